@@ -1,0 +1,175 @@
+"""Depthwise convolution: one function, and one implementation for each kind of device.
+
+XLA:CPU runs a grouped `conv_general_dilated` with as many groups as channels one to two orders of magnitude below what
+the memory allows. There the same sum is written as kh * kw shifted multiply-adds, which XLA fuses into a single loop
+over channels, with a hand-written gradient whose three passes all have that form. GPUs and TPUs have kernels of
+their own for the grouped convolution and keep it.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mobilenets_jax.errors import check_choice
+
+Pads = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
+
+
+def depthwise_conv(
+    inputs: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: str | Sequence[tuple[int, int]] = 'SAME',
+    implementation: str = 'auto',
+) -> jax.Array:
+    """Convolves every channel with its own filter (channel multiplier 1).
+
+    All implementations agree to rounding, in the value and in both gradients. They support reverse-mode
+    differentiation; 'shifted' has no forward mode.
+
+    Args:
+      inputs: floating point [N, H, W, C].
+      kernel: [kh, kw, 1, C], of the dtype of `inputs`.
+      stride: step between outputs, the same along H and W.
+      dilation: step between the taps of the kernel, the same along H and W.
+      padding: 'SAME' (as TensorFlow, so asymmetric when the total is odd), 'VALID', or ((top, bottom), (left, right)).
+      implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the default backend at trace time.
+
+    Returns:
+      [N, H', W', C] of the dtype of `inputs`, summed in float32 or wider by 'shifted'.
+
+    Raises:
+      UserError: `implementation` is unknown.
+      ValueError: the kernel does not fit the inputs.
+    """
+    check_choice('implementation', implementation, ('auto', *IMPLEMENTATIONS))
+    if implementation == 'auto':
+        implementation = IMPLEMENTATION_FOR_BACKEND.get(jax.default_backend(), 'grouped')
+    channels = inputs.shape[-1]
+    if kernel.shape[2:] != (1, channels) or kernel.dtype != inputs.dtype:
+        raise ValueError(
+            f'A depthwise kernel for {inputs.dtype} inputs of {channels} channels is {inputs.dtype} '
+            f'[kh, kw, 1, {channels}], not {kernel.dtype} {list(kernel.shape)}.'
+        )
+    if isinstance(padding, str):
+        extent = [(size - 1) * dilation + 1 for size in kernel.shape[:2]]
+        padding = lax.padtype_to_pads(inputs.shape[1:3], extent, (stride, stride), padding)
+    pads = tuple((int(low), int(high)) for low, high in padding)
+    return IMPLEMENTATIONS[implementation](inputs, kernel, stride, dilation, pads)
+
+
+def _grouped(inputs: jax.Array, kernel: jax.Array, stride: int, dilation: int, pads: Pads) -> jax.Array:
+    return lax.conv_general_dilated(
+        inputs,
+        kernel,
+        window_strides=(stride, stride),
+        padding=pads,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        feature_group_count=inputs.shape[-1],
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _shifted(inputs: jax.Array, kernel: jax.Array, stride: int, dilation: int, pads: Pads) -> jax.Array:
+    windows = _windows(inputs, kernel.shape, stride, dilation, pads)
+    return sum(window * _wide(kernel[i, j, 0]) for (i, j), window in windows).astype(inputs.dtype)
+
+
+def _shifted_forward(inputs, kernel, stride, dilation, pads):
+    return _shifted(inputs, kernel, stride, dilation, pads), (inputs, kernel)
+
+
+def _shifted_backward(stride, dilation, pads, residuals, output_gradient):
+    inputs, kernel = residuals
+    return (
+        _input_gradient(inputs.shape, kernel, output_gradient, stride, dilation, pads),
+        _kernel_gradient(inputs, kernel, output_gradient, stride, dilation, pads),
+    )
+
+
+_shifted.defvjp(_shifted_forward, _shifted_backward)
+
+
+def _wide(array: jax.Array) -> jax.Array:
+    """Returns `array` in the dtype sums are accumulated in: float32, or float64 if it is that already."""
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def _pad(array: jax.Array, pads: Pads) -> jax.Array:
+    """Pads H and W of [N, H, W, C] with zeros; a negative width crops."""
+    return lax.pad(array, jnp.zeros((), array.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
+
+
+def _windows(inputs: jax.Array, kernel_shape: Sequence[int], stride: int, dilation: int, pads: Pads):
+    """Yields ((i, j), what tap i, j of the kernel sees: [N, H', W', C]) for every tap."""
+    padded = _pad(inputs, pads)
+    batch, height, width, channels = padded.shape
+    for i in range(kernel_shape[0]):
+        for j in range(kernel_shape[1]):
+            top, left = i * dilation, j * dilation
+            bottom = height - (kernel_shape[0] - 1 - i) * dilation
+            right = width - (kernel_shape[1] - 1 - j) * dilation
+            window = lax.slice(padded, (0, top, left, 0), (batch, bottom, right, channels), (1, stride, stride, 1))
+            yield (i, j), _wide(window)
+
+
+def _kernel_gradient(inputs, kernel, output_gradient, stride, dilation, pads):
+    """Sums over N, H', W' what each tap saw, times the gradient of what it contributed to: [kh, kw, 1, C]."""
+    wide_gradient = _wide(output_gradient)
+    windows = _windows(inputs, kernel.shape, stride, dilation, pads)
+    taps = [jnp.sum(window * wide_gradient, axis=(0, 1, 2)) for _, window in windows]
+    return jnp.stack(taps).reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _input_gradient(input_shape, kernel, output_gradient, stride, dilation, pads):
+    """Correlates the output gradient with the flipped kernel, once for each phase of the stride.
+
+    Output o reads input o * stride + i * dilation - pad through tap i. So the inputs a * stride + phase are reached by
+    the taps for which phase + pad - i * dilation is a multiple of the stride, each from output a + that multiple. Phase
+    by phase there are no zeros to multiply, as there would be in a gradient spread out to the size of the input.
+    """
+    batch, height, width, channels = input_shape
+    counts = (-(-height // stride), -(-width // stride))  # inputs in the first phase, the longest
+    taps = [_taps_by_phase(kernel.shape[axis], stride, dilation, pads[axis][0]) for axis in (0, 1)]
+    reach = []
+    for axis in (0, 1):
+        shifts = [shift for phase in taps[axis] for _, shift in phase]
+        reach.append((-min(shifts), counts[axis] + max(shifts) - output_gradient.shape[1 + axis]))
+    padded = _pad(output_gradient, tuple(reach))
+
+    def phase_gradient(row_taps, column_taps):
+        total = jnp.zeros((batch, *counts, channels), jnp.promote_types(kernel.dtype, jnp.float32))
+        for i, row_shift in row_taps:
+            for j, column_shift in column_taps:
+                top, left = row_shift + reach[0][0], column_shift + reach[1][0]
+                window = lax.slice(padded, (0, top, left, 0), (batch, top + counts[0], left + counts[1], channels))
+                total += _wide(window) * _wide(kernel[i, j, 0])
+        return total.astype(output_gradient.dtype)
+
+    phases = [jnp.stack([phase_gradient(rows, columns) for columns in taps[1]], axis=3) for rows in taps[0]]
+    interleaved = jnp.stack(phases, axis=2)  # [N, H / stride, stride, W / stride, stride, C]
+    interleaved = interleaved.reshape(batch, counts[0] * stride, counts[1] * stride, channels)
+    return interleaved[:, :height, :width]
+
+
+def _taps_by_phase(kernel_size: int, stride: int, dilation: int, pad: int) -> list[list[tuple[int, int]]]:
+    """Lists, for every phase along one axis, the (tap, shift of the output it comes from) that reach it."""
+    return [
+        [
+            (tap, (phase + pad - tap * dilation) // stride)
+            for tap in range(kernel_size)
+            if (phase + pad - tap * dilation) % stride == 0
+        ]
+        for phase in range(stride)
+    ]
+
+
+# Each takes (inputs, kernel, stride, dilation, pads). A config that names one is checked against these keys and 'auto'.
+IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {'grouped': _grouped, 'shifted': _shifted}
+IMPLEMENTATION_FOR_BACKEND = {'cpu': 'shifted', 'gpu': 'grouped', 'tpu': 'grouped'}

@@ -1,0 +1,430 @@
+"""Saves and restores the training state with Orbax, so that every way a run can end leaves a checkpoint to go on from.
+
+On disk: `directory/STEP/` holds `state/` (Orbax arrays), `meta/` (JSON) and `manifest.json` (a hash of every file).
+Orbax writes into `STEP.unfinished`; the primary process hashes it, renames it to `STEP`, and only then deletes older
+steps. So a directory named by a bare number is whole unless it was damaged afterwards, which its manifest tells.
+
+Differs: from `orbax.checkpoint.CheckpointManager`, which renames before a manifest could be written, deletes old steps
+  before the new one is hashed, restores damaged arrays silently and casts them to the dtype of the target.
+"""
+
+import contextlib
+import itertools
+import json
+import logging
+import math
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.experimental import multihost_utils
+
+from mobilenets_jax.checkpoints.manifest import verify_manifest, write_manifest
+from mobilenets_jax.errors import UserError, check
+
+PyTree = Any
+T = TypeVar('T')
+
+_UNFINISHED = '.unfinished'
+_BARRIER_TIMEOUT_SECONDS = 1200  # as long as Orbax waits for its own: the slowest host's write to a busy bucket
+_barrier_count = itertools.count()  # a barrier's name must be new each time; every process counts the same saves
+
+_logger = logging.getLogger(__name__)
+
+
+class Restored(NamedTuple):
+    """A restored checkpoint.
+
+    Attributes:
+      step: the step under which it was saved.
+      state: host NumPy arrays in the structure of the target that was asked for.
+      meta: what `save` was given as `meta`, as JSON reads it back (tuples are lists, keys are strings).
+    """
+
+    step: int
+    state: PyTree
+    meta: dict[str, Any]
+
+
+class CheckpointManager:
+    """Keeps the checkpoints of one run in one directory, shared by all processes of the run.
+
+    Every process must construct it and call `save`, `restore` and `reached_preemption` in the same order. Not thread
+    safe. Use it as a context manager, or call `close`: the last save runs in the background until then.
+
+    Args:
+      directory: where the steps are kept; local or gs://; created unless `read_only`.
+      identity: JSON-able fields that a checkpoint must share with the run, among them 'model'. A checkpoint with other
+        values is refused by `restore`.
+      keep_last: how many of the newest steps are kept; at least 1.
+      keep_best: whether the step with the highest metric is kept as well.
+      read_only: for evaluation: nothing is created, written or deleted, and SIGTERM is left alone.
+
+    Raises:
+      UserError: `keep_last` is not positive, the directory cannot be created, or is missing with `read_only`.
+    """
+
+    def __init__(
+        self,
+        directory: epath.PathLike,
+        *,
+        identity: Mapping[str, Any],
+        keep_last: int = 3,
+        keep_best: bool = True,
+        read_only: bool = False,
+    ):
+        check(keep_last >= 1, 'keep_last', keep_last, 'must be positive')
+        self._directory = _absolute(directory)
+        self._identity = _as_json(identity)
+        self._keep_last = keep_last
+        self._keep_best = keep_best
+        self._read_only = read_only
+        self._damaged: set[int] = set()  # known to the primary process, which alone verifies and deletes
+        self._prepare_directory()
+        self._checkpointer = ocp.AsyncCheckpointer(
+            ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler())
+        )
+        self._finisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix='checkpoint')
+        self._pending: Future | None = None
+        self._preempted = False
+        self._previous_handler = None
+        self._install_signal_handler()
+
+    def __enter__(self) -> 'CheckpointManager':
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def save(self, step: int, state: PyTree, *, meta: Mapping[str, Any], metric: float | None = None) -> None:
+        """Starts saving `state` under `step` and returns as soon as it is copied to host memory.
+
+        Waits for the previous save first. The caller may donate or overwrite `state` right after. A step that is
+        already on disk and intact is left as it is; a damaged one is replaced.
+
+        Args:
+          step: the number of steps taken so far.
+          state: pytree of NumPy arrays, or of jax.Arrays replicated over (at least) the local devices.
+          meta: JSON-able facts about the run, such as the data position and the resolved config.
+          metric: what `keep_best` goes by, higher is better; None or a non-finite value is never the best.
+
+        Raises:
+          OSError: this save, or the previous one in the background, failed; names the path.
+          TypeError: `meta` is not JSON-able.
+        """
+        if self._read_only:
+            raise RuntimeError(f'{self._directory} was opened read_only; save() must not be called.')
+        document = _as_json({'identity': self._identity, 'metric': _finite(metric), 'meta': dict(meta)})
+        self.wait()
+        if _decided_by_primary(lambda: self._is_intact(step)):
+            return
+        # An owned copy: what device_get returns may share memory with a CPU buffer that the next step is given.
+        arrays = {name: np.array(leaf) for name, leaf in _named_leaves(jax.device_get(state)).items()}
+        with _naming_failures(self._step_dir(step)):
+            self._checkpointer.save(
+                self._unfinished_dir(step),
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(unflatten_dict(arrays, sep='/')), meta=ocp.args.JsonSave(document)
+                ),
+                force=True,  # replaces what an interrupted save of the same step left behind
+            )
+        self._pending = self._finisher.submit(self._finish, step)
+
+    def restore(self, target: PyTree, *, step: int | None = None) -> Restored | None:
+        """Restores the newest intact checkpoint, or the one of `step`; all processes restore the same one.
+
+        Args:
+          target: pytree of arrays or jax.ShapeDtypeStructs in the structure that was saved.
+          step: the step to restore; None takes the newest whose files are as they were written, and prints a warning
+            on standard error for every newer one that is damaged.
+
+        Returns:
+          The checkpoint, or None when the directory holds none at all.
+
+        Raises:
+          UserError: every checkpoint is damaged; `step` is missing or damaged; or the checkpoint differs from the run
+            in its identity, or from `target` in its tree, a shape or a dtype.
+        """
+        self.wait()
+        chosen = _decided_by_primary(lambda: self._choose(step))
+        if chosen is None:
+            return None
+        state = self._read(self._step_dir(chosen['step']), target)
+        return Restored(step=chosen['step'], state=state, meta=chosen['meta'])
+
+    def steps(self) -> list[int]:
+        """Returns the steps on disk in increasing order, damaged ones included; a save still running is not."""
+        names = [path.name for path in self._directory.iterdir()]
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def best_step(self) -> int | None:
+        """Returns the step with the highest metric, the newest of equals; None when no step has a metric."""
+        metrics = {step: self._metric(step) for step in self.steps() if step not in self._damaged}
+        ranked = [(metric, step) for step, metric in metrics.items() if metric is not None]
+        return max(ranked)[1] if ranked else None
+
+    def reached_preemption(self, step: int) -> bool:
+        """Says whether to save and stop at `step` because this machine is being taken away (SIGTERM).
+
+        With several processes, a SIGTERM to any of them makes this True on all at the same step; every process must
+        call it at every step. It needs `jax.distributed.initialize`. A single process listens to SIGTERM itself.
+        """
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._preempted
+
+    def wait(self) -> None:
+        """Blocks until the save in the background has finished on all processes.
+
+        Raises:
+          OSError: it failed; names the path. Raised once.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Waits for the save in the background, gives SIGTERM back and frees the threads. Raises as `wait` does."""
+        try:
+            self.wait()
+        finally:
+            self._finisher.shutdown()
+            self._checkpointer.close()
+            if self._previous_handler is not None:
+                signal.signal(signal.SIGTERM, self._previous_handler)
+                self._previous_handler = None
+
+    def _step_dir(self, step: int) -> epath.Path:
+        return self._directory / str(step)
+
+    def _unfinished_dir(self, step: int) -> epath.Path:
+        return self._directory / f'{step}{_UNFINISHED}'
+
+    def _prepare_directory(self) -> None:
+        if self._read_only:
+            check(self._directory.is_dir(), 'checkpoint directory', str(self._directory), 'does not exist')
+            return
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f'checkpoint directory {self._directory} cannot be created: {error}.') from error
+
+    def _install_signal_handler(self) -> None:
+        """Listens to SIGTERM where JAX does not: its own notice needs several processes and a coordinator."""
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if self._read_only or jax.process_count() > 1 or not in_main_thread:
+            return
+
+        def note(signum, frame):
+            self._preempted = True
+
+        # None stands for a handler that Python did not install and cannot put back.
+        self._previous_handler = signal.signal(signal.SIGTERM, note) or signal.SIG_DFL
+
+    def _finish(self, step: int) -> None:
+        """Runs in the background on every process: waits for the arrays, hashes them, commits, deletes old steps."""
+        unfinished, final = self._unfinished_dir(step), self._step_dir(step)
+        with _naming_failures(final):
+            self._checkpointer.wait_until_finished()
+            if jax.process_index() == 0:
+                write_manifest(unfinished)
+                if final.exists():  # save() found it damaged
+                    final.rmtree()
+                unfinished.rename(final)
+                self._damaged.discard(step)
+                self._delete_old(step)
+            # The coordinator's barrier, not a collective: this thread must not mix with the devices' work.
+            barrier = ocp.multihost.get_barrier_sync_fn()
+            name = f'checkpoint_committed_{next(_barrier_count)}'
+            barrier(key=name, timeout_ms=_BARRIER_TIMEOUT_SECONDS * 1000)
+
+    def _delete_old(self, saved: int) -> None:
+        """Deletes all steps but the one just saved, the last `keep_last` and the best, and what interrupted saves left.
+
+        Damaged steps do not count as kept, and go.
+        """
+        steps = self.steps()
+        intact = [step for step in steps if step not in self._damaged]
+        keep = {saved, *intact[-self._keep_last :]}
+        if self._keep_best:
+            keep.add(self.best_step())
+        for step in set(steps) - keep:
+            self._step_dir(step).rmtree()
+            self._damaged.discard(step)
+        for path in self._directory.iterdir():
+            number, dot, rest = path.name.partition('.')
+            if number.isdecimal() and f'{dot}{rest}'.startswith(_UNFINISHED):
+                path.rmtree()
+
+    def _is_intact(self, step: int) -> bool:
+        return self._step_dir(step).exists() and not verify_manifest(self._step_dir(step))
+
+    def _choose(self, step: int | None) -> dict[str, Any] | None:
+        """Picks and checks the checkpoint to restore: its step and JSON document. None when there is none at all."""
+        steps = self.steps()
+        if step is not None:
+            self._check_requested(step, steps)
+        elif steps:
+            step = self._newest_intact(steps)
+        else:
+            return None
+        document = self._document(step)
+        self._check_identity(step, document['identity'])
+        return {'step': step, 'meta': document['meta']}
+
+    def _check_requested(self, step: int, steps: list[int]) -> None:
+        known = ', '.join(map(str, steps)) or 'none'
+        check(step in steps, 'step', step, f'is not in {self._directory}. Known: {known}')
+        faults = verify_manifest(self._step_dir(step))
+        if faults:
+            raise UserError(f'checkpoint {self._step_dir(step)} is damaged ({_summary(faults)}). Known steps: {known}.')
+
+    def _newest_intact(self, steps: list[int]) -> int:
+        faults = {}
+        for step in reversed(steps):
+            found = verify_manifest(self._step_dir(step))
+            if not found:
+                break
+            faults[step] = _summary(found)
+        else:
+            listed = '; '.join(f'{step} ({fault})' for step, fault in faults.items())
+            raise UserError(
+                f'every checkpoint in {self._directory} is damaged: {listed}. '
+                'Restore a copy, or remove the directory to start from the beginning.'
+            )
+        self._damaged.update(faults)
+        for damaged, fault in faults.items():
+            warning = f'checkpoint {damaged} is damaged ({fault}); falling back to {step}'
+            print(f'WARNING: {warning}', file=sys.stderr, flush=True)
+            _logger.warning(warning)
+        return step
+
+    def _check_identity(self, step: int, stored: dict[str, Any]) -> None:
+        """Raises `UserError` naming both models and the fields that differ, unless the identities are equal."""
+        if stored == self._identity:
+            return
+        fields = [name for name in {**self._identity, **stored} if stored.get(name) != self._identity.get(name)]
+
+        def describe(identity: dict[str, Any]) -> str:
+            values = ', '.join(f'{name}={identity.get(name, "unset")}' for name in fields if name != 'model')
+            return f'{identity["model"]} ({values})' if values else identity['model']
+
+        raise UserError(
+            f'checkpoint {self._step_dir(step)} holds {describe(stored)}; the run asks for {describe(self._identity)}. '
+            'Give the run a directory of its own.'
+        )
+
+    def _document(self, step: int) -> dict[str, Any]:
+        # The handler itself, as Orbax does for metrics: the checkpointer's restore waits for all processes.
+        return ocp.JsonCheckpointHandler().restore(self._step_dir(step) / 'meta')
+
+    def _metric(self, step: int) -> float | None:
+        try:
+            return self._document(step)['metric']
+        except (OSError, ValueError, LookupError, TypeError):  # damaged: whatever it says, it is not the best
+            return None
+
+    def _read(self, step_dir: epath.Path, target: PyTree) -> PyTree:
+        """Reads the arrays of a checkpoint into the structure of `target`, once they are known to fit it exactly."""
+        leaves = {name: _abstract(leaf) for name, leaf in _named_leaves(target).items()}
+        stored = ocp.StandardCheckpointHandler().metadata(step_dir / 'state').tree
+        _check_fits(step_dir, flatten_dict(stored, sep='/'), leaves)
+        # An empty NumPy array in the target asks Orbax for a NumPy array.
+        arrays = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+        restored = self._checkpointer.restore(
+            step_dir, args=ocp.args.Composite(state=ocp.args.StandardRestore(unflatten_dict(arrays, sep='/')))
+        )
+        values = flatten_dict(restored.state, sep='/')
+        return jax.tree.unflatten(jax.tree.structure(target), [values[name] for name in leaves])
+
+
+def _absolute(directory: epath.PathLike) -> epath.Path:
+    """Makes a local path absolute, as Orbax asks; leaves a URL alone."""
+    path = epath.Path(directory)
+    return path if '://' in str(directory) else path.expanduser().resolve()
+
+
+def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `value` as it will be read back, so that what is compared or saved later is plain and a copy."""
+    return json.loads(json.dumps(dict(value)))
+
+
+def _finite(metric: float | None) -> float | None:
+    return float(metric) if metric is not None and math.isfinite(metric) else None
+
+
+def _named_leaves(tree: PyTree) -> dict[str, Any]:
+    """Returns the leaves by path, such as 'params/stem/conv/kernel', in the order of `jax.tree.leaves`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    array = leaf if hasattr(leaf, 'dtype') else np.asarray(leaf)
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+def _check_fits(step_dir: epath.Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises `UserError` naming the first array in which checkpoint and target differ. Orbax would cast the dtype."""
+
+    def describe(array: Any) -> str:
+        return f'{np.dtype(array.dtype).name}{list(array.shape)}' if array is not None else 'nothing'
+
+    for name in {**wanted, **stored}:
+        found, asked = describe(stored.get(name)), describe(wanted.get(name))
+        if found != asked:
+            raise UserError(f'checkpoint {step_dir} holds {found} at {name}; the run asks for {asked}.')
+
+
+def _summary(faults: list[str]) -> str:
+    more = f' and {len(faults) - 1} more' if len(faults) > 1 else ''
+    return f'{faults[0]}{more}'
+
+
+@contextlib.contextmanager
+def _naming_failures(path: epath.Path) -> Iterator[None]:
+    """Turns whatever Orbax or the file system raises into an OSError that names the checkpoint and the free space."""
+    try:
+        yield
+    except Exception as error:
+        free = ''
+        with contextlib.suppress(OSError):
+            free = f' ({shutil.disk_usage(path.parent).free / 1e9:.1f} GB free)'
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OSError(f'checkpoint {path} could not be saved{free}: {cause}') from error
+
+
+def _decided_by_primary(decide: Callable[[], T]) -> T:
+    """Calls `decide` on the primary process alone and hands its JSON-able result, or its `UserError`, to every process.
+
+    So all hosts act on one reading of a shared file system. Called by every process, in the main thread.
+    """
+    outcome = {}
+    if jax.process_index() == 0:
+        try:
+            outcome = {'result': decide()}
+        except UserError as error:
+            outcome = {'error': str(error)}
+    if jax.process_count() > 1:
+        outcome = json.loads(_broadcast(json.dumps(outcome)))
+    if 'error' in outcome:
+        raise UserError(outcome['error'])
+    return outcome['result']
+
+
+def _broadcast(text: str) -> str:
+    """Returns the primary process's text on every process."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
+    if jax.process_index() != 0:
+        data = np.zeros(length, np.uint8)
+    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(data), np.uint8)).decode()

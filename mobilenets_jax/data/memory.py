@@ -1,0 +1,60 @@
+"""Data sets small enough to live in memory: read without TensorFlow, augmented on the device."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from mobilenets_jax.data import augmentation, order
+from mobilenets_jax.data.dataset import Dataset, Options
+from mobilenets_jax.data.order import Layout
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+class MemoryDataset(Dataset):
+    """Two splits given as arrays."""
+
+    def __init__(
+        self,
+        name: str,
+        class_names: tuple[str, ...],
+        train: Arrays,
+        evaluation: Arrays,
+        augment: Callable[[jax.Array, jax.Array], jax.Array],
+        options: Options,
+    ):
+        """Keeps the arrays.
+
+        Args:
+            name: as given to `create_dataset`.
+            class_names: label to name.
+            train: images uint8 [num_train, H, W, 3] and labels int32 [num_train].
+            evaluation: the same for the evaluation split.
+            augment: maps keys [n] and images uint8 [n, H, W, 3] to augmented images float32 [n, H, W, 3], still in
+                [0, 255]; example i may depend on key i and image i alone.
+            options: the choices that hold for every source.
+        """
+        super().__init__(name, class_names, len(train[1]), len(evaluation[1]), options)
+        self._train = train
+        self._evaluation = evaluation
+        self._augment = augment
+
+    def _train_rows(self, layout: Layout, start: int) -> Iterator[dict[str, np.ndarray]]:
+        images, labels = self._train
+        options = self._options
+        for epoch, index in order.train_rows(self.num_train, options.batch_size, options.seed, layout, start):
+            yield {'image': images[index], 'label': labels[index], 'epoch': epoch, 'index': index}
+
+    def _eval_rows(self, layout: Layout) -> Iterator[dict[str, np.ndarray]]:
+        images, labels = self._evaluation
+        for index in order.eval_rows(self.num_eval, self._options.batch_size, layout):
+            yield {'image': images[index], 'label': labels[index]}
+
+    def device_preprocess(self, batch: dict[str, jax.Array], *, train: bool) -> jax.Array:
+        """As `Dataset.device_preprocess`; in training the images are augmented first, by (seed, epoch, index)."""
+        images = batch['image']
+        if train:
+            keys = augmentation.example_keys(self._options.seed, batch['epoch'], batch['index'])
+            images = self._augment(keys, images)
+        return augmentation.normalize(images, self._options.normalization)

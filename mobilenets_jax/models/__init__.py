@@ -1,0 +1,115 @@
+"""Every architecture by name: `create_model`, `create_backbone`, `get_spec`, `list_models`."""
+
+import jax.numpy as jnp
+
+from mobilenets_jax.errors import check, check_choice
+from mobilenets_jax.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
+from mobilenets_jax.models.layers import LayerSettings
+from mobilenets_jax.models.network import OUTPUT_STRIDES, Backbone, ImageClassifier
+from mobilenets_jax.models.specs import Architecture, NetworkSpec
+
+_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3)
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.table.name: architecture for family in _FAMILIES for architecture in family.ARCHITECTURES
+}
+
+DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
+
+
+def list_models() -> list[str]:
+    """The names of all registered networks, in the order of their papers."""
+    return list(ARCHITECTURES)
+
+
+def get_architecture(name: str) -> Architecture:
+    """The registered architecture `name`; raises `UserError` naming the known ones."""
+    check_choice('model.name', name, ARCHITECTURES)
+    return ARCHITECTURES[name]
+
+
+def get_spec(name: str, width_multiplier: float = 1.0, convention: str = 'tf', **fields) -> NetworkSpec:
+    """The table of a network at a width under a convention.
+
+    Args:
+        name: one of `list_models()`.
+        width_multiplier: positive; scales the channels as the convention says.
+        convention: whose rules: 'tf' (slim and its checkpoints), 'torchvision', 'keras'.
+        **fields: fields of `specs.Convention` to replace, e.g. `last_channels='kept'`.
+
+    Raises:
+        UserError: for an unknown name, convention or field, or a width that is not positive.
+    """
+    return get_architecture(name).resolve(width_multiplier, convention, **fields)
+
+
+def _settings(spec: NetworkSpec, dtype, bn_axis_name, depthwise_implementation) -> LayerSettings:
+    check_choice('model.dtype', jnp.dtype(dtype).name, DTYPES)
+    return LayerSettings(
+        dtype=jnp.dtype(dtype),
+        padding=spec.convention.padding,
+        bn_momentum=spec.convention.bn_momentum,
+        bn_epsilon=spec.convention.bn_epsilon,
+        bn_axis_name=bn_axis_name,
+        initializer=spec.convention.initializer,
+        depthwise_implementation=depthwise_implementation,
+    )
+
+
+def create_backbone(
+    name: str,
+    width_multiplier: float = 1.0,
+    convention: str = 'tf',
+    *,
+    output_stride: int = 32,
+    dtype: jnp.dtype = jnp.float32,
+    bn_axis_name: str | None = None,
+    depthwise_implementation: str = 'auto',
+    **fields,
+) -> Backbone:
+    """A network without its classifier: `apply(variables, images, train=...)` returns the endpoints.
+
+    Arguments as of `create_model`; the endpoints' names are in `mobilenets_jax.models.network`.
+    """
+    check_choice('model.output_stride', output_stride, OUTPUT_STRIDES)
+    spec = get_spec(name, width_multiplier, convention, **fields)
+    return Backbone(spec, _settings(spec, dtype, bn_axis_name, depthwise_implementation), output_stride)
+
+
+def create_model(
+    name: str,
+    num_classes: int = 1000,
+    width_multiplier: float = 1.0,
+    convention: str = 'tf',
+    *,
+    output_stride: int = 32,
+    dropout_rate: float | None = None,
+    dtype: jnp.dtype = jnp.float32,
+    bn_axis_name: str | None = None,
+    depthwise_implementation: str = 'auto',
+    **fields,
+) -> ImageClassifier:
+    """An image classifier: `apply(variables, images, train=...)` returns logits and named endpoints.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: width of the logits.
+        width_multiplier: positive; scales the channels as the convention says.
+        convention: whose rules: 'tf' (slim and its checkpoints), 'torchvision', 'keras'.
+        output_stride: 8, 16 or 32; below 32 the last strides become dilations.
+        dropout_rate: fraction dropped before the logits in training; None is the paper's.
+        dtype: of activations and convolutions; parameters, statistics and logits stay float32.
+        bn_axis_name: the mapped axis over which batch statistics are averaged in training; None keeps them local.
+        depthwise_implementation: 'auto' or an implementation of `mobilenets_jax.ops.depthwise_conv`.
+        **fields: fields of `specs.Convention` to replace, e.g. `bn_momentum=0.9` or `last_channels='kept'`.
+
+    Raises:
+        UserError: for any value outside the choices above.
+    """
+    check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
+    check_choice('model.output_stride', output_stride, OUTPUT_STRIDES)
+    spec = get_spec(name, width_multiplier, convention, **fields)
+    dropout_rate = spec.dropout_rate if dropout_rate is None else dropout_rate
+    check(0.0 <= dropout_rate < 1.0, 'model.dropout_rate', dropout_rate, 'must be in [0, 1)')
+    settings = _settings(spec, dtype, bn_axis_name, depthwise_implementation)
+    return ImageClassifier(spec, settings, num_classes, dropout_rate, output_stride)

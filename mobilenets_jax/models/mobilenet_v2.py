@@ -1,0 +1,139 @@
+"""MobileNetV2: inverted residuals with linear bottlenecks.
+
+Paper: Sandler et al., MobileNetV2, 1801.04381, Table 2.
+Reference: tensorflow/models research/slim/nets/mobilenet/mobilenet_v2.py@0ba83cf (`V2_DEF`); torchvision 0.28
+    models/mobilenetv2.py; keras applications/mobilenet_v2.py@3422977.
+Differs: the text says 19 residual bottlenecks, the table sums to 17; the table is built.
+"""
+
+import flax.linen as nn
+import jax
+
+from mobilenets_jax.models.layers import ConvNorm, LayerSettings, SqueezeExcite
+from mobilenets_jax.models.specs import (
+    Architecture,
+    BlockSpec,
+    Convention,
+    ConvSpec,
+    NetworkSpec,
+    Published,
+    SqueezeExciteSpec,
+)
+
+
+class InvertedResidual(nn.Module):
+    """Expand (1x1), depthwise, [squeeze-excite,] project (1x1, linear), with a residual where shapes allow it.
+
+    The expansion is left out where the depthwise layer is as wide as the input. MobileNetV3 puts the squeeze-excite
+    between the depthwise activation and the projection.
+
+    Attributes:
+        row: the block's line of the table.
+        squeeze_excite: how a ticked SE is built.
+        settings: shared by the network.
+        stride: of the depthwise convolution, in pixels.
+        dilation: of the depthwise convolution, in pixels.
+    """
+
+    row: BlockSpec
+    squeeze_excite: SqueezeExciteSpec
+    settings: LayerSettings
+    stride: int
+    dilation: int
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Maps `inputs` [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), out_channels] and the taps."""
+        row, settings = self.row, self.settings
+        in_channels = inputs.shape[-1]
+        x, taps = inputs, {}
+        if row.expanded != in_channels:
+            x = taps['expansion'] = ConvNorm(row.expanded, row.activation, settings, name='expand')(x, train=train)
+        x = taps['depthwise'] = ConvNorm(
+            row.expanded,
+            row.activation,
+            settings,
+            kernel_size=row.kernel_size,
+            stride=self.stride,
+            dilation=self.dilation,
+            depthwise=True,
+            name='depthwise',
+        )(x, train=train)
+        if row.squeeze_excite:
+            squeezed = self.squeeze_excite.squeezed(in_channels, row.expanded)
+            x = SqueezeExcite(squeezed, self.squeeze_excite, settings, name='se')(x)
+        x = ConvNorm(row.out_channels, 'linear', settings, name='project')(x, train=train)
+        if row.residual and row.stride == 1 and row.out_channels == in_channels:
+            x = x + inputs
+        return x, taps
+
+
+def _stage(in_channels: int, t: int, c: int, n: int, s: int) -> tuple[BlockSpec, ...]:
+    """The n blocks of one line of Table 2: expansion t, channels c, the first block at stride s."""
+    return tuple(
+        BlockSpec(
+            kernel_size=3,
+            expanded=t * (in_channels if i == 0 else c),
+            out_channels=c,
+            activation='relu6',
+            stride=s if i == 0 else 1,
+        )
+        for i in range(n)
+    )
+
+
+CONVENTIONS = {
+    'tf': Convention(bn_momentum=0.997),
+    'keras': Convention(bn_momentum=0.999, initializer='keras'),
+    'torchvision': Convention(
+        padding='symmetric',
+        bn_momentum=0.9,
+        bn_epsilon=1e-5,
+        initializer='torchvision',
+        dilate_strided_block=True,
+    ),
+}
+
+TABLE = NetworkSpec(
+    name='mobilenet_v2',
+    stem=ConvSpec(channels=32, kernel_size=3, stride=2, activation='relu6'),
+    blocks=(
+        # in, t, c, n, s
+        *_stage(32, 1, 16, 1, 1),  # C1
+        *_stage(16, 6, 24, 2, 2),  # C2
+        *_stage(24, 6, 32, 3, 2),  # C3
+        *_stage(32, 6, 64, 4, 2),
+        *_stage(64, 6, 96, 3, 1),  # C4
+        *_stage(96, 6, 160, 3, 2),  # C4/expansion is the first block's
+        *_stage(160, 6, 320, 1, 1),
+    ),
+    head_conv=ConvSpec(channels=1280, activation='relu6'),  # C5
+    dropout_rate=0.2,
+    convention=CONVENTIONS['tf'],
+)
+
+_SLIM = 'slim mobilenet/README.md@0ba83cf'
+
+ARCHITECTURES = (
+    Architecture(
+        table=TABLE,
+        conventions=CONVENTIONS,
+        published={
+            (1.4, 224): Published(params=6.9, madds=585, top1=74.7, source='1801.04381 Table 4'),
+            (1.3, 224): Published(params=5.34, madds=509, top1=74.4, source=_SLIM),
+            (1.0, 224): Published(params=3.4, madds=300, top1=72.0, source='1801.04381 Table 4'),
+            (0.75, 224): Published(params=2.61, madds=209, top1=69.8, source=_SLIM),
+            (0.5, 224): Published(params=1.95, madds=97, top1=65.4, source=_SLIM),
+            (0.35, 224): Published(params=1.66, madds=59, top1=60.3, source=_SLIM),
+            (1.0, 192): Published(params=3.47, madds=221, top1=70.7, source=_SLIM),
+            (1.0, 160): Published(params=3.47, madds=154, top1=68.8, source=_SLIM),
+            (1.0, 128): Published(params=3.47, madds=99, top1=65.3, source=_SLIM),
+            (1.0, 96): Published(params=3.47, madds=56, top1=60.3, source=_SLIM),
+        },
+        notes=(
+            'Width 1.4: the paper prints 6.9M parameters and 585M multiply-adds; its own code has 6.11M (6.06M without '
+            'batch norm) and 582M.',
+            'Width 1.0: 3.4M in the paper, 3.47M in slim (without batch norm), 3,504,872 with it.',
+        ),
+    ),
+)

@@ -1,0 +1,45 @@
+"""Golden counts: every row of `golden/counts.json` is what the built network has, to the last parameter.
+
+The rows were computed from the papers' tables by hand-written arithmetic independent of this package, and checked
+against torchvision's `num_params`, Keras's `count_params` and timm's published counts.
+"""
+
+import json
+import pathlib
+
+import pytest
+
+from mobilenets_jax.models import list_models
+from mobilenets_jax.report.counts import count_model
+
+GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / 'golden' / 'counts.json').read_text())
+
+
+def _row_id(row: dict) -> str:
+    parts = [row['name'], row['width'], row.get('convention', 'tf'), row.get('size', 224), row.get('num_classes', '')]
+    return '-'.join(str(part) for part in [*parts, *row.get('fields', {}).values()] if part != '')
+
+
+@pytest.mark.parametrize('row', GOLDEN, ids=_row_id)
+def test_counts_are_exact(row):
+    counts = count_model(
+        row['name'],
+        width_multiplier=row['width'],
+        convention=row.get('convention', 'tf'),
+        image_size=row.get('size', 224),
+        num_classes=row.get('num_classes', 1000),
+        **row.get('fields', {}),
+    )
+    assert counts.params == row['params']
+    if 'madds' in row:
+        assert counts.madds == row['madds']
+    if 'madds_millions' in row:
+        assert round(counts.madds / 1e6, 2) == pytest.approx(row['madds_millions'], abs=0.0051)
+    if 'no_bn' in row:
+        assert counts.params - counts.norm_params == row['no_bn']
+    if 'total' in row:
+        assert counts.params + counts.batch_stats == row['total']
+
+
+def test_every_network_has_a_golden_row():
+    assert {row['name'] for row in GOLDEN} == set(list_models())

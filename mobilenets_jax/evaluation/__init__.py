@@ -1,0 +1,1 @@
+"""Exact evaluation: every example once, on any number of hosts and devices."""

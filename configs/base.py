@@ -1,0 +1,92 @@
+"""Every field of a run, with its unit and meaning; an experiment's file overrides a few of them.
+
+A duration is set in one of four spellings: `NAME_steps`, `NAME_epochs`, `NAME_examples` or `NAME_percent` (of the
+run). A spelling on the command line replaces the file's.
+"""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+
+def _durations(config: ml_collections.ConfigDict, name: str) -> None:
+    for unit, kind in (('steps', int), ('epochs', float), ('examples', int), ('percent', float)):
+        config[f'{name}_{unit}'] = placeholder(kind)
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The fields and their defaults."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of initial parameters, order of the data, augmentation and dropout
+    config.batch_size = 4096  # global: over all devices of all hosts
+    config.image_size = 224  # pixels, height and width
+    config.num_steps = placeholder(int)  # length of the run: this or num_epochs
+    config.num_epochs = placeholder(float)
+    config.label_smoothing = 0.0  # share of the target spread evenly over the classes
+
+    config.model = ml_collections.ConfigDict()
+    config.model.name = 'mobilenet_v3_small'  # `python -m mobilenets_jax models` lists them
+    config.model.width_multiplier = 1.0
+    config.model.convention = 'tf'  # whose rounding, padding and constants: tf, torchvision, keras
+    config.model.num_classes = placeholder(int)  # unset: the data's
+    config.model.output_stride = 32  # 8, 16 or 32: beyond it strides become dilations
+    config.model.dropout_rate = placeholder(float)  # before the logits; unset: the paper's
+    config.model.dtype = 'float32'  # of activations; parameters stay float32
+    config.model.bn_momentum = placeholder(float)  # decay of running statistics; unset: the convention's
+    config.model.bn_epsilon = placeholder(float)  # unset: the convention's
+    config.model.sync_bn = False  # batch statistics over all devices rather than each device's own
+    config.model.depthwise_implementation = 'auto'  # auto, grouped or shifted
+
+    config.data = ml_collections.ConfigDict()
+    config.data.name = 'digits'  # digits, image_folder, or tfds:NAME
+    config.data.dir = ''  # the image folder, or the TFDS data directory ('': TFDS's own)
+    config.data.eval_split = ''  # '': the source's default
+    config.data.normalization = 'symmetric'  # symmetric ([-1, 1]) or imagenet (mean and standard deviation)
+    # Image folders and TFDS; the digits have their own augmentation.
+    config.data.crop = 'inception'  # in training: inception (random area and aspect) or resize (the whole image)
+    config.data.min_area_fraction = 0.05  # least part of the image that an inception crop takes
+    config.data.random_flip = True  # left to right
+    config.data.color_distortion = 'fast'  # none, fast (brightness, saturation) or full (also hue, contrast)
+    config.data.eval_crop = 'central_fraction'  # central_fraction (TensorFlow) or resize_crop (torchvision)
+    config.data.crop_fraction = 0.875  # of the side, in evaluation
+    config.data.num_threads = 0  # that decode; 0: as many as pay
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.name = 'rmsprop'  # rmsprop (TensorFlow's), sgd or adamw
+    config.optimizer.momentum = 0.9  # rmsprop, sgd
+    config.optimizer.nesterov = False  # rmsprop, sgd
+    config.optimizer.decay = 0.9  # of the mean square: rmsprop
+    config.optimizer.epsilon = 1e-3  # rmsprop (inside the root), adamw
+    config.optimizer.beta1 = 0.9  # adamw
+    config.optimizer.beta2 = 0.999  # adamw
+    config.optimizer.clip_norm = placeholder(float)  # global gradient norm; unset: never clipped
+    config.optimizer.accumulation_steps = 1  # each device's batch is taken in so many parts
+
+    config.schedule = ml_collections.ConfigDict()
+    config.schedule.name = 'exponential'  # exponential, cosine or constant
+    config.schedule.learning_rate = 0.1  # at learning_rate_batch_size
+    config.schedule.learning_rate_batch_size = placeholder(int)  # set: the rate scales with batch_size / this
+    config.schedule.warmup_from = 0.0  # learning rate of the first warm-up step
+    _durations(config.schedule, 'warmup')
+    config.schedule.decay_rate = 0.99  # exponential: factor every decay_*
+    config.schedule.staircase = True  # exponential: decay in jumps rather than smoothly
+    _durations(config.schedule, 'decay')
+
+    config.weight_decay = ml_collections.ConfigDict()
+    config.weight_decay.rate = 0.0
+    config.weight_decay.decoupled = False  # False: rate / 2 * sum(w^2) in the loss, as TensorFlow
+    config.weight_decay.skip = ('/bn/', '/bias$')  # regular expressions found in a parameter's path
+
+    config.ema = ml_collections.ConfigDict()
+    config.ema.decay = 0.9999  # 0: no averages
+    config.ema.ramp = True  # decay at most (1 + n) / (10 + n) at update n
+    config.ema.batch_stats = True  # average the running statistics too
+
+    config.log = ml_collections.ConfigDict()
+    _durations(config.log, 'every')
+    config.evaluation = ml_collections.ConfigDict()
+    _durations(config.evaluation, 'every')
+    config.checkpoint = ml_collections.ConfigDict()
+    _durations(config.checkpoint, 'every')
+    config.checkpoint.keep_last = 2
+    config.checkpoint.keep_best = True
+    return config

@@ -1,0 +1,34 @@
+"""MobileNetV3-Small on scikit-learn's handwritten digits: real data, no download.
+
+Paper: none; the embedded default, to see the whole system work.
+Command: python train.py --config=configs/digits.py --workdir=runs/digits
+Hardware: two CPU cores, about two minutes.
+Expected: test top-1 of 98 % or more.
+Status: reproduced here.
+"""
+
+from configs import base
+
+
+def get_config():
+    """The run of `make demo`."""
+    config = base.get_config()
+    config.batch_size = 128
+    config.image_size = 32
+    config.num_epochs = 60
+    config.label_smoothing = 0.1
+
+    config.model.output_stride = 8  # 32 pixels leave a 4x4 map rather than a single position
+    config.model.bn_momentum = 0.9  # statistics must settle within some hundred steps
+
+    config.optimizer.epsilon = 0.002
+    config.schedule.name = 'cosine'
+    config.schedule.learning_rate = 0.01
+    config.schedule.warmup_epochs = 3.0
+    config.weight_decay.rate = 1e-5
+    config.ema.decay = 0.99
+
+    config.log.every_steps = 20
+    config.evaluation.every_epochs = 10.0
+    config.checkpoint.every_epochs = 10.0
+    return config

@@ -1,0 +1,76 @@
+"""What train.py and eval.py share: flags, one-line errors with exit status 2, and joining the other hosts."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from mobilenets_jax.config import ConfigView, keep_overriding_spellings
+from mobilenets_jax.errors import UserError
+
+CONFIG = config_flags.DEFINE_config_file('config', lock_config=True, help_string='Config file, e.g. configs/digits.py.')
+_COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0; on Cloud TPU it is found by itself.')
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'Processes in the run, with --coordinator.')
+_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'This process, from 0, with --coordinator.')
+_MULTIHOST = flags.DEFINE_boolean('multihost', False, 'Join the other hosts of a Cloud TPU slice.')
+
+USER_ERROR_STATUS = 2
+
+
+def run(main: Callable[[], None], argv: Sequence[str]) -> None:
+    """Parses `argv`, joins the other hosts and calls `main`; a user's mistake ends in one line and status 2."""
+    try:
+        _parse(argv)
+        _join_hosts()
+        main()
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr, flush=True)
+        _exit(USER_ERROR_STATUS)
+    except Exception:
+        if jax.process_count() == 1:
+            raise
+        traceback.print_exc()
+        _exit(1)
+
+
+def config_view() -> ConfigView:
+    """The config of the flags, with the command line's spelling of every duration."""
+    if CONFIG.value is None:
+        raise UserError('--config is missing, e.g. --config=configs/digits.py.')
+    config = CONFIG.value
+    with config.unlocked():
+        keep_overriding_spellings(config, config_flags.get_override_values(flags.FLAGS['config']))
+    return ConfigView(config.to_dict())
+
+
+def _parse(argv: Sequence[str]) -> None:
+    """Parses the flags; whatever a wrong flag or config raises becomes one line."""
+    try:
+        rest = flags.FLAGS(list(argv))
+    except UserError:
+        raise
+    except Exception as error:  # absl and ml_collections raise AttributeError, KeyError, TypeError, OSError and more
+        cause = ' '.join(str(error).split())
+        raise UserError(f'{cause or type(error).__name__}') from error
+    if len(rest) > 1:
+        raise UserError(f'{rest[1]!r} is not a flag; flags are spelled --name=value.')
+
+
+def _join_hosts() -> None:
+    if _COORDINATOR.value is not None:
+        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    elif _MULTIHOST.value:
+        jax.distributed.initialize()
+
+
+def _exit(status: int) -> None:
+    """Ends the process; at once where there are several, since an orderly end would wait for the others."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if jax.process_count() > 1:
+        os._exit(status)
+    sys.exit(status)

@@ -1,0 +1,140 @@
+"""Configs at run time: durations in steps, a view that remembers what was read, and the JSON beside a checkpoint.
+
+The configs themselves are Python files under `configs/`; nothing here imports them.
+"""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mobilenets_jax.errors import UserError, check
+
+DURATION_UNITS = ('steps', 'epochs', 'examples', 'percent')
+
+
+class ConfigView(Mapping):
+    """A read-only view of a nested config that remembers which leaves were read, by attribute, key or `**`."""
+
+    def __init__(self, values: Mapping[str, Any], prefix: str = 'config', read: set[str] | None = None):
+        self._values = values
+        self._prefix = prefix
+        self._read = set() if read is None else read
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._values[key]
+        path = f'{self._prefix}.{key}'
+        if isinstance(value, Mapping):
+            return ConfigView(value, path, self._read)
+        self._read.add(path)
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f'{self._prefix} has no field {name!r}') from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A nested dict of the values; reads none of them."""
+        return _plain(self._values)
+
+    def unread(self) -> list[str]:
+        """The dotted paths of all leaves that nothing has read yet."""
+        return [path for path in _leaf_paths(self._values, self._prefix) if path not in self._read]
+
+    def check_all_read(self) -> None:
+        """Raises `UserError` naming the leaves that nothing read: a setting without effect is a mistake."""
+        unread = self.unread()
+        if unread:
+            raise UserError(f'{", ".join(unread)}: nothing reads this; remove it or fix its name.')
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+
+
+def _leaf_paths(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaf_paths(value, f'{prefix}.{key}')
+        else:
+            yield f'{prefix}.{key}'
+
+
+def duration(
+    values: Mapping[str, Any],
+    name: str,
+    *,
+    batch_size: int,
+    examples_per_epoch: int,
+    total_steps: int | None = None,
+) -> int | None:
+    """Reads a duration given in one of the spellings `NAME_steps`, `_epochs`, `_examples` or `_percent`.
+
+    Args:
+        values: the config node that holds the fields; an absent or None field is not set.
+        name: the duration's name, e.g. 'warmup'.
+        batch_size: the global batch size.
+        examples_per_epoch: size of the training set.
+        total_steps: what 100 percent is; None where percent makes no sense.
+
+    Returns:
+        The duration in whole steps (at least 1 if it is positive), or None if no spelling is set.
+
+    Raises:
+        UserError: if two spellings are set, or a value is negative.
+    """
+    spelled = {unit: values[f'{name}_{unit}'] for unit in DURATION_UNITS if f'{name}_{unit}' in values}
+    spelled = {unit: value for unit, value in spelled.items() if value is not None}
+    if not spelled:
+        return None
+    if len(spelled) > 1:
+        fields = ' and '.join(f'{name}_{unit}={value}' for unit, value in spelled.items())
+        raise UserError(f'{fields} spell one duration twice; set only one of them.')
+    ((unit, value),) = spelled.items()
+    check(value >= 0, f'{name}_{unit}', value, 'must not be negative')
+    steps = {
+        'steps': value,
+        'epochs': value * examples_per_epoch / batch_size,
+        'examples': value / batch_size,
+        'percent': value / 100 * (total_steps or 0),
+    }[unit]
+    return 0 if steps == 0 else max(1, math.floor(steps))
+
+
+def keep_overriding_spellings(config: Any, overridden: Mapping[str, Any]) -> None:
+    """Drops a config file's spelling of a duration where the command line gave another one.
+
+    Args:
+        config: a mutable config (`ml_collections.ConfigDict`), changed in place.
+        overridden: what the command line set, by dotted path.
+    """
+    for path in overridden:
+        *parents, field = path.split('.')
+        name, _, unit = field.rpartition('_')
+        if unit not in DURATION_UNITS:
+            continue
+        node = config
+        for parent in parents:
+            node = node[parent]
+        for other in DURATION_UNITS:
+            sibling = f'{name}_{other}'
+            if other != unit and sibling in node and '.'.join([*parents, sibling]) not in overridden:
+                node[sibling] = None
+
+
+def write_json(path: str | os.PathLike, values: Any) -> None:
+    """Writes `values` to `path` in one move: a reader sees the old file or the new one, never a part."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    temporary.write_text(json.dumps(values, indent=2, sort_keys=True) + '\n')
+    temporary.replace(path)

@@ -1,0 +1,193 @@
+"""From a config to the parts of a run: data, model, optimizer, steps, evaluator, each checked before anything compiles.
+
+The top of the package: it knows all of its parts, and none of them knows it. train.py and eval.py put it to work.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from mobilenets_jax.config import ConfigView, duration
+from mobilenets_jax.data import Layout, create_dataset
+from mobilenets_jax.errors import check
+from mobilenets_jax.evaluation.classification import ClassificationEvaluator
+from mobilenets_jax.models import create_model
+from mobilenets_jax.training import parallel
+from mobilenets_jax.training.classification import ClassificationTask
+from mobilenets_jax.training.ema import EmaOptions
+from mobilenets_jax.training.loop import LoopOptions
+from mobilenets_jax.training.optimizers import WeightDecayOptions, create_optimizer
+from mobilenets_jax.training.schedules import create_schedule
+from mobilenets_jax.training.state import TrainState, create_state
+from mobilenets_jax.training.step import make_eval_step, make_train_step
+
+# What a checkpoint must share with the run that reads it.
+IDENTITY_FIELDS = ('width_multiplier', 'convention')
+
+
+class Experiment:
+    """The parts of a run, built from its config.
+
+    Args:
+        config: all fields of `configs/base.py`.
+
+    Attributes:
+        batch_size: global.
+        dataset: see `mobilenets_jax.data`.
+        model: see `mobilenets_jax.models`.
+        identity: what a checkpoint must share with this run.
+        options: length and intervals of the run; raises `UserError` when read if the config sets no length.
+        schedule: step to learning rate.
+        weight_decay: which parameters are drawn to zero, and how.
+
+    Raises:
+        UserError: for any value that cannot be run.
+    """
+
+    def __init__(self, config: ConfigView):
+        self._config = config
+        self.batch_size = config.batch_size
+        devices = jax.device_count()
+        check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
+        check(self.batch_size % devices == 0, 'batch_size', self.batch_size, f'must be divisible by {devices} devices')
+        self.dataset = self._create_dataset()
+        self.model = self._create_model()
+        self._task = ClassificationTask(
+            model=self.model,
+            preprocess=self.dataset.device_preprocess,
+            label_smoothing=config.label_smoothing,
+        )
+        self._ema = EmaOptions(**config.ema)
+        self.weight_decay = WeightDecayOptions(**config.weight_decay)
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """Who reads which rows of a global batch."""
+        return Layout(jax.process_index(), jax.process_count(), jax.local_device_count())
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must share with this run."""
+        model = self._config.model
+        shared = {field: model[field] for field in IDENTITY_FIELDS}
+        return {'model': model.name, 'num_classes': self.model.num_classes, **shared}
+
+    @functools.cached_property
+    def options(self) -> LoopOptions:
+        """Length and intervals of the run, in steps."""
+        config = self._config
+        check(self.dataset.num_train > 0, 'data.name', self.dataset.name, 'has no training split')
+        total_steps = self._duration(config, 'num')
+        check(bool(total_steps), 'num_steps', total_steps, 'must be set to a positive length, or num_epochs')
+        every = {
+            name: self._duration(config[name], 'every', total_steps) or total_steps
+            for name in ('log', 'evaluation', 'checkpoint')
+        }
+        return LoopOptions(
+            total_steps=total_steps,
+            batch_size=self.batch_size,
+            log_every=every['log'],
+            eval_every=every['evaluation'],
+            checkpoint_every=every['checkpoint'],
+        )
+
+    @functools.cached_property
+    def schedule(self) -> Callable:
+        """Step to learning rate."""
+        total_steps = self.options.total_steps
+        fields = dict(self._config.schedule)
+        durations = {name: self._duration(fields, name, total_steps) for name in ('warmup', 'decay')}
+        reference = fields['learning_rate_batch_size']
+        return create_schedule(
+            fields['name'],
+            learning_rate=fields['learning_rate'] * (self.batch_size / reference if reference else 1.0),
+            total_steps=total_steps,
+            warmup_steps=durations['warmup'] or 0,
+            warmup_from=fields['warmup_from'],
+            decay_steps=durations['decay'],
+            decay_rate=fields['decay_rate'],
+            staircase=fields['staircase'],
+        )
+
+    @functools.cached_property
+    def _optimizer(self):
+        fields = dict(self._config.optimizer)
+        accumulation_steps = fields.pop('accumulation_steps')
+        per_device = self.batch_size // jax.device_count()
+        check(
+            accumulation_steps >= 1 and per_device % accumulation_steps == 0,
+            'optimizer.accumulation_steps',
+            accumulation_steps,
+            f'must divide the {per_device} examples of a device',
+        )
+        return create_optimizer(schedule=self.schedule, weight_decay=self.weight_decay, **fields)
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step."""
+        config = self._config
+        check(config.image_size > 0, 'image_size', config.image_size, 'must be positive')
+        return create_state(self.model, self._optimizer, image_size=config.image_size, seed=config.seed, ema=self._ema)
+
+    def abstract_state(self) -> TrainState:
+        """Shapes and dtypes of the state, without computing it."""
+        return jax.eval_shape(self.initial_state)
+
+    def train_step(self) -> Callable:
+        """The training step, mapped over all devices."""
+        step = make_train_step(
+            self._task,
+            self._optimizer,
+            ema=self._ema,
+            weight_decay=self.weight_decay,
+            seed=self._config.seed,
+            accumulation_steps=self._config.optimizer.accumulation_steps,
+        )
+        return parallel.parallel_train_step(step)
+
+    def evaluator(self) -> ClassificationEvaluator:
+        """Measures parameters on the evaluation set."""
+        return ClassificationEvaluator(
+            parallel.parallel_eval_step(make_eval_step(self._task)),
+            functools.partial(self.dataset.eval_batches, self.layout),
+            self.dataset.num_eval,
+        )
+
+    def _create_dataset(self):
+        config = self._config
+        fields = dict(config.data)
+        return create_dataset(
+            directory=fields.pop('dir'),
+            image_size=config.image_size,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            **fields,
+        )
+
+    def _create_model(self):
+        fields = dict(self._config.model)
+        num_classes = fields.pop('num_classes') or self.dataset.num_classes
+        check(
+            num_classes >= self.dataset.num_classes,
+            'model.num_classes',
+            num_classes,
+            f'is less than the {self.dataset.num_classes} classes of {self.dataset.name}',
+        )
+        sync_bn = fields.pop('sync_bn')
+        overrides = {name: fields.pop(name) for name in ('bn_momentum', 'bn_epsilon')}
+        return create_model(
+            num_classes=num_classes,
+            bn_axis_name=parallel.AXIS_NAME if sync_bn else None,
+            **fields,
+            **{name: value for name, value in overrides.items() if value is not None},
+        )
+
+    def _duration(self, values: Mapping[str, Any], name: str, total_steps: int | None = None) -> int | None:
+        return duration(
+            values,
+            name,
+            batch_size=self.batch_size,
+            examples_per_epoch=self.dataset.num_train,
+            total_steps=total_steps,
+        )

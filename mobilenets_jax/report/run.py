@@ -1,0 +1,73 @@
+"""What a finished run leaves for people: `summary.json`, the curves as a PNG, and a table."""
+
+import pathlib
+
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt  # noqa: E402 - the backend is chosen first
+
+from mobilenets_jax.config import write_json  # noqa: E402
+from mobilenets_jax.training.loop import Outcome  # noqa: E402
+from mobilenets_jax.training.parallel import to_host  # noqa: E402
+from mobilenets_jax.training.progress import read_metrics  # noqa: E402
+from mobilenets_jax.training.state import num_params, tree_sha256  # noqa: E402
+
+
+def finish_report(workdir: pathlib.Path, model: str, outcome: Outcome, images_per_second: float) -> None:
+    """Writes `summary.json` and `curves.png` into `workdir`, and prints the table."""
+    state = to_host(outcome.state)
+    summary = {
+        'model': model,
+        'step': int(state.step),
+        'num_params': num_params(state.params),
+        'test_top1': outcome.evaluation['top1'],
+        'test_top5': outcome.evaluation['top5'],
+        'test_loss': outcome.evaluation['loss'],
+        'test_count': outcome.evaluation['count'],
+        'seconds': outcome.seconds,
+        'images_per_second': images_per_second,
+        'params_sha256': tree_sha256(state.params),
+        'ema_sha256': None if state.ema_params is None else tree_sha256(state.ema_params),
+    }
+    write_json(workdir / 'summary.json', summary)
+    plot_curves(workdir / 'metrics.jsonl', workdir / 'curves.png', title=model)
+    print(format_summary(summary), flush=True)
+
+
+def format_summary(summary: dict) -> str:
+    """The end-of-run table."""
+    rows = {
+        'model': summary['model'],
+        'parameters': f'{summary["num_params"]:,}',
+        'steps': f'{summary["step"]:,}',
+        'test top-1': f'{summary["test_top1"]:.2f} %',
+        'test top-5': f'{summary["test_top5"]:.2f} %',
+        'test loss': f'{summary["test_loss"]:.4f}',
+        'test images': f'{summary["test_count"]:,}',
+        'time': f'{summary["seconds"]:.0f} s',
+        'speed': f'{summary["images_per_second"]:.0f} images/s',
+    }
+    width = max(len(value) for value in rows.values())
+    line = '+' + '-' * 14 + '+' + '-' * (width + 2) + '+'
+    return '\n'.join([line, *(f'| {name:<12} | {value:>{width}} |' for name, value in rows.items()), line])
+
+
+def plot_curves(metrics_path: pathlib.Path, png_path: pathlib.Path, *, title: str) -> None:
+    """Draws loss and accuracy over the steps, training and evaluation, from a `metrics.jsonl`."""
+    rows = read_metrics(metrics_path)
+    figure, (loss_axes, accuracy_axes) = plt.subplots(1, 2, figsize=(10, 4), layout='constrained')
+    styles = {'train': ('accuracy', 'training', '-'), 'eval': ('top1', 'evaluation', 'o-')}
+    for kind, (accuracy, label, style) in styles.items():
+        chosen = [row for row in rows if row['kind'] == kind]
+        steps = [row['step'] for row in chosen]
+        loss_axes.plot(steps, [row['loss'] for row in chosen], style, label=label)
+        accuracy_axes.plot(steps, [row[accuracy] for row in chosen], style, label=label)
+    loss_axes.set(xlabel='step', ylabel='loss', yscale='log')
+    accuracy_axes.set(xlabel='step', ylabel='top-1 accuracy, %')
+    for axes in (loss_axes, accuracy_axes):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(title)
+    figure.savefig(png_path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,99 @@
+"""Image classification as a task: which fields of a batch it reads, its loss, and what it measures."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mobilenets_jax.errors import check
+
+PyTree = Any
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassificationTask:
+    """Softmax cross-entropy over a batch with the fields 'image', 'label' and, in evaluation, 'mask'.
+
+    Attributes:
+        model: a module with the call contract of `mobilenets_jax.models`.
+        preprocess: maps (batch, train=...) to normalised images, float32 [n, H, W, 3], on the device.
+        label_smoothing: the share of the target that is spread evenly over all classes, in [0, 1).
+    """
+
+    model: Any
+    preprocess: Callable[..., jax.Array]
+    label_smoothing: float = 0.0
+
+    def __post_init__(self):
+        check(0.0 <= self.label_smoothing < 1.0, 'label_smoothing', self.label_smoothing, 'must be in [0, 1)')
+
+    def loss(self, params: PyTree, batch_stats: PyTree, batch: PyTree, key: jax.Array) -> tuple[jax.Array, Any]:
+        """The mean training loss of one device's batch.
+
+        Args:
+            params: trainable parameters.
+            batch_stats: running statistics before the step.
+            batch: 'image' [n, H, W, 3], 'label' int32 [n], and what `preprocess` reads besides.
+            key: for dropout; differs between devices and steps.
+
+        Returns:
+            The loss, and (updated statistics, metrics as sums over the examples).
+        """
+        images = self.preprocess(batch, train=True)
+        (logits, _), updated = self.model.apply(
+            {'params': params, 'batch_stats': batch_stats},
+            images,
+            train=True,
+            mutable=['batch_stats'],
+            rngs={'dropout': key},
+        )
+        labels = batch['label']
+        losses = smoothed_cross_entropy(logits, labels, self.label_smoothing)
+        metrics = {
+            'loss': losses.sum(),
+            'correct': (label_rank(logits, labels) < 1).sum(),
+            'count': jnp.asarray(labels.size),
+        }
+        return losses.mean(), (updated.get('batch_stats', {}), metrics)
+
+    def evaluate(self, params: PyTree, batch_stats: PyTree, batch: PyTree) -> Metrics:
+        """Sums over the real examples (mask 1) of one device's batch: loss, top-1 and top-5 hits, and their count."""
+        images = self.preprocess(batch, train=False)
+        logits, _ = self.model.apply({'params': params, 'batch_stats': batch_stats}, images, train=False)
+        labels, real = batch['label'], batch['mask'] > 0
+        rank = label_rank(logits, labels)
+        losses = smoothed_cross_entropy(logits, labels, 0.0)
+        return {
+            'loss': jnp.where(real, losses, 0.0).sum(),
+            'top1': (real & (rank < 1)).sum(),
+            'top5': (real & (rank < 5)).sum(),
+            'count': real.sum(),
+        }
+
+
+def smoothed_cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
+    """Cross-entropy of each example, [n], against targets that spread `smoothing` over all classes.
+
+    Args:
+        logits: float32 [n, classes].
+        labels: int32 [n].
+        smoothing: in [0, 1).
+    """
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing)
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """How many classes stand before the label, [n]: 0 is a top-1 hit, below 5 a top-5 hit.
+
+    Classes of equal logits stand in the order of their index, as `argmax` has them. A label whose logit is not a
+    number stands last.
+    """
+    own = jnp.take_along_axis(logits, labels[:, None], axis=-1)  # (n, 1)
+    earlier = jnp.arange(logits.shape[-1]) < labels[:, None]
+    before = (logits > own) | ((logits == own) & earlier)
+    return jnp.where(jnp.isnan(own[:, 0]), logits.shape[-1], before.sum(axis=-1))

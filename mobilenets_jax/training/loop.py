@@ -1,0 +1,186 @@
+"""The one training loop: resume, then step, log, evaluate, save, in a fixed order.
+
+The loop knows no data set, checkpoint format or evaluator: it is handed them. So that a run can stop anywhere and go on
+as if it had not, all that a step depends on is the state and the step's number: batch b holds the examples
+[b * batch_size, (b + 1) * batch_size) of the training stream, and every random choice is keyed by seed, step, device
+and example.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.training import parallel
+from mobilenets_jax.training.progress import Progress
+from mobilenets_jax.training.schedules import Schedule
+from mobilenets_jax.training.state import TrainState
+
+PyTree = Any
+
+
+class Checkpoints(Protocol):
+    """What the loop asks of `mobilenets_jax.checkpoints.CheckpointManager`, where the methods are described."""
+
+    def save(self, step: int, state: PyTree, *, meta: Mapping, metric: float | None = None) -> None: ...  # noqa: D102
+    def reached_preemption(self, step: int) -> bool: ...  # noqa: D102
+    def wait(self) -> None: ...  # noqa: D102
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """How long a run is and how often it reports, all in steps.
+
+    Attributes:
+        total_steps: length of the run.
+        batch_size: global.
+        log_every: between progress lines.
+        eval_every: between evaluations; the last step is always evaluated.
+        checkpoint_every: between checkpoints; the last step is always saved.
+    """
+
+    total_steps: int
+    batch_size: int
+    log_every: int
+    eval_every: int
+    checkpoint_every: int
+
+    def due(self, step: int, every: int) -> bool:
+        """Whether something done each `every` steps is due after `step` updates."""
+        return step == self.total_steps or step % every == 0
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or not a number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        state: the last state, replicated.
+        evaluation: metrics of the last evaluation, {} if there was none.
+        seconds: wall time of the run, earlier processes included.
+        preempted: whether it stopped early, saved, because the machine is being taken away.
+    """
+
+    state: TrainState
+    evaluation: Mapping[str, float]
+    seconds: float
+    preempted: bool
+
+
+def train(
+    state: TrainState,
+    train_step: Callable,
+    batches: Callable[[int], Iterator[PyTree]],
+    evaluate: Callable[[TrainState], Mapping[str, float]],
+    checkpoints: Checkpoints,
+    progress: Progress,
+    schedule: Schedule,
+    options: LoopOptions,
+    earlier_seconds: float = 0.0,
+) -> Outcome:
+    """Trains from `state` to `options.total_steps`.
+
+    Args:
+        state: fresh or restored; `state.step` says where to go on.
+        train_step: `step.make_train_step`, mapped over the devices.
+        batches: from a position in the training stream, counted in examples, to NumPy batches from there on.
+        evaluate: measures a state on the evaluation set; 'top1' decides which checkpoint is the best.
+        checkpoints: saves the state.
+        progress: is told the metrics.
+        schedule: the learning rate, for the log.
+        options: length and intervals.
+        earlier_seconds: wall time that earlier processes spent on this run.
+
+    Raises:
+        NonFiniteLossError: the loss is not finite; the state is not saved then.
+        UserError: the restored run is already longer than `options.total_steps`.
+    """
+    started = time.perf_counter() - earlier_seconds
+    step = int(state.step)
+    if step > options.total_steps:
+        raise UserError(f'num_steps={options.total_steps} is behind the checkpoint, which has {step} steps.')
+    state = parallel.replicate(state)
+    if step == options.total_steps:  # a finished run, started again: only the results are made again
+        return Outcome(state, evaluate(state), time.perf_counter() - started, preempted=False)
+
+    def save(metric: float | None) -> None:
+        meta = {'position': step * options.batch_size, 'seconds': time.perf_counter() - started}
+        checkpoints.save(step, state, meta=meta, metric=metric)
+
+    window = _Window(progress, schedule, step)
+    evaluation: Mapping[str, float] = {}
+    stream = parallel.put_batches(batches(step * options.batch_size))
+    try:
+        while step < options.total_steps:
+            # The order matters: a checkpoint must hold exactly `step` updates, and only states whose loss is finite.
+            state, metrics = train_step(state, next(stream))
+            step += 1
+            window.add(metrics)
+            preempted = checkpoints.reached_preemption(step) and step < options.total_steps
+            evaluating = options.due(step, options.eval_every) and not preempted
+            saving = options.due(step, options.checkpoint_every) or preempted
+            if options.due(step, options.log_every) or evaluating or saving:
+                window.log(step)
+            if evaluating:
+                evaluation = evaluate(state)
+                progress.evaluation(step, evaluation)
+            if saving:
+                save(evaluation['top1'] if evaluating else None)
+            if preempted:
+                break
+            if evaluating or saving:
+                progress.restart_clock()
+    finally:
+        stream.close()
+    checkpoints.wait()
+    return Outcome(state, evaluation, time.perf_counter() - started, preempted=preempted)
+
+
+class _Window:
+    """Metrics of the steps since the last log line, left on the devices until then."""
+
+    def __init__(self, progress: Progress, schedule: Schedule, step: int):
+        self._progress = progress
+        self._schedule = schedule
+        self._step = step
+        self._metrics: list[PyTree] = []
+        self._compiled = False
+
+    def add(self, metrics: PyTree) -> None:
+        """Adds one step's metrics without waiting for them."""
+        self._metrics.append(metrics)
+        if not self._compiled:  # the first step compiles; it says nothing about the speed of the others
+            jax.block_until_ready(metrics)
+            self._progress.restart_clock()
+            self._compiled = True
+            self._step += 1
+
+    def log(self, step: int) -> None:
+        """Fetches and reports the window; raises `NonFiniteLossError` if a loss in it is not finite."""
+        fetched = [parallel.to_host(metrics) for metrics in self._metrics]
+        total = {name: float(np.sum([row[name] for row in fetched], dtype=np.float64)) for name in fetched[0]}
+        first, self._metrics = step - len(fetched) + 1, []
+        if not math.isfinite(total['loss'] + total['l2']):
+            raise NonFiniteLossError(f'The loss is not finite in steps {first} to {step}; nothing was saved after.')
+        timed = step - self._step
+        rate = self._progress.count_steps(timed) if timed else self._progress.images_per_second
+        self._step = step
+        self._progress.train(
+            step,
+            {
+                'loss': total['loss'] / total['count'] + total['l2'] / len(fetched),
+                'accuracy': 100 * total['correct'] / total['count'],
+                'learning_rate': float(self._schedule(step - 1)),
+                'grad_norm': total['grad_norm'] / len(fetched),
+                'images_per_second': rate,
+            },
+        )

@@ -1,0 +1,76 @@
+"""The only place that knows how a step is spread over devices: `jax.pmap` with `axis_name='batch'`.
+
+State is replicated and un-stacked: every device holds a copy, and arrays keep their plain shapes (`in_axes=None`).
+Batches carry a leading [local_devices] axis. A step must reduce whatever it returns over the axis, because a value
+returned with `out_axes=None` is taken to be the same on all devices without a check.
+"""
+
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+PyTree = Any
+
+AXIS_NAME = 'batch'
+
+
+def _sharding(*partitions: str) -> NamedSharding:
+    mesh = Mesh(np.asarray(jax.local_devices()), (AXIS_NAME,))
+    return NamedSharding(mesh, PartitionSpec(*partitions))
+
+
+def replicate(tree: PyTree) -> PyTree:
+    """Puts a copy of every leaf on each local device.
+
+    The step donates its state. Donating an array that does not have this sharding yet costs a copy with one process
+    and fails with several, so every state goes through here before its first step.
+    """
+    return jax.device_put(tree, _sharding())
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """NumPy copies of the leaves of a replicated tree; waits for their computation."""
+    return jax.tree.map(lambda leaf: np.array(leaf.addressable_shards[0].data), tree)
+
+
+def parallel_train_step(step: Callable) -> Callable:
+    """Maps `step(state, batch) -> (state, metrics)` over all devices of all processes; donates the state."""
+    return jax.pmap(step, axis_name=AXIS_NAME, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
+
+
+def parallel_eval_step(step: Callable) -> Callable:
+    """Maps `step(params, batch_stats, batch) -> metrics` over all devices of all processes."""
+    return jax.pmap(step, axis_name=AXIS_NAME, in_axes=(None, None, 0), out_axes=None)
+
+
+def put_batches(batches: Iterable[PyTree], *, ahead: int = 2) -> Iterator[PyTree]:
+    """Yields batches already on the devices, read and transferred by a thread that keeps `ahead` of them ready.
+
+    Args:
+        batches: trees of NumPy arrays with leading [local_devices, per_device].
+        ahead: batches that wait on the devices.
+
+    Yields:
+        The same trees as device arrays, in order. An exception of `batches` is raised here.
+    """
+    sharding = _sharding(AXIS_NAME)
+    iterator = iter(batches)
+    end = object()
+
+    def read():
+        batch = next(iterator, end)
+        return end if batch is end else jax.device_put(batch, sharding)
+
+    reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix='put_batches')
+    try:
+        pending = collections.deque(reader.submit(read) for _ in range(ahead))
+        while (batch := pending.popleft().result()) is not end:
+            pending.append(reader.submit(read))
+            yield batch
+    finally:
+        reader.shutdown(cancel_futures=True)

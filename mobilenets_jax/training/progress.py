@@ -1,0 +1,118 @@
+"""What people look at while a run goes on: a progress line, `metrics.jsonl` and TensorBoard scalars.
+
+Only the primary process writes; on the others every method does nothing.
+"""
+
+import json
+import pathlib
+import time
+from collections.abc import Mapping
+
+import jax
+
+
+class Progress:
+    """Writes a run's metrics, and counts its images a second.
+
+    Args:
+        workdir: holds `metrics.jsonl` and `tensorboard/`.
+        total_steps: length of the run.
+        batch_size: global.
+        start_step: where this process goes on; metrics that an earlier process wrote beyond it are dropped.
+    """
+
+    def __init__(self, workdir: pathlib.Path, *, total_steps: int, batch_size: int, start_step: int):
+        self._total_steps = total_steps
+        self._batch_size = batch_size
+        self._primary = jax.process_index() == 0
+        self._path = workdir / 'metrics.jsonl'
+        self._training_seconds = 0.0
+        self._timed_steps = 0
+        self._mark = time.perf_counter()
+        self._tensorboard = None
+        if self._primary:
+            kept = [row for row in read_metrics(self._path) if row['step'] <= start_step]
+            self._path.write_text(''.join(json.dumps(row) + '\n' for row in kept))
+            self._tensorboard = _tensorboard_writer(workdir / 'tensorboard', start_step)
+
+    def restart_clock(self) -> None:
+        """Starts timing: what went on since the last call or log is not counted as training."""
+        self._mark = time.perf_counter()
+
+    def count_steps(self, steps: int) -> float:
+        """Counts `steps` trained since the clock was (re)started; returns their images a second."""
+        seconds = time.perf_counter() - self._mark
+        self._training_seconds += seconds
+        self._timed_steps += steps
+        self.restart_clock()
+        return steps * self._batch_size / seconds
+
+    @property
+    def images_per_second(self) -> float:
+        """Of all steps counted so far by this process; 0 before the first."""
+        return self._timed_steps * self._batch_size / self._training_seconds if self._timed_steps else 0.0
+
+    def train(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Prints the progress line and writes the metrics of the steps since the last one."""
+        remaining = self._total_steps - step
+        rate = metrics['images_per_second']
+        eta = _clock(remaining * self._batch_size / rate) if rate else '-'
+        self._say(
+            f'step {step}/{self._total_steps}  loss {metrics["loss"]:.4f}  accuracy {metrics["accuracy"]:.2f} %  '
+            f'learning rate {metrics["learning_rate"]:.3g}  {rate:.0f} images/s  ETA {eta}'
+        )
+        self._write('train', step, metrics)
+
+    def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Prints and writes the metrics of an evaluation."""
+        self._say(
+            f'step {step}/{self._total_steps}  evaluation: top-1 {metrics["top1"]:.2f} %  '
+            f'top-5 {metrics["top5"]:.2f} %  loss {metrics["loss"]:.4f}  ({metrics["count"]} examples)'
+        )
+        self._write('eval', step, metrics)
+
+    def close(self) -> None:
+        """Flushes the TensorBoard scalars."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def _say(self, line: str) -> None:
+        if self._primary:
+            print(line, flush=True)
+
+    def _write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
+        if not self._primary:
+            return
+        with self._path.open('a') as file:
+            file.write(json.dumps({'kind': kind, 'step': step, **metrics}) + '\n')
+        if self._tensorboard is not None:
+            for name, value in metrics.items():
+                self._tensorboard.add_scalar(f'{kind}/{name}', value, step)
+
+
+def read_metrics(path: pathlib.Path) -> list[dict]:
+    """The rows of a `metrics.jsonl`; [] if there is none. A last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _tensorboard_writer(directory: pathlib.Path, start_step: int):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        print('tensorboardX is not installed: no TensorBoard scalars; metrics.jsonl has them all.', flush=True)
+        return None
+    return SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{seconds:02d}' if hours else f'{minutes}:{seconds:02d}'

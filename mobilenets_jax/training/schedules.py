@@ -1,0 +1,63 @@
+"""Learning-rate schedules, as TensorFlow counts them: from step 0, with the warm-up laid over the first steps.
+
+Paper: the decays of 1704.04861, 1801.04381 and 1905.02244, whose code writes them as `tf.train.exponential_decay`.
+Reference: tensorflow/models official/modeling/optimization/lr_schedule.py `LinearWarmup`: the warm-up rises linearly to
+    the value that the schedule has where the warm-up ends.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mobilenets_jax.errors import check, check_choice
+
+Schedule = Callable[[jax.Array], jax.Array]
+
+SCHEDULES = ('constant', 'cosine', 'exponential')
+
+
+def create_schedule(
+    name: str,
+    *,
+    learning_rate: float,
+    total_steps: int,
+    warmup_steps: int = 0,
+    warmup_from: float = 0.0,
+    decay_steps: int | None = None,
+    decay_rate: float = 1.0,
+    staircase: bool = True,
+) -> Schedule:
+    """A function from the step (0 is the first update) to the learning rate.
+
+    Args:
+        name: 'constant'; 'cosine' (to 0 at `total_steps`); 'exponential' (times `decay_rate` every `decay_steps`).
+        learning_rate: before any decay.
+        total_steps: length of the run.
+        warmup_steps: for so many steps the rate rises linearly to where the schedule then is.
+        warmup_from: the rate of the first warm-up step.
+        decay_steps: of 'exponential'.
+        decay_rate: of 'exponential'.
+        staircase: whether 'exponential' decays in jumps rather than smoothly.
+
+    Raises:
+        UserError: for an unknown name or a value out of its range.
+    """
+    check_choice('schedule.name', name, SCHEDULES)
+    check(learning_rate > 0, 'schedule.learning_rate', learning_rate, 'must be positive')
+    check(decay_rate > 0, 'schedule.decay_rate', decay_rate, 'must be positive')
+    check(0 <= warmup_steps <= total_steps, 'schedule.warmup', warmup_steps, f'steps exceed the run of {total_steps}')
+    if name == 'exponential':
+        check(bool(decay_steps), 'schedule.decay', decay_steps, "must be set, e.g. decay_epochs, for 'exponential'")
+        schedule = optax.exponential_decay(learning_rate, decay_steps, decay_rate, staircase=staircase)
+    elif name == 'cosine':
+        schedule = optax.cosine_decay_schedule(learning_rate, total_steps)
+    else:
+        schedule = optax.constant_schedule(learning_rate)
+    if not warmup_steps:
+        return schedule
+    with jax.ensure_compile_time_eval():  # a constant, also where the optimizer is built while tracing
+        peak = float(schedule(warmup_steps))
+    warmup = optax.linear_schedule(warmup_from, peak, warmup_steps)
+    return lambda step: jnp.where(step < warmup_steps, warmup(step), schedule(step))

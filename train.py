@@ -1,0 +1,81 @@
+"""Trains a network: `python train.py --config=configs/digits.py --workdir=W [--config.key=value ...]`.
+
+Wiring only. A run that finds a checkpoint in its workdir goes on from there, exactly. On SIGTERM it saves and ends with
+status 0; started again, it goes on.
+"""
+
+import pathlib
+import sys
+
+import jax
+from absl import flags
+
+from mobilenets_jax import cli
+from mobilenets_jax.checkpoints import CheckpointManager
+from mobilenets_jax.config import write_json
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.experiment import Experiment
+from mobilenets_jax.report.run import finish_report
+from mobilenets_jax.training import loop
+from mobilenets_jax.training.progress import Progress
+from mobilenets_jax.training.state import num_params
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, curves; local or shared.')
+
+
+def main() -> None:
+    """Builds the parts of the run, checks all of them, then trains."""
+    if WORKDIR.value is None:
+        raise UserError('--workdir is missing, e.g. --workdir=runs/digits.')
+    config = cli.config_view()
+    experiment = Experiment(config)
+    target = experiment.abstract_state()
+    train_step, evaluator = experiment.train_step(), experiment.evaluator()
+    options = experiment.options
+    checkpoint_options = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
+    config.check_all_read()
+
+    workdir = pathlib.Path(WORKDIR.value)
+    with CheckpointManager(workdir / 'checkpoints', identity=experiment.identity, **checkpoint_options) as checkpoints:
+        restored = checkpoints.restore(target)
+        state = restored.state if restored else experiment.initial_state()
+        start_step = restored.step if restored else 0
+        if jax.process_index() == 0:
+            write_json(workdir / 'config.json', config.to_dict())
+            _announce(experiment, target, start_step)
+        progress = Progress(
+            workdir, total_steps=options.total_steps, batch_size=options.batch_size, start_step=start_step
+        )
+        outcome = loop.train(
+            state,
+            train_step,
+            batches=lambda position: experiment.dataset.train_batches(experiment.layout, start=position),
+            evaluate=lambda state: evaluator(*state.evaluated('ema')),
+            checkpoints=checkpoints,
+            progress=progress,
+            schedule=experiment.schedule,
+            options=options,
+            earlier_seconds=restored.meta['seconds'] if restored else 0.0,
+        )
+        progress.close()
+    if jax.process_index() == 0:
+        if outcome.preempted:
+            print(f'stopped by SIGTERM at step {int(outcome.state.step)}, saved; the same command goes on', flush=True)
+        else:
+            finish_report(workdir, experiment.identity['model'], outcome, progress.images_per_second)
+
+
+def _announce(experiment: Experiment, target, start_step: int) -> None:
+    dataset, options = experiment.dataset, experiment.options
+    print(
+        f'{experiment.identity["model"]}: {num_params(target.params):,} parameters, {dataset.num_classes} classes\n'
+        f'{dataset.name}: {dataset.num_train} training and {dataset.num_eval} evaluation images\n'
+        f'{jax.device_count()} {jax.devices()[0].device_kind} device(s), {jax.process_count()} process(es), '
+        f'batch {options.batch_size}, {options.total_steps} steps\n'
+        f'{experiment.weight_decay.describe(target.params)}',
+    )
+    print(f'going on from the checkpoint of step {start_step}' if start_step else 'starting from step 0', flush=True)
+
+
+if __name__ == '__main__':
+    cli.run(main, sys.argv)

@@ -1,0 +1,200 @@
+"""From the bytes of an image file to uint8 pixels, as TensorFlow operations for one example at a time.
+
+Paper: the MobileNets are trained with "Inception preprocessing", which the papers cite but do not spell out.
+Reference: tensorflow/models at 001a5ed, research/slim/preprocessing/inception_preprocessing.py; for `resize_crop`
+    torchvision's `Resize` and `CenterCrop` on PIL images.
+Differs:
+    Random operations are stateless, seeded by the example.
+    The training image is rounded to uint8, so that a quarter of the bytes go to the device, which normalises it.
+    With full colour distortion slim also draws one of four resize methods; here the resize is always bilinear.
+"""
+
+import dataclasses
+import functools
+
+import tensorflow as tf
+
+from mobilenets_jax.errors import check, check_choice
+
+# tf.image.sample_distorted_bounding_box, as slim calls it for the whole image as the one box.
+MIN_OBJECT_COVERED = 0.1
+ASPECT_RATIO_RANGE = (0.75, 1.33)  # width / height
+MAX_CROP_ATTEMPTS = 100  # Then the whole image is taken.
+
+CROPS = ('inception', 'resize')
+EVAL_CROPS = ('central_fraction', 'resize_crop')
+
+_DISTORTIONS = {
+    'brightness': lambda image, seed: tf.image.stateless_random_brightness(image, 32 / 255, seed),
+    'saturation': lambda image, seed: tf.image.stateless_random_saturation(image, 0.5, 1.5, seed),
+    'hue': lambda image, seed: tf.image.stateless_random_hue(image, 0.2, seed),
+    'contrast': lambda image, seed: tf.image.stateless_random_contrast(image, 0.5, 1.5, seed),
+}
+# The distortions do not commute; slim draws one of four orderings, of which three are the same in fast mode.
+COLOR_ORDERINGS = {
+    'none': (),
+    'fast': (('brightness', 'saturation'), *[('saturation', 'brightness')] * 3),
+    'full': (
+        ('brightness', 'saturation', 'hue', 'contrast'),
+        ('saturation', 'brightness', 'contrast', 'hue'),
+        ('contrast', 'hue', 'brightness', 'saturation'),
+        ('hue', 'saturation', 'contrast', 'brightness'),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions:
+    """How an image file becomes pixels.
+
+    Attributes:
+        image_size: height and width of the result, in pixels.
+        crop: for training, one of `CROPS`: 'inception' (random) or 'resize' (the whole image, aspect not kept).
+        min_area_fraction: the least part of the image's area that an Inception crop takes.
+        random_flip: whether half of the training images are mirrored left to right.
+        color_distortion: for training, a key of `COLOR_ORDERINGS`.
+        eval_crop: one of `EVAL_CROPS`, the functions of those names.
+        crop_fraction: the part of each side (`central_fraction`) or of the short side (`resize_crop`) evaluated.
+    """
+
+    image_size: int
+    crop: str
+    min_area_fraction: float
+    random_flip: bool
+    color_distortion: str
+    eval_crop: str
+    crop_fraction: float
+
+    def __post_init__(self):
+        check_choice('data.crop', self.crop, CROPS)
+        check_choice('data.color_distortion', self.color_distortion, COLOR_ORDERINGS)
+        check_choice('data.eval_crop', self.eval_crop, EVAL_CROPS)
+        for field in ('min_area_fraction', 'crop_fraction'):
+            value = getattr(self, field)
+            check(0 < value <= 1, f'data.{field}', value, 'must lie in (0, 1]')
+
+
+def example_seed(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """The int32 [2] seed of all random choices for one example in one epoch."""
+    fold_in = tf.random.experimental.stateless_fold_in
+    return fold_in(fold_in(tf.constant([0, seed], tf.int32), epoch), index)
+
+
+def train_image(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> tf.Tensor:
+    """A randomly distorted image, uint8 [image_size, image_size, 3], from a file's bytes and an example's seed.
+
+    As slim's `preprocess_for_train`: crop, bilinear resize that does not keep the aspect, flip, colour distortion in
+    [0, 1], clip.
+    """
+    crop_seed, flip_seed, color_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    if options.crop == 'inception':
+        image = decode_inception_crop(encoded, crop_seed, options.min_area_fraction)
+    else:
+        image = decode(encoded)
+    image = resize_bilinear(image, options.image_size) / 255
+    if options.random_flip:
+        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+    image = distort_color(image, color_seed, options.color_distortion)
+    return _to_uint8(image * 255)
+
+
+def eval_image(encoded: tf.Tensor, options: ImageOptions) -> tf.Tensor:
+    """The evaluation view of an image, uint8 [image_size, image_size, 3], from a file's bytes."""
+    image = decode(encoded, dct_method='INTEGER_ACCURATE')  # Pixels as PIL decodes them.
+    crop = central_fraction if options.eval_crop == 'central_fraction' else resize_crop
+    return _to_uint8(crop(image, options.image_size, options.crop_fraction))
+
+
+def decode(encoded: tf.Tensor, dct_method: str = '') -> tf.Tensor:
+    """Decodes a JPEG (also grey or CMYK) or PNG, whatever the file is called, to uint8 [H, W, 3]."""
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method=dct_method)  # Its kernel looks at the bytes.
+
+
+def decode_inception_crop(encoded: tf.Tensor, seed: tf.Tensor, min_area_fraction: float) -> tf.Tensor:
+    """A random crop, uint8 [h, w, 3], of a file's image; of a JPEG only the crop is decoded."""
+
+    def from_jpeg():
+        begin, size = inception_box(tf.io.extract_jpeg_shape(encoded), seed, min_area_fraction)
+        return tf.io.decode_and_crop_jpeg(encoded, tf.concat([begin[:2], size[:2]], axis=0), channels=3)
+
+    def from_any():
+        image = decode(encoded)
+        return tf.slice(image, *inception_box(tf.shape(image), seed, min_area_fraction))
+
+    return tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_any)
+
+
+def inception_box(shape: tf.Tensor, seed: tf.Tensor, min_area_fraction: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws a crop of an image of `shape` (height, width, channels): begin and size, int32 [3], as for `tf.slice`.
+
+    Its area lies between `min_area_fraction` and all of the image's, its width / height in `ASPECT_RATIO_RANGE`.
+    """
+    begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        seed=seed,
+        min_object_covered=MIN_OBJECT_COVERED,
+        aspect_ratio_range=ASPECT_RATIO_RANGE,
+        area_range=(min_area_fraction, 1.0),
+        max_attempts=MAX_CROP_ATTEMPTS,
+    )
+    return begin, size
+
+
+def distort_color(image: tf.Tensor, seed: tf.Tensor, color_distortion: str) -> tf.Tensor:
+    """Distorts the colours of an image [H, W, 3] in [0, 1], in one of the orderings of `COLOR_ORDERINGS`.
+
+    Brightness is shifted by at most 32 / 255, saturation and contrast are multiplied by 0.5 to 1.5, hue is turned by at
+    most 0.2 of the circle. The result is clipped to [0, 1] at the end only.
+    """
+    orderings = COLOR_ORDERINGS[color_distortion]
+    if not orderings:
+        return image
+    choice_seed, *seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 1 + len(_DISTORTIONS)))
+    seed_of = dict(zip(_DISTORTIONS, seeds, strict=True))
+
+    def apply(ordering):
+        return functools.reduce(lambda distorted, name: _DISTORTIONS[name](distorted, seed_of[name]), ordering, image)
+
+    choice = tf.random.stateless_uniform([], choice_seed, 0, len(orderings), tf.int32)
+    distorted = tf.switch_case(choice, [functools.partial(apply, ordering) for ordering in orderings])
+    return tf.clip_by_value(distorted, 0.0, 1.0)
+
+
+def central_fraction(image: tf.Tensor, image_size: int, crop_fraction: float) -> tf.Tensor:
+    """The TF evaluation crop: the central part of each side, resized without keeping the aspect; float32 [S, S, 3].
+
+    As `tf.image.central_crop`, which however rounds otherwise, by a pixel, when it does not know the image's shape.
+    """
+    shape = tf.shape(image)[:2]
+    sides = tf.cast(shape, tf.float64)
+    top, left = tf.unstack(tf.cast((sides - sides * crop_fraction) / 2, tf.int32))
+    return resize_bilinear(image[top : shape[0] - top, left : shape[1] - left], image_size)
+
+
+def resize_crop(image: tf.Tensor, image_size: int, crop_fraction: float) -> tf.Tensor:
+    """The torchvision evaluation crop, float32 [S, S, 3].
+
+    The short side is resized to round(image_size / crop_fraction) pixels, bilinear and antialiased as in PIL, keeping
+    the aspect; then the centre is cut out.
+    """
+    height, width = tf.unstack(tf.shape(image)[:2])
+    short = round(image_size / crop_fraction)
+    resized = short * tf.stack([height, width]) // tf.minimum(height, width)
+    image = tf.image.resize(image, resized, antialias=True)
+    top, left = tf.unstack(tf.cast(tf.round((resized - image_size) / 2), tf.int32))  # Half to even, as Python rounds.
+    return image[top : top + image_size, left : left + image_size]
+
+
+def resize_bilinear(image: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Resizes [H, W, 3] to float32 [image_size, image_size, 3] on TensorFlow 1's grid, without antialiasing.
+
+    Output pixel i is read at i * H / image_size, not at the half-pixel centres of `tf.image.resize`: the released
+    MobileNet checkpoints were trained and evaluated so.
+    """
+    resized = tf.raw_ops.ResizeBilinear(images=image[tf.newaxis], size=[image_size, image_size])
+    return resized[0]
+
+
+def _to_uint8(image: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.round(image), tf.uint8)

@@ -1,0 +1,47 @@
+"""What `create_dataset` refuses, in one line that names the field and the known choices."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mobilenets_jax.data import create_dataset
+from mobilenets_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'name': 'mnist'}, "data.name='mnist' is unknown. Known: digits, image_folder, tfds:NAME."),
+        ({'image_size': 0}, 'image_size=0 must be positive.'),
+        ({'batch_size': -8}, 'batch_size=-8 must be positive.'),
+        ({'seed': -1}, 'seed=-1 must lie in [0, 2**31).'),
+        ({'normalization': 'torch'}, "data.normalization='torch' is unknown. Known: imagenet, symmetric."),
+        ({'crop': 'random'}, "data.crop='random' is unknown. Known: inception, resize."),
+        ({'color_distortion': 'slow'}, "data.color_distortion='slow' is unknown. Known: fast, full, none."),
+        ({'eval_crop': 'center'}, "data.eval_crop='center' is unknown. Known: central_fraction, resize_crop."),
+        ({'crop_fraction': 1.5}, 'data.crop_fraction=1.5 must lie in (0, 1].'),
+        ({'min_area_fraction': 0.0}, 'data.min_area_fraction=0.0 must lie in (0, 1].'),
+        ({'num_threads': -1}, 'data.num_threads=-1 must not be negative.'),
+    ],
+)
+def test_wrong_values(changes, message):
+    arguments = {'name': 'image_folder', 'directory': '/', 'image_size': 32, 'batch_size': 8, 'seed': 0}
+    with pytest.raises(UserError) as error:
+        create_dataset(**arguments | changes)
+    assert str(error.value) == message
+
+
+def test_missing_tensorflow_is_named():
+    code = """
+import sys
+sys.modules['tensorflow'] = None  # Importing it now raises ModuleNotFoundError.
+from mobilenets_jax.data import create_dataset
+from mobilenets_jax.errors import UserError
+try:
+    create_dataset('image_folder', directory='/', image_size=32, batch_size=8, seed=0)
+except UserError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert result.stdout == "data.name='image_folder' needs the Python package tensorflow, which is not installed.\n"

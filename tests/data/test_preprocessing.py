@@ -1,0 +1,190 @@
+"""The TensorFlow image functions against references in NumPy, colorsys and PIL."""
+
+import colorsys
+import io
+import os
+import pathlib
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from photos import photo
+from PIL import Image
+
+from mobilenets_jax.data import preprocessing
+from mobilenets_jax.data.preprocessing import ImageOptions
+
+# Every 16th pixel of a training image, by colour distortion.
+GOLDEN = {
+    'none': [130, 118, 120, 139, 112, 122, 130, 136, 130, 132, 140, 119],
+    'fast': [157, 137, 140, 165, 124, 140, 153, 162, 153, 155, 167, 134],
+    'full': [160, 133, 132, 171, 115, 127, 155, 165, 155, 150, 172, 129],
+}
+
+PHOTOS = pathlib.Path(os.environ.get('MOBILENETS_JAX_SHARED', '../shared')) / 'data' / 'imagenet_one_per_class.zip'
+
+
+def options(**changes):
+    defaults = {
+        'image_size': 32,
+        'crop': 'inception',
+        'min_area_fraction': 0.05,
+        'random_flip': False,
+        'color_distortion': 'none',
+        'eval_crop': 'resize_crop',
+        'crop_fraction': 0.875,
+    }
+    return ImageOptions(**defaults | changes)
+
+
+def encode(image, **kwargs):
+    buffer = io.BytesIO()
+    image.save(buffer, **{'format': 'jpeg', 'quality': 95} | kwargs)
+    return buffer.getvalue()
+
+
+def resize_numpy(image, size):
+    """Bilinear, output pixel i read at i * H / size, the border repeated."""
+    for axis in range(2):
+        position = np.arange(size) * image.shape[axis] / size
+        low = np.floor(position).astype(int)
+        high = np.minimum(low + 1, image.shape[axis] - 1)
+        weight = (position - low).reshape([-1, 1, 1] if axis == 0 else [1, -1, 1])
+        image = image.take(low, axis) * (1 - weight) + image.take(high, axis) * weight
+    return image
+
+
+def resize_crop_pil(image, size, crop_fraction):
+    """Torchvision's Resize and CenterCrop on a PIL image."""
+    short = round(size / crop_fraction)
+    width, height = image.size
+    resized = [int(short * length / min(width, height)) for length in (width, height)]
+    image = image.resize(resized, Image.Resampling.BILINEAR)
+    left, top = (int(round((length - size) / 2.0)) for length in resized)
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+@pytest.mark.parametrize('size', [(91, 60), (33, 200)])
+def test_resize_bilinear_is_tensorflow_1s(size):
+    image = np.asarray(photo(0, size))
+    np.testing.assert_allclose(preprocessing.resize_bilinear(image, 48), resize_numpy(image, 48), atol=1e-2)
+
+
+@pytest.mark.parametrize('crop_fraction', [0.875, 0.8, 1.0])
+def test_central_fraction(crop_fraction):
+    image = np.asarray(photo(0, (81, 64)))
+    top, left = {0.875: (4, 5), 0.8: (6, 8), 1.0: (0, 0)}[crop_fraction]
+    expected = resize_numpy(image[top : 64 - top, left : 81 - left], 32)
+    np.testing.assert_allclose(preprocessing.central_fraction(image, 32, crop_fraction), expected, atol=1e-2)
+    by_tensorflow = resize_numpy(tf.image.central_crop(image, crop_fraction).numpy(), 32)
+    assert np.array_equal(by_tensorflow, expected)
+
+
+@pytest.mark.parametrize(('width', 'height'), [(500, 375), (375, 500), (333, 77), (40, 40), (257, 256), (20, 31)])
+def test_resize_crop_equals_pil(width, height):
+    image = photo(0, (width, height))
+    actual = preprocessing.eval_image(encode(image, format='png'), options())
+    difference = np.abs(actual.numpy().astype(int) - resize_crop_pil(image, 32, 0.875))
+    assert difference.max() <= 1 and difference.mean() < 0.3
+
+
+@pytest.mark.skipif(not PHOTOS.exists(), reason=f'{PHOTOS} is not there')
+def test_evaluation_pixels_equal_pil_on_photos():
+    with zipfile.ZipFile(PHOTOS) as archive:
+        for name in sorted(archive.namelist())[::50]:
+            encoded = archive.read(name)
+            expected = resize_crop_pil(Image.open(io.BytesIO(encoded)).convert('RGB'), 224, 0.875)
+            actual = preprocessing.eval_image(encoded, options(image_size=224)).numpy()
+            difference = np.abs(actual.astype(int) - expected)
+            assert difference.max() <= 1 and difference.mean() < 0.3, name
+
+
+@pytest.mark.parametrize('format_', ['jpeg', 'png'])
+def test_inception_crop_is_the_box_of_the_image(format_):
+    """What is decoded is the drawn box of the whole image, resized to the image size."""
+    encoded = encode(photo(0, (200, 150)), format=format_)
+    whole = preprocessing.decode(encoded).numpy()
+    for index in range(10):
+        seed = preprocessing.example_seed(1, 2, index)
+        crop_seed = tf.random.experimental.stateless_split(seed, 3)[0]
+        begin, size = preprocessing.inception_box(tf.constant([150, 200, 3]), crop_seed, 0.05)
+        (top, left, _), (height, width, _) = begin.numpy(), size.numpy()
+        height, width = (150, 200) if height < 0 else (height, width)
+        expected = resize_numpy(whole[top : top + height, left : left + width], 32)
+        np.testing.assert_allclose(preprocessing.train_image(encoded, seed, options()), expected, atol=0.6)
+
+
+@pytest.mark.parametrize('min_area_fraction', [0.05, 0.5])
+def test_inception_boxes_stay_in_their_ranges(min_area_fraction):
+    seeds = [preprocessing.example_seed(0, 0, index) for index in range(300)]
+    shape = tf.constant([400, 500, 3])
+    boxes = [np.array(preprocessing.inception_box(shape, seed, min_area_fraction))[:, :2] for seed in seeds]
+    begin, size = np.stack(boxes, axis=1)
+    area, aspect = size.prod(axis=1) / (400 * 500), size[:, 1] / size[:, 0]
+    assert (begin >= 0).all() and (begin + size <= [400, 500]).all()
+    assert max(0.1, min_area_fraction) - 0.01 < area.min() and area.max() <= 1  # One tenth is MIN_OBJECT_COVERED.
+    assert 0.74 < aspect.min() < 0.8 and 1.25 < aspect.max() < 1.34
+    assert len({tuple(box) for box in boxes[0]}) == 2 and len(np.unique(begin, axis=0)) > 200
+
+
+def test_half_of_the_images_are_flipped():
+    encoded = encode(photo(0), format='png')
+    plain, flipping = (options(crop='resize', random_flip=flip) for flip in (False, True))
+    flipped = 0
+    for index in range(200):
+        seed = preprocessing.example_seed(0, 0, index)
+        straight, result = (preprocessing.train_image(encoded, seed, choice).numpy() for choice in (plain, flipping))
+        is_flipped = np.array_equal(result, straight[:, ::-1])
+        assert is_flipped or np.array_equal(result, straight)
+        flipped += is_flipped
+    assert 75 < flipped < 125
+
+
+def distort_numpy(image, name, seed):
+    """One distortion of an image [n, 3] with an amount drawn from the seed, written out."""
+
+    def draw(low, high):
+        return tf.random.stateless_uniform([], seed, low, high).numpy()
+
+    if name == 'brightness':
+        return image + draw(-32 / 255, 32 / 255)
+    if name == 'contrast':
+        mean = image.mean(axis=0)
+        return (image - mean) * draw(0.5, 1.5) + mean
+    hsv = np.array([colorsys.rgb_to_hsv(*pixel) for pixel in image])
+    if name == 'saturation':
+        hsv[:, 1] = np.clip(hsv[:, 1] * draw(0.5, 1.5), 0, 1)
+    if name == 'hue':
+        hsv[:, 0] = (hsv[:, 0] + draw(-0.2, 0.2)) % 1
+    return np.array([colorsys.hsv_to_rgb(*pixel) for pixel in hsv])
+
+
+@pytest.mark.parametrize('color_distortion', ['fast', 'full'])
+def test_color_distortion_equals_reference(color_distortion):
+    image = np.random.default_rng(0).uniform(0.3, 0.7, (16, 3)).astype(np.float32)
+    orderings = preprocessing.COLOR_ORDERINGS[color_distortion]
+    chosen = set()
+    for index in range(20):
+        seed = preprocessing.example_seed(0, 0, index)
+        choice_seed, *seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
+        seed_of = dict(zip(['brightness', 'saturation', 'hue', 'contrast'], seeds, strict=True))
+        choice = int(tf.random.stateless_uniform([], choice_seed, 0, 4, tf.int32))
+        expected = image
+        for name in orderings[choice]:
+            expected = distort_numpy(expected, name, seed_of[name])
+        actual = preprocessing.distort_color(image.reshape(4, 4, 3), seed, color_distortion)
+        np.testing.assert_allclose(np.reshape(actual, (16, 3)), np.clip(expected, 0, 1), atol=1e-5)
+        chosen.add(choice)
+    assert chosen == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize('color_distortion', ['none', 'fast', 'full'])
+def test_training_image_is_golden(color_distortion):
+    """The pixels must not change between releases: a resumed run would see other images."""
+    seed = preprocessing.example_seed(3, 1, 4)
+    encoded = encode(photo(0, (120, 100)), format='png')
+    choice = options(random_flip=True, color_distortion=color_distortion)
+    image = preprocessing.train_image(encoded, seed, choice).numpy()
+    assert image.shape == (32, 32, 3) and image.dtype == np.uint8
+    assert image[::16, ::16].ravel().tolist() == pytest.approx(GOLDEN[color_distortion], abs=1)

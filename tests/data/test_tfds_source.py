@@ -1,0 +1,196 @@
+"""TFDS sets prepared in both file formats, from a builder of 103 tiny images."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from mobilenets_jax.data import Layout, create_dataset, record_stream
+from mobilenets_jax.errors import UserError
+
+ONE = Layout(0, 1, 1)
+NUM_EXAMPLES = {'train': 103, 'validation': 7, 'test': 8}
+NUM_SHARDS = 7  # In every split.
+FORMATS = ('array_record', 'tfrecord')
+
+
+class TinyImages(tfds.core.GeneratorBasedBuilder):
+    """Plain images whose red value is their number; green tells the split."""
+
+    VERSION = tfds.core.Version('1.0.0')
+
+    def _info(self):
+        features = {'label': tfds.features.ClassLabel(names=['a', 'b', 'c']), 'image': tfds.features.Image()}
+        features['file_name'] = tfds.features.Text()
+        features = tfds.features.FeaturesDict(features)
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=('image', 'label'))
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in NUM_EXAMPLES}
+
+    def _generate_examples(self, split):
+        for number in range(NUM_EXAMPLES[split]):
+            image = np.zeros((8, 8, 3), np.uint8)
+            image[..., 0], image[..., 1] = number, len(split)
+            yield number, {'image': image, 'label': number % 3, 'file_name': f'{number}.png'}
+
+
+class TinyText(tfds.core.GeneratorBasedBuilder):
+    """No image classification set."""
+
+    VERSION = tfds.core.Version('1.0.0')
+
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({'text': tfds.features.Text()}))
+
+    def _split_generators(self, dl_manager):
+        return {'test': iter([(0, {'text': 'x'})])}
+
+    def _generate_examples(self):
+        raise NotImplementedError
+
+
+@pytest.fixture(scope='session')
+def prepared(tmp_path_factory):
+    """File format -> TFDS data directory."""
+    directories = {}
+    for file_format in FORMATS:
+        directories[file_format] = str(tmp_path_factory.mktemp(file_format))
+        for builder_class, num_shards in ((TinyImages, NUM_SHARDS), (TinyText, 1)):
+            builder = builder_class(data_dir=directories[file_format], file_format=file_format)
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=num_shards))
+    return directories
+
+
+def make(directory, batch_size=16, seed=0, **kwargs):
+    arguments = {'color_distortion': 'none', 'crop': 'resize'} | kwargs
+    return create_dataset(
+        'tfds:tiny_images', directory=directory, image_size=8, batch_size=batch_size, seed=seed, **arguments
+    )
+
+
+def take(batches, count):
+    """The first batches' rows, joined, without the two leading axes."""
+    rows = [{key: value.reshape(-1, *value.shape[2:]) for key, value in next(batches).items()} for _ in range(count)]
+    return {key: np.concatenate([batch[key] for batch in rows]) for key in rows[0]}
+
+
+@pytest.mark.parametrize('file_format', FORMATS)
+def test_dataset_describes_itself(prepared, file_format):
+    dataset = make(prepared[file_format])
+    assert (dataset.name, dataset.num_classes, dataset.class_names) == ('tfds:tiny_images', 3, ('a', 'b', 'c'))
+    assert (dataset.num_train, dataset.num_eval) == (103, 7)
+    assert make(prepared[file_format], eval_split='test').num_eval == 8
+
+
+@pytest.mark.parametrize('file_format', FORMATS)
+def test_every_epoch_holds_every_example_once_in_its_own_order(prepared, file_format):
+    rows = take(make(prepared[file_format]).train_batches(ONE), 20)
+    red, index = rows['image'][:, 0, 0, 0].astype(int), rows['index']
+    assert np.array_equal(rows['label'], red % 3)
+    number_of_index = {}
+    orders = []
+    for epoch in range(3):
+        own = slice(epoch * 103, (epoch + 1) * 103)
+        assert (rows['epoch'][own] == epoch).all()
+        assert np.array_equal(np.sort(red[own]), np.arange(103))
+        assert np.array_equal(np.sort(index[own]), np.arange(103))
+        orders.append(index[own].tolist())
+        for key, number in zip(index[own], red[own], strict=True):
+            assert number_of_index.setdefault(key, number) == number  # The index stands for the example.
+    assert orders[0] != orders[1] != orders[2]
+
+
+@pytest.mark.parametrize('file_format', FORMATS)
+@pytest.mark.parametrize(('processes', 'devices', 'start'), [(1, 8, 0), (2, 2, 48), (4, 1, 101)])
+def test_layout_and_restart_change_nothing(prepared, file_format, processes, devices, start):
+    straight = take(make(prepared[file_format], crop='inception').train_batches(ONE), 16)
+    parts = [
+        take(
+            make(prepared[file_format], crop='inception', num_threads=p + 1).train_batches(
+                Layout(p, processes, devices), start=start
+            ),
+            8,
+        )
+        for p in range(processes)
+    ]
+    for key, value in straight.items():
+        joined = np.stack([part[key].reshape(8, 16 // processes, *value.shape[1:]) for part in parts], axis=1)
+        assert np.array_equal(joined.reshape(-1, *value.shape[1:]), value[start : start + 8 * 16]), key
+
+
+@pytest.mark.parametrize('file_format', FORMATS)
+@pytest.mark.parametrize('eval_split', ['train', 'validation', 'test'])
+@pytest.mark.parametrize(('processes', 'devices'), [(1, 1), (4, 2)])
+def test_evaluation_is_exact(prepared, file_format, eval_split, processes, devices):
+    dataset = make(prepared[file_format], eval_split=eval_split)
+    batches = [list(dataset.eval_batches(Layout(p, processes, devices))) for p in range(processes)]
+    rows = [batch for step in zip(*batches, strict=True) for batch in step]
+    mask = np.concatenate([batch['mask'].ravel() for batch in rows]) == 1
+    images = np.concatenate([batch['image'].reshape(-1, 8, 8, 3) for batch in rows])[mask]
+    label = np.concatenate([batch['label'].ravel() for batch in rows])[mask]
+    red = images[:, 4, 4, 0].astype(int)
+    assert np.array_equal(np.sort(red), np.arange(NUM_EXAMPLES[eval_split]))
+    assert np.array_equal(label, red % 3)
+    assert (images[:, 4, 4, 1] == len(eval_split)).all()
+
+
+def test_stream_does_not_keep_the_order_of_the_shards(prepared, monkeypatch):
+    """With a buffer smaller than the set, examples still come from several shards at a time."""
+    monkeypatch.setattr(record_stream, 'SHUFFLE_BUFFER', 8)
+    index = take(make(prepared['tfrecord']).train_batches(ONE), 2)['index']
+    assert len(set(index // 15)) >= 6
+
+
+def test_seed_changes_the_stream(prepared):
+    first, second = (take(make(prepared['tfrecord'], seed=seed).train_batches(ONE), 2)['index'] for seed in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_unprepared_set_is_named_with_the_command(tmp_path):
+    with pytest.raises(UserError) as error:
+        create_dataset('tfds:imagenet2012', directory=str(tmp_path), image_size=8, batch_size=8, seed=0)
+    assert str(error.value) == (
+        f"data.name='tfds:imagenet2012' is not prepared in {tmp_path}. "
+        f'To prepare it: tfds build imagenet2012 --data_dir={tmp_path} --file_format=array_record'
+    )
+
+
+def test_unknown_split_is_refused(prepared):
+    with pytest.raises(UserError) as error:
+        make(prepared['tfrecord'], eval_split='dev')
+    assert str(error.value) == "data.eval_split='dev' is unknown. Known: test, train, validation."
+
+
+def test_set_without_images_is_refused(prepared):
+    with pytest.raises(UserError) as error:
+        create_dataset('tfds:tiny_text', directory=prepared['tfrecord'], image_size=8, batch_size=8, seed=0)
+    assert str(error.value) == "data.name='tfds:tiny_text' is no image classification set: it has text."
+
+
+def damaged_copy(prepared, tmp_path, damage):
+    """A TFRecord copy with one training shard's records rewritten by `damage`."""
+    directory = tmp_path / 'tiny_images' / '1.0.0'
+    tf.io.gfile.makedirs(str(directory))
+    for file in tf.io.gfile.glob(f'{prepared["tfrecord"]}/tiny_images/1.0.0/*'):
+        tf.io.gfile.copy(file, str(directory / file.rsplit('/', 1)[-1]))
+    shard = str(directory / 'tiny_images-train.tfrecord-00003-of-00007')
+    records = [record.numpy() for record in tf.data.TFRecordDataset(shard)]
+    with tf.io.TFRecordWriter(shard) as writer:
+        for record in damage(records):
+            writer.write(record)
+    return str(tmp_path)
+
+
+def test_shard_that_was_cut_short_is_noticed(prepared, tmp_path):
+    directory = damaged_copy(prepared, tmp_path, lambda records: records[:-2])
+    for batches in (make(directory).train_batches(ONE), make(directory, eval_split='train').eval_batches(ONE)):
+        with pytest.raises(UserError, match='^The data cannot be read: .* 103 elements but contained only 101'):
+            take(batches, 8)
+
+
+def test_broken_image_is_named(prepared, tmp_path):
+    png = b'\x89PNG'
+    directory = damaged_copy(prepared, tmp_path, lambda records: [records[0].replace(png, b'\x00bad'), *records[1:]])
+    with pytest.raises(UserError, match='^tfds:tiny_images split train example 44 cannot be read as an image: '):
+        take(make(directory).train_batches(ONE), 8)

@@ -9,7 +9,6 @@ Differs: from `orbax.checkpoint.CheckpointManager`, which renames before a manif
 """
 
 import contextlib
-import itertools
 import json
 import logging
 import math
@@ -17,9 +16,9 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,14 +28,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
 
 from mobilenets_jax.checkpoints.manifest import verify_manifest, write_manifest
+from mobilenets_jax.checkpoints.processes import barrier, decided_by_primary
 from mobilenets_jax.errors import UserError, check
 
 PyTree = Any
-T = TypeVar('T')
 
 _UNFINISHED = '.unfinished'
-_BARRIER_TIMEOUT_SECONDS = 1200  # as long as Orbax waits for its own: the slowest host's write to a busy bucket
-_barrier_count = itertools.count()  # a barrier's name must be new each time; every process counts the same saves
 
 _logger = logging.getLogger(__name__)
 
@@ -91,7 +88,9 @@ class CheckpointManager:
         self._damaged: set[int] = set()  # known to the primary process, which alone verifies and deletes
         self._prepare_directory()
         self._checkpointer = ocp.AsyncCheckpointer(
-            ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler())
+            ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler()),
+            # Else a directory that cannot be made leaves threads behind that hold up the exit for five minutes.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         )
         self._finisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix='checkpoint')
         self._pending: Future | None = None
@@ -125,7 +124,7 @@ class CheckpointManager:
             raise RuntimeError(f'{self._directory} was opened read_only; save() must not be called.')
         document = _as_json({'identity': self._identity, 'metric': _finite(metric), 'meta': dict(meta)})
         self.wait()
-        if _decided_by_primary(lambda: self._is_intact(step)):
+        if decided_by_primary(lambda: self._is_intact(step)):
             return
         # An owned copy: what device_get returns may share memory with a CPU buffer that the next step is given.
         arrays = {name: np.array(leaf) for name, leaf in _named_leaves(jax.device_get(state)).items()}
@@ -155,7 +154,7 @@ class CheckpointManager:
             in its identity, or from `target` in its tree, a shape or a dtype.
         """
         self.wait()
-        chosen = _decided_by_primary(lambda: self._choose(step))
+        chosen = decided_by_primary(lambda: self._choose(step))
         if chosen is None:
             return None
         state = self._read(self._step_dir(chosen['step']), target)
@@ -242,28 +241,27 @@ class CheckpointManager:
                 unfinished.rename(final)
                 self._damaged.discard(step)
                 self._delete_old(step)
-            # The coordinator's barrier, not a collective: this thread must not mix with the devices' work.
-            barrier = ocp.multihost.get_barrier_sync_fn()
-            name = f'checkpoint_committed_{next(_barrier_count)}'
-            barrier(key=name, timeout_ms=_BARRIER_TIMEOUT_SECONDS * 1000)
+            barrier('checkpoint_committed')  # so that wait() means the same on every process
 
     def _delete_old(self, saved: int) -> None:
         """Deletes all steps but the one just saved, the last `keep_last` and the best, and what interrupted saves left.
 
         Damaged steps do not count as kept, and go.
         """
+        for path in self._directory.iterdir():
+            number, dot, rest = path.name.partition('.')
+            if number.isdecimal() and f'{dot}{rest}'.startswith(_UNFINISHED):
+                path.rmtree()
         steps = self.steps()
         intact = [step for step in steps if step not in self._damaged]
         keep = {saved, *intact[-self._keep_last :]}
         if self._keep_best:
             keep.add(self.best_step())
         for step in set(steps) - keep:
-            self._step_dir(step).rmtree()
+            doomed = self._unfinished_dir(step)  # renamed first, so that a kill leaves no half-deleted step
+            self._step_dir(step).rename(doomed)
+            doomed.rmtree()
             self._damaged.discard(step)
-        for path in self._directory.iterdir():
-            number, dot, rest = path.name.partition('.')
-            if number.isdecimal() and f'{dot}{rest}'.startswith(_UNFINISHED):
-                path.rmtree()
 
     def _is_intact(self, step: int) -> bool:
         return self._step_dir(step).exists() and not verify_manifest(self._step_dir(step))
@@ -401,30 +399,3 @@ def _naming_failures(path: epath.Path) -> Iterator[None]:
             free = f' ({shutil.disk_usage(path.parent).free / 1e9:.1f} GB free)'
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OSError(f'checkpoint {path} could not be saved{free}: {cause}') from error
-
-
-def _decided_by_primary(decide: Callable[[], T]) -> T:
-    """Calls `decide` on the primary process alone and hands its JSON-able result, or its `UserError`, to every process.
-
-    So all hosts act on one reading of a shared file system. Called by every process, in the main thread.
-    """
-    outcome = {}
-    if jax.process_index() == 0:
-        try:
-            outcome = {'result': decide()}
-        except UserError as error:
-            outcome = {'error': str(error)}
-    if jax.process_count() > 1:
-        outcome = json.loads(_broadcast(json.dumps(outcome)))
-    if 'error' in outcome:
-        raise UserError(outcome['error'])
-    return outcome['result']
-
-
-def _broadcast(text: str) -> str:
-    """Returns the primary process's text on every process."""
-    data = np.frombuffer(text.encode(), np.uint8)
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
-    if jax.process_index() != 0:
-        data = np.zeros(length, np.uint8)
-    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(data), np.uint8)).decode()

@@ -3,7 +3,9 @@
 Orbax (0.12) restores wrong values from a data file with a flipped bit without an error: array bytes carry no checksum.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ def write_manifest(step_dir: epath.PathLike) -> None:
     with temporary.open('w') as file:
         json.dump(entries, file, indent=1)
         file.flush()
-        if hasattr(file, 'fileno'):  # a remote object appears when it is closed, and has no descriptor
+        with contextlib.suppress(AttributeError, io.UnsupportedOperation):  # a remote object has no descriptor
             os.fsync(file.fileno())
     temporary.replace(step_dir / MANIFEST_NAME)
 

@@ -1,0 +1,75 @@
+"""A process that the interruption tests start, kill and start again. No test in here.
+
+`checkpoint_worker.py train DIRECTORY`: goes on from the newest checkpoint, checks it, and saves every step, for ever.
+`checkpoint_worker.py pod DIRECTORY RANK PROCESSES PORT`: one process of several; see `pod`.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=2'
+
+import jax  # noqa: E402
+from checkpoint_states import IDENTITY, digest, make_state, replicated  # noqa: E402
+
+from mobilenets_jax.checkpoints import CheckpointManager  # noqa: E402
+from mobilenets_jax.errors import UserError  # noqa: E402
+
+WIDTH = 512  # a state of 4 MB: a save takes long enough to be killed in each of its phases
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def train(directory: str) -> None:
+    """Prints 'saved STEP' for each checkpoint that `wait` has reported finished."""
+    template = make_state(0, WIDTH)
+    with CheckpointManager(directory, identity=IDENTITY, keep_last=2) as manager:
+        restored = manager.restore(template)
+        step = restored.step if restored else 0
+        if restored and digest(restored.state) != digest(make_state(step, WIDTH)):
+            say('WRONG', step)
+        while True:
+            step += 1
+            manager.save(step, replicated(make_state(step, WIDTH)), meta={})
+            say('saving', step)
+            manager.wait()
+            say('saved', step)
+
+
+def pod(directory: str, rank: int, processes: int, port: int) -> None:
+    """Saves, restores past a damaged step, is refused, runs until a SIGTERM to any one process; says what it sees."""
+    jax.distributed.initialize(f'127.0.0.1:{port}', num_processes=processes, process_id=rank, initialization_timeout=60)
+    say('devices', jax.device_count(), jax.local_device_count())
+    with CheckpointManager(directory, identity=IDENTITY, keep_last=2) as manager:
+        say('empty', manager.restore(make_state(0)))
+        for step in (1, 2, 3):
+            manager.save(step, replicated(make_state(step)), meta={'position': step}, metric=-step)
+        manager.save(3, replicated(make_state(99)), meta={})  # is there already: all processes leave it
+        manager.wait()
+        say('steps', manager.steps(), manager.best_step())
+        if rank == 0:
+            data = Path(directory, '3', 'meta', 'metadata')
+            data.write_bytes(data.read_bytes().replace(b'3', b'4'))
+        restored = manager.restore(make_state(0))
+        say('restored', restored.step, restored.meta, digest(restored.state) == digest(make_state(2)))
+        try:
+            manager.restore(make_state(0), step=3)
+        except UserError as error:
+            say('refused', error)
+        say('running')
+        for step in range(4, 3000):
+            if manager.reached_preemption(step):
+                manager.save(step, replicated(make_state(step)), meta={})
+                break
+            time.sleep(0.01)
+    say('preempted', step)
+
+
+if __name__ == '__main__':
+    mode, path, *numbers = sys.argv[1:]
+    {'train': train, 'pod': pod}[mode](path, *map(int, numbers))

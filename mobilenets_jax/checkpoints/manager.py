@@ -122,12 +122,15 @@ class CheckpointManager:
         """
         if self._read_only:
             raise RuntimeError(f'{self._directory} was opened read_only; save() must not be called.')
-        document = _as_json({'identity': self._identity, 'metric': _finite(metric), 'meta': dict(meta)})
+        metric = float(metric) if metric is not None and math.isfinite(metric) else None
+        facts = _as_json({'identity': self._identity, 'metric': metric, 'meta': dict(meta)})
         self.wait()
         if decided_by_primary(lambda: self._is_intact(step)):
             return
-        # An owned copy: what device_get returns may share memory with a CPU buffer that the next step is given.
-        arrays = {name: np.array(leaf) for name, leaf in _named_leaves(jax.device_get(state)).items()}
+        # Host arrays, though they may share memory with a buffer that the next step is given: Orbax copies those before
+        # it returns. Arrays on the devices of one host it refuses when there are several.
+        arrays = {name: np.asarray(leaf) for name, leaf in _named_leaves(jax.device_get(state)).items()}
+        document = facts | {'arrays': {name: _describe(array) for name, array in arrays.items()}}
         with _naming_failures(self._step_dir(step)):
             self._checkpointer.save(
                 self._unfinished_dir(step),
@@ -154,7 +157,7 @@ class CheckpointManager:
             in its identity, or from `target` in its tree, a shape or a dtype.
         """
         self.wait()
-        chosen = decided_by_primary(lambda: self._choose(step))
+        chosen = decided_by_primary(lambda: self._choose(step, target))
         if chosen is None:
             return None
         state = self._read(self._step_dir(chosen['step']), target)
@@ -249,8 +252,8 @@ class CheckpointManager:
         Damaged steps do not count as kept, and go.
         """
         for path in self._directory.iterdir():
-            number, dot, rest = path.name.partition('.')
-            if number.isdecimal() and f'{dot}{rest}'.startswith(_UNFINISHED):
+            number, suffix, _ = path.name.partition(_UNFINISHED)
+            if suffix and number.isdecimal():
                 path.rmtree()
         steps = self.steps()
         intact = [step for step in steps if step not in self._damaged]
@@ -266,8 +269,8 @@ class CheckpointManager:
     def _is_intact(self, step: int) -> bool:
         return self._step_dir(step).exists() and not verify_manifest(self._step_dir(step))
 
-    def _choose(self, step: int | None) -> dict[str, Any] | None:
-        """Picks and checks the checkpoint to restore: its step and JSON document. None when there is none at all."""
+    def _choose(self, step: int | None, target: PyTree) -> dict[str, Any] | None:
+        """Picks the checkpoint to restore and checks that it fits. Returns step and meta; None when there is none."""
         steps = self.steps()
         if step is not None:
             self._check_requested(step, steps)
@@ -277,6 +280,7 @@ class CheckpointManager:
             return None
         document = self._document(step)
         self._check_identity(step, document['identity'])
+        self._check_arrays(step, document['arrays'], target)
         return {'step': step, 'meta': document['meta']}
 
     def _check_requested(self, step: int, steps: list[int]) -> None:
@@ -321,6 +325,14 @@ class CheckpointManager:
             'Give the run a directory of its own.'
         )
 
+    def _check_arrays(self, step: int, stored: dict[str, str], target: PyTree) -> None:
+        """Raises `UserError` naming the first array in which checkpoint and target differ. Orbax would cast a dtype."""
+        wanted = {name: _describe(leaf) for name, leaf in _named_leaves(target).items()}
+        for name in wanted | stored:
+            found, asked = stored.get(name, 'nothing'), wanted.get(name, 'nothing')
+            if found != asked:
+                raise UserError(f'checkpoint {self._step_dir(step)} holds {found} at {name}; the run asks for {asked}.')
+
     def _document(self, step: int) -> dict[str, Any]:
         # The handler itself, as Orbax does for metrics: the checkpointer's restore waits for all processes.
         return ocp.JsonCheckpointHandler().restore(self._step_dir(step) / 'meta')
@@ -332,17 +344,14 @@ class CheckpointManager:
             return None
 
     def _read(self, step_dir: epath.Path, target: PyTree) -> PyTree:
-        """Reads the arrays of a checkpoint into the structure of `target`, once they are known to fit it exactly."""
-        leaves = {name: _abstract(leaf) for name, leaf in _named_leaves(target).items()}
-        stored = ocp.StandardCheckpointHandler().metadata(step_dir / 'state').tree
-        _check_fits(step_dir, flatten_dict(stored, sep='/'), leaves)
+        """Reads the arrays of a checkpoint into the structure of `target`, which it is known to fit."""
         # An empty NumPy array in the target asks Orbax for a NumPy array.
-        arrays = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+        empty = {name: np.empty(np.shape(leaf), _dtype(leaf)) for name, leaf in _named_leaves(target).items()}
         restored = self._checkpointer.restore(
-            step_dir, args=ocp.args.Composite(state=ocp.args.StandardRestore(unflatten_dict(arrays, sep='/')))
+            step_dir, args=ocp.args.Composite(state=ocp.args.StandardRestore(unflatten_dict(empty, sep='/')))
         )
         values = flatten_dict(restored.state, sep='/')
-        return jax.tree.unflatten(jax.tree.structure(target), [values[name] for name in leaves])
+        return jax.tree.unflatten(jax.tree.structure(target), [values[name] for name in empty])
 
 
 def _absolute(directory: epath.PathLike) -> epath.Path:
@@ -356,31 +365,19 @@ def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(dict(value)))
 
 
-def _finite(metric: float | None) -> float | None:
-    return float(metric) if metric is not None and math.isfinite(metric) else None
-
-
 def _named_leaves(tree: PyTree) -> dict[str, Any]:
     """Returns the leaves by path, such as 'params/stem/conv/kernel', in the order of `jax.tree.leaves`."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
 
 
-def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    array = leaf if hasattr(leaf, 'dtype') else np.asarray(leaf)
-    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+def _dtype(leaf: Any) -> np.dtype:
+    return np.dtype(leaf.dtype) if hasattr(leaf, 'dtype') else np.asarray(leaf).dtype
 
 
-def _check_fits(step_dir: epath.Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raises `UserError` naming the first array in which checkpoint and target differ. Orbax would cast the dtype."""
-
-    def describe(array: Any) -> str:
-        return f'{np.dtype(array.dtype).name}{list(array.shape)}' if array is not None else 'nothing'
-
-    for name in {**wanted, **stored}:
-        found, asked = describe(stored.get(name)), describe(wanted.get(name))
-        if found != asked:
-            raise UserError(f'checkpoint {step_dir} holds {found} at {name}; the run asks for {asked}.')
+def _describe(leaf: Any) -> str:
+    """Returns dtype and shape of an array or jax.ShapeDtypeStruct, such as 'float32[3, 3]'."""
+    return f'{_dtype(leaf).name}{list(np.shape(leaf))}'
 
 
 def _summary(faults: list[str]) -> str:

@@ -127,7 +127,8 @@ def test_save_works_again_once_there_is_space(tmp_path, small_files):
     assert [path.name for path in tmp_path.iterdir()] == ['1']
 
 
-def test_directory_that_vanishes_is_reported(tmp_path):
+def test_directory_that_vanishes_is_reported_and_leaves_no_thread_behind(tmp_path):
+    before = set(threading.enumerate())
     manager = CheckpointManager(tmp_path / 'run', identity=IDENTITY)
     (tmp_path / 'run').rmdir()
     (tmp_path / 'run').write_text('')
@@ -135,6 +136,7 @@ def test_directory_that_vanishes_is_reported(tmp_path):
         manager.save(1, {'w': np.zeros(3)}, meta={})
         manager.wait()
     manager.close()
+    assert [thread.name for thread in set(threading.enumerate()) - before if not thread.daemon] == []
 
 
 def test_sigterm_to_a_single_process_is_noted_and_given_back(tmp_path):

@@ -74,6 +74,17 @@ def test_round_trip_from_eight_devices_is_bit_exact(tmp_path):
     assert digest(jax.device_put(restored.state, two_devices)) == digest(state)
 
 
+def test_host_leaves_keep_their_64_bits(tmp_path):
+    state = {'examples_seen': np.int64(2**40 + 1), 'loss': np.float64(0.1), 'epoch': 3, 'list': [np.arange(3), ()]}
+    with open_manager(tmp_path) as manager:
+        manager.save(1, state, meta={})
+        restored = manager.restore(state).state
+    assert restored['examples_seen'] == 2**40 + 1
+    assert [leaf.dtype.name for leaf in jax.tree.leaves(restored)] == ['int64', 'int64', 'int64', 'float64']
+    assert restored['loss'] == 0.1
+    assert restored['epoch'] == 3
+
+
 def test_target_may_be_an_array_tree_and_is_left_alone(two_steps):
     target = make_state(1)
     with open_manager(two_steps) as manager:

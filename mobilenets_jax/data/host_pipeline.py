@@ -131,8 +131,15 @@ class HostDataset(Dataset):
 
         return self._batches(self._evaluation, self._evaluation.eval_elements, example, layout, start=0)
 
-    def _batches(self, split, elements, example, layout: Layout, start: int) -> Iterator[dict[str, np.ndarray]]:
-        """Yields batches of `example` of each of the split's `elements` from position `start` on.
+    def _batches(
+        self,
+        split: Split,
+        elements: Callable[[Options, Layout, int], tf.data.Dataset],
+        example: Callable[[Element], Element],
+        layout: Layout,
+        start: int,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yields batches [<= rows, ...] of what `example` makes of the split's `elements` from position `start` on.
 
         Raises:
             UserError: an example cannot be read or decoded; the message names it.
@@ -176,4 +183,4 @@ def _find_fault(elements: tf.data.Dataset, example: Callable, describe: Callable
 
 def _reason(error: tf.errors.OpError) -> str:
     """The first line of the message, without the names of TensorFlow's functions."""
-    return re.sub(r'{{.*?}}\s*|\s*\[Op:.*', '', error.message.splitlines()[0])
+    return re.sub(r'{{.*?}}\s*|\s*\[Op:.*', '', error.message.partition('\n')[0])

@@ -1,6 +1,7 @@
 """A folder of images, one sub-folder for each class: DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg."""
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -75,6 +76,7 @@ def list_images(directory: str, class_names: list[str]) -> IndexedSplit:
             raise UserError(f'data.dir: {folder} has no images ({", ".join(SUFFIXES)}).')
         paths += [os.path.join(folder, name) for name in names]
         labels += [label] * len(names)
+    check(bool(paths), 'data.dir', directory, 'has no images in folders of the known classes')
     paths, labels = np.array([os.fsencode(path) for path in paths], object), np.array(labels, np.int32)
     return IndexedSplit(
         num_examples=len(paths),
@@ -85,7 +87,7 @@ def list_images(directory: str, class_names: list[str]) -> IndexedSplit:
     )
 
 
-def _list(directory: str, keep) -> list[str]:
+def _list(directory: str, keep: Callable[[os.DirEntry], bool]) -> list[str]:
     """The sorted names of the entries of `directory` that `keep` keeps, hidden ones apart."""
     try:
         with os.scandir(directory) as entries:

@@ -173,6 +173,11 @@ def only_one_class(root):
             shutil.rmtree(root / split / name)
 
 
+def empty_val(root):
+    for name in ('ant', 'bee', 'cat'):
+        shutil.rmtree(root / 'val' / name)
+
+
 def empty_directory(root):
     shutil.rmtree(root / 'train')
     shutil.rmtree(root / 'val')
@@ -184,6 +189,7 @@ def empty_directory(root):
         (remove_train_class, "data.dir='ROOT': ROOT/val has class 'bee', which train lacks."),
         (remove_val, "data.dir='ROOT' has no evaluation split. Known: val, validation, test."),
         (empty_class, 'data.dir: ROOT/train/bee has no images (.jpg, .jpeg, .png).'),
+        (empty_val, "data.dir='ROOT/val' has no images in folders of the known classes."),
         (only_one_class, "data.dir='ROOT' must have two classes or more, but has 1."),
         (empty_directory, "data.dir='ROOT' must have two classes or more, but has 0."),
         (shutil.rmtree, 'data.dir: cannot list ROOT: No such file or directory.'),

@@ -1,0 +1,39 @@
+"""What the model tests share: shapes without computing, and random variables without compiling an initialiser."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mobilenets_jax.models import create_model
+
+
+def _abstract(model, image_size: int, train: bool):
+    images = jax.ShapeDtypeStruct((2, image_size, image_size, 3), jnp.float32)
+    keys = {'params': jax.random.key(0), 'dropout': jax.random.key(1)}
+    return jax.eval_shape(functools.partial(model.init_with_output, train=train), keys, images)
+
+
+@functools.cache
+def abstract_outputs(name: str, image_size: int = 224, train: bool = False, **kwargs):
+    """((logits, endpoints), variables) of a network of 10 classes, as shapes and dtypes."""
+    return _abstract(create_model(name, 10, **kwargs), image_size, train)
+
+
+def random_variables(model, image_size: int, seed: int = 0):
+    """Variables with He-scaled kernels, scales and variances near 1 and small offsets, as NumPy arrays."""
+    generator = np.random.default_rng(seed)
+
+    def fill(path, leaf):
+        noise = generator.standard_normal(leaf.shape)
+        if path[-1].key == 'kernel':
+            values = noise * np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        elif path[-1].key in ('scale', 'var'):
+            values = np.exp(0.1 * noise)
+        else:
+            values = 0.1 * noise
+        return values.astype(leaf.dtype)
+
+    _, variables = _abstract(model, image_size, train=False)
+    return jax.tree_util.tree_map_with_path(fill, variables)

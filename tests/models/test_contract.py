@@ -1,0 +1,110 @@
+"""What every network promises its callers: arguments, outputs, dtypes, names that weights can rely on."""
+
+import hashlib
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from model_cases import abstract_outputs, random_variables
+
+from mobilenets_jax.models import create_backbone, create_model, get_spec, list_models
+
+GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
+PARAMETER_PATHS = json.loads((GOLDEN / 'parameter_paths.json').read_text())
+
+
+def test_train_has_no_default():
+    model = create_model('mobilenet_v3_small')
+    with pytest.raises(TypeError, match='train'):
+        model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+
+@pytest.mark.parametrize('name', list_models())
+def test_bfloat16_computes_in_bfloat16_and_keeps_the_rest_in_float32(name):
+    (logits, endpoints), variables = abstract_outputs(name, 64, dtype=jnp.bfloat16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    assert {endpoint.dtype for endpoint in endpoints.values()} == {jnp.dtype(jnp.bfloat16)}
+    assert (logits.shape, logits.dtype) == ((2, 10), jnp.float32)
+
+
+@pytest.mark.parametrize('name', list_models())
+def test_parameter_paths_are_those_that_saved_weights_have(name):
+    """A rename or a new shape breaks every checkpoint: whoever means it changes `golden/parameter_paths.json`."""
+    _, variables = abstract_outputs(name)
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    lines = sorted(f'{jax.tree_util.keystr(path, simple=True, separator="/")} {leaf.shape}' for path, leaf in leaves)
+    assert hashlib.sha256('\n'.join(lines).encode()).hexdigest() == PARAMETER_PATHS[name], '\n'.join(lines)
+
+
+def test_named_submodules_of_a_block():
+    _, variables = abstract_outputs('mobilenet_v3_small')
+    backbone = variables['params']['backbone']
+    assert set(backbone) == {'stem', 'head_conv', *(f'block{number:02d}' for number in range(1, 12))}
+    assert set(backbone['block04']) == {'expand', 'depthwise', 'se', 'project'}
+    assert set(backbone['block04']['expand']) == {'conv', 'bn'}
+    assert set(variables['params']) == {'backbone', 'pre_logits', 'logits'}
+
+
+def test_backbone_alone_has_the_classifiers_parameters():
+    _, variables = abstract_outputs('mobilenet_v2', 64)
+    alone = jax.eval_shape(
+        lambda: create_backbone('mobilenet_v2').init(jax.random.key(0), jnp.zeros((2, 64, 64, 3)), train=False)
+    )
+    assert alone['params'] == variables['params']['backbone']
+
+
+def test_dropout_and_batch_statistics_only_in_training():
+    model = create_model('mobilenet_v1', 10, 0.25, dropout_rate=0.5, depthwise_implementation='grouped')
+    variables = random_variables(model, 32)
+    images = np.random.default_rng(1).standard_normal((4, 32, 32, 3), np.float32)
+
+    @jax.jit
+    def evaluate(variables, images):
+        return model.apply(variables, images, train=False)[0]
+
+    @jax.jit
+    def train(variables, images, key):
+        (logits, _), new = model.apply(variables, images, train=True, mutable=['batch_stats'], rngs={'dropout': key})
+        return logits, new['batch_stats']
+
+    np.testing.assert_array_equal(evaluate(variables, images), evaluate(variables, images))
+    logits, new_stats = train(variables, images, jax.random.key(0))
+    other_logits, _ = train(variables, images, jax.random.key(1))
+    assert np.max(np.abs(logits - other_logits)) > 0.1
+    # The stem's running mean moves to the mean over the batch by 1 - 0.9997.
+    old, new = (tree['backbone']['stem']['bn']['mean'] for tree in (variables['batch_stats'], new_stats))
+    _, state = model.apply(
+        variables, images, train=False, capture_intermediates=lambda module, _: module.name == 'conv'
+    )
+    batch_mean = np.mean(state['intermediates']['backbone']['stem']['conv']['__call__'][0], axis=(0, 1, 2))
+    np.testing.assert_allclose(new, 0.9997 * old + 0.0003 * batch_mean, rtol=0, atol=1e-7)
+    with pytest.raises(Exception, match='dropout'):
+        model.apply(variables, images, train=True, mutable=['batch_stats'])
+
+
+@pytest.mark.parametrize(
+    ('name', 'convention', 'expected'),
+    [
+        ('mobilenet_v1', 'tf', ('same', 0.9997, 1e-3)),
+        ('mobilenet_v2', 'tf', ('same', 0.997, 1e-3)),
+        ('mobilenet_v2', 'keras', ('same', 0.999, 1e-3)),
+        ('mobilenet_v2', 'torchvision', ('symmetric', 0.9, 1e-5)),
+        ('mobilenet_v3_large', 'tf', ('same', 0.997, 1e-3)),
+        ('mobilenet_v3_large', 'keras', ('same', 0.999, 1e-3)),
+        ('mobilenet_v3_large', 'torchvision', ('symmetric', 0.99, 1e-3)),
+    ],
+)
+def test_conventions_carry_their_constants(name, convention, expected):
+    rules = get_spec(name, convention=convention).convention
+    assert (rules.padding, rules.bn_momentum, rules.bn_epsilon) == expected
+
+
+def test_a_field_of_the_convention_can_be_replaced():
+    spec = get_spec('mobilenet_v3_large', 1.25, bn_momentum=0.99, last_channels='kept')
+    assert (spec.convention.bn_momentum, spec.pre_logits) == (0.99, 1280)
+    assert get_spec('mobilenet_v3_large', 1.25).pre_logits == 1600
+    assert get_spec('mobilenet_v3_large', 0.75).pre_logits == 1280
+    assert get_spec('mobilenet_v3_large', 0.75, 'torchvision').pre_logits == 960

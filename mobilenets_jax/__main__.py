@@ -1,0 +1,36 @@
+"""`python -m mobilenets_jax COMMAND`: the tools that work on networks and weights rather than on a training run."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.report import models_command
+
+# Each has `add_parser(subparsers)`, which sets `run` to a function of the parsed arguments.
+COMMANDS = (models_command,)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        """Ends with status 2 and one line, as a `UserError` does."""
+        self.exit(2, f'{self.prog}: {message}\n')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, or 2 for a user's mistake."""
+    parser = _Parser(prog='python -m mobilenets_jax', description=__doc__)
+    subparsers = parser.add_subparsers(required=True, metavar='COMMAND')
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

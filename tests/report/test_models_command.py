@@ -1,0 +1,80 @@
+"""`python -m mobilenets_jax models`: the numbers it prints, and how it refuses what it does not know."""
+
+import json
+
+import pytest
+
+from mobilenets_jax.__main__ import main
+
+
+def _run(capsys, *argv) -> str:
+    assert main(['models', *argv]) == 0
+    return capsys.readouterr().out
+
+
+def test_json_has_ours_and_the_published(capsys):
+    (row,) = json.loads(_run(capsys, 'mobilenet_v3_large', '--width=0.75', '--json'))
+    notes = row.pop('notes')
+    assert row == {
+        'name': 'mobilenet_v3_large',
+        'width_multiplier': 0.75,
+        'image_size': 224,
+        'convention': 'tf',
+        'params': 3993528,
+        'batch_stats': 4012616 - 3993528,
+        'norm_params': 3993528 - 3974440,
+        'madds': 154560624,
+        'published': {'params': 4.0, 'madds': 155, 'top1': 73.3, 'source': '1905.02244v5 Table 9'},
+    }
+    assert any('8.26M' in note for note in notes)
+
+
+def test_a_size_and_convention_without_published_values(capsys):
+    (row,) = json.loads(_run(capsys, 'mobilenet_v2', '--size=128', '--convention=keras', '--width=0.5', '--json'))
+    assert (row['params'], row['published']) == (1968680, None)
+
+
+def test_text_is_aligned_and_ends_with_the_notes(capsys):
+    header, v1, v2, blank, *notes = _run(capsys, 'mobilenet_v1', 'mobilenet_v2').splitlines()
+    assert v1.split()[:6] == ['mobilenet_v1', '1', '224', '4,231,976', '21,888', '568,740,352']
+    assert v2.split()[6:9] == ['3.4M', '300M', '72']
+    for column in ('parameters', 'BN stats', 'top-1'):
+        end = header.index(column) + len(column)
+        assert all(line[end - 1].isdigit() and line[end] == ' ' for line in (v1, v2))
+    assert blank == ''
+    assert notes[0] == 'Where paper and code disagree:'
+    assert any(line.startswith('  mobilenet_v2: Width 1.4: the paper prints 6.9M') for line in notes)
+
+
+def test_markdown(capsys):
+    lines = _run(capsys, 'mobilenet_v3_small', '--markdown').splitlines()
+    assert lines[1].startswith('| --- | ---: |')
+    assert lines[2] == (
+        '| mobilenet_v3_small | 1 | 224 | 2,542,856 | 12,112 | 56,510,400 | 2.5M | 57M | 67.5 | 1905.02244v5 Table 9 |'
+    )
+
+
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (['mobilenet_v9'], "model.name='mobilenet_v9' is unknown. Known: "),
+        (['mobilenet_v2', '--convention=caffe'], "convention of mobilenet_v2='caffe' is unknown. Known: "),
+        (['--convention=caffe'], "--convention='caffe' is unknown. Known: "),
+        (['mobilenet_v2', '--width=0'], 'width_multiplier=0.0 must be positive.'),
+        (['mobilenet_v2', '--size=-1'], '--size=-1 must be positive.'),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(capsys, argv, message):
+    assert main(['models', *argv]) == 2
+    output = capsys.readouterr()
+    assert output.out == ''
+    assert output.err.startswith(message)
+    assert output.err.count('\n') == 1
+
+
+def test_a_malformed_option_is_one_line_and_status_2(capsys):
+    with pytest.raises(SystemExit, match='2'):
+        main(['models', '--width=wide'])
+    assert capsys.readouterr().err == (
+        "python -m mobilenets_jax models: argument --width: invalid float value: 'wide'\n"
+    )

@@ -14,7 +14,7 @@ COMMANDS = (models_command,)
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         """Ends with status 2 and one line, as a `UserError` does."""
-        self.exit(2, f'{self.prog}: {message}\n')
+        self.exit(2, f'error: {message}\n')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f'error: {error}', file=sys.stderr)
         return 2
     return 0
 

@@ -68,13 +68,11 @@ def test_a_mistake_is_one_line_and_status_2(capsys, argv, message):
     assert main(['models', *argv]) == 2
     output = capsys.readouterr()
     assert output.out == ''
-    assert output.err.startswith(message)
+    assert output.err.startswith(f'error: {message}')
     assert output.err.count('\n') == 1
 
 
 def test_a_malformed_option_is_one_line_and_status_2(capsys):
     with pytest.raises(SystemExit, match='2'):
         main(['models', '--width=wide'])
-    assert capsys.readouterr().err == (
-        "python -m mobilenets_jax models: argument --width: invalid float value: 'wide'\n"
-    )
+    assert capsys.readouterr().err == ("error: argument --width: invalid float value: 'wide'\n")

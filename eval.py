@@ -16,6 +16,7 @@ from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.training import parallel
+from mobilenets_jax.training.state import evaluated_variables
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run; its own config is used.')
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of checkpoints, or of one step, with --config.')
@@ -29,12 +30,12 @@ def main() -> None:
     experiment = Experiment(cli.config_view())
     evaluator = experiment.evaluator()
     with CheckpointManager(directory, identity=experiment.identity, read_only=True) as checkpoints:
-        restored = checkpoints.restore(experiment.abstract_state(), step=step)
+        restored = checkpoints.restore(experiment.abstract_variables(), step=step, partial=True)
     if restored is None:
         raise UserError(f'checkpoint={str(directory)!r} holds no checkpoint.')
-    which = 'raw' if restored.state.ema_params is None else PARAMS.value
-    params, batch_stats = parallel.replicate(restored.state.evaluated(which))
-    metrics = evaluator(params, batch_stats)
+    variables = restored.state
+    which = 'raw' if variables['ema_params'] is None else PARAMS.value
+    metrics = evaluator(*parallel.replicate(evaluated_variables(variables, which)))
     if jax.process_index() == 0:
         names = ('top1', 'top5', 'loss', 'count')
         result = {'model': experiment.identity['model'], **{name: metrics[name] for name in names}}

@@ -18,7 +18,7 @@ from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.report.run import finish_report
 from mobilenets_jax.training import loop
 from mobilenets_jax.training.progress import Progress
-from mobilenets_jax.training.state import num_params
+from mobilenets_jax.training.state import evaluated_variables, num_params
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, curves; local or shared.')
 
@@ -50,7 +50,7 @@ def main() -> None:
             state,
             train_step,
             batches=lambda position: experiment.dataset.train_batches(experiment.layout, start=position),
-            evaluate=lambda state: evaluator(*state.evaluated('ema')),
+            evaluate=lambda state: evaluator(*evaluated_variables(vars(state), 'ema')),
             checkpoints=checkpoints,
             progress=progress,
             schedule=experiment.schedule,

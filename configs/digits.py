@@ -15,10 +15,10 @@ def get_config():
     config = base.get_config()
     config.batch_size = 128
     config.image_size = 32
-    config.num_epochs = 60
+    config.num_steps = 450  # 40 epochs
     config.label_smoothing = 0.1
 
-    config.model.output_stride = 8  # 32 pixels leave a 4x4 map rather than a single position
+    config.model.output_stride = 16  # 32 pixels leave a 2x2 map rather than a single position
     config.model.bn_momentum = 0.9  # statistics must settle within some hundred steps
 
     config.optimizer.epsilon = 0.002
@@ -28,7 +28,7 @@ def get_config():
     config.weight_decay.rate = 1e-5
     config.ema.decay = 0.99
 
-    config.log.every_steps = 20
-    config.evaluation.every_epochs = 10.0
-    config.checkpoint.every_epochs = 10.0
+    config.log.every_steps = 15
+    config.evaluation.every_steps = 90
+    config.checkpoint.every_steps = 90
     return config

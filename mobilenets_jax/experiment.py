@@ -20,7 +20,7 @@ from mobilenets_jax.training.ema import EmaOptions
 from mobilenets_jax.training.loop import LoopOptions
 from mobilenets_jax.training.optimizers import WeightDecayOptions, create_optimizer
 from mobilenets_jax.training.schedules import create_schedule
-from mobilenets_jax.training.state import TrainState, create_state
+from mobilenets_jax.training.state import TrainState, create_state, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
 
 # What a checkpoint must share with the run that reads it.
@@ -124,15 +124,27 @@ class Experiment:
         )
         return create_optimizer(schedule=self.schedule, weight_decay=self.weight_decay, **fields)
 
+    @functools.cached_property
+    def _init(self) -> Callable[[jax.Array], TrainState]:
+        image_size = self._config.image_size
+        check(image_size > 0, 'image_size', image_size, 'must be positive')
+        return make_init(self.model, self._optimizer, image_size=image_size, ema=self._ema)
+
     def initial_state(self) -> TrainState:
         """The state before the first step."""
-        config = self._config
-        check(config.image_size > 0, 'image_size', config.image_size, 'must be positive')
-        return create_state(self.model, self._optimizer, image_size=config.image_size, seed=config.seed, ema=self._ema)
+        return create_state(self._init, self._config.seed)
 
     def abstract_state(self) -> TrainState:
         """Shapes and dtypes of the state, without computing it."""
-        return jax.eval_shape(self.initial_state)
+        return jax.eval_shape(self._init, jax.random.key(0))
+
+    def abstract_variables(self) -> dict[str, Any]:
+        """What evaluation takes of a checkpoint: shapes and dtypes of raw and averaged parameters and statistics."""
+        size = self._config.image_size
+        images = jax.ShapeDtypeStruct((1, size, size, 3), 'float32')
+        variables = jax.eval_shape(functools.partial(self.model.init, train=False), jax.random.key(0), images)
+        params, batch_stats = variables['params'], variables.get('batch_stats', {})
+        return {'params': params, 'batch_stats': batch_stats, 'ema_params': params, 'ema_batch_stats': batch_stats}
 
     def train_step(self) -> Callable:
         """The training step, mapped over all devices."""

@@ -30,6 +30,7 @@ from jax.experimental import multihost_utils
 from mobilenets_jax.checkpoints.manifest import verify_manifest, write_manifest
 from mobilenets_jax.checkpoints.processes import barrier, decided_by_primary
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.trees import describe_leaf, named_leaves
 
 PyTree = Any
 
@@ -129,8 +130,8 @@ class CheckpointManager:
             return
         # Host arrays, though they may share memory with a buffer that the next step is given: Orbax copies those before
         # it returns. Arrays on the devices of one host it refuses when there are several.
-        arrays = {name: np.asarray(leaf) for name, leaf in _named_leaves(jax.device_get(state)).items()}
-        document = facts | {'arrays': {name: _describe(array) for name, array in arrays.items()}}
+        arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(jax.device_get(state)).items()}
+        document = facts | {'arrays': {name: describe_leaf(array) for name, array in arrays.items()}}
         with _naming_failures(self._step_dir(step)):
             self._checkpointer.save(
                 self._unfinished_dir(step),
@@ -141,13 +142,15 @@ class CheckpointManager:
             )
         self._pending = self._finisher.submit(self._finish, step)
 
-    def restore(self, target: PyTree, *, step: int | None = None) -> Restored | None:
+    def restore(self, target: PyTree, *, step: int | None = None, partial: bool = False) -> Restored | None:
         """Restores the newest intact checkpoint, or the one of `step`; all processes restore the same one.
 
         Args:
           target: pytree of arrays or jax.ShapeDtypeStructs in the structure that was saved.
           step: the step to restore; None takes the newest whose files are as they were written, and prints a warning
             on standard error for every newer one that is damaged.
+          partial: whether `target` is a dict of some of the top-level fields that were saved; a field of which the
+            checkpoint holds nothing comes back as None.
 
         Returns:
           The checkpoint, or None when the directory holds none at all.
@@ -157,11 +160,17 @@ class CheckpointManager:
             in its identity, or from `target` in its tree, a shape or a dtype.
         """
         self.wait()
-        chosen = decided_by_primary(lambda: self._choose(step, target))
+        chosen = decided_by_primary(lambda: self._choose(step))
         if chosen is None:
             return None
-        state = self._read(self._step_dir(chosen['step']), target)
-        return Restored(step=chosen['step'], state=state, meta=chosen['meta'])
+        step, stored = chosen['step'], chosen['arrays']
+        missing = {}
+        if partial:
+            missing = {field: None for field in target if not any(name.startswith(f'{field}/') for name in stored)}
+            target = {field: tree for field, tree in target.items() if field not in missing}
+        self._check_arrays(step, stored, target, partial)
+        state = self._read(self._step_dir(step), stored, target)
+        return Restored(step=step, state=state | missing if partial else state, meta=chosen['meta'])
 
     def steps(self) -> list[int]:
         """Returns the steps on disk in increasing order, damaged ones included; a save still running is not."""
@@ -269,8 +278,8 @@ class CheckpointManager:
     def _is_intact(self, step: int) -> bool:
         return self._step_dir(step).exists() and not verify_manifest(self._step_dir(step))
 
-    def _choose(self, step: int | None, target: PyTree) -> dict[str, Any] | None:
-        """Picks the checkpoint to restore and checks that it fits. Returns step and meta; None when there is none."""
+    def _choose(self, step: int | None) -> dict[str, Any] | None:
+        """Picks the checkpoint to restore: its step, meta and description of its arrays; None when there is none."""
         steps = self.steps()
         if step is not None:
             self._check_requested(step, steps)
@@ -280,8 +289,7 @@ class CheckpointManager:
             return None
         document = self._document(step)
         self._check_identity(step, document['identity'])
-        self._check_arrays(step, document['arrays'], target)
-        return {'step': step, 'meta': document['meta']}
+        return {'step': step, 'meta': document['meta'], 'arrays': document['arrays']}
 
     def _check_requested(self, step: int, steps: list[int]) -> None:
         known = ', '.join(map(str, steps)) or 'none'
@@ -325,10 +333,10 @@ class CheckpointManager:
             'Give the run a directory of its own.'
         )
 
-    def _check_arrays(self, step: int, stored: dict[str, str], target: PyTree) -> None:
+    def _check_arrays(self, step: int, stored: dict[str, str], target: PyTree, partial: bool) -> None:
         """Raises `UserError` naming the first array in which checkpoint and target differ. Orbax would cast a dtype."""
-        wanted = {name: _describe(leaf) for name, leaf in _named_leaves(target).items()}
-        for name in wanted | stored:
+        wanted = {name: describe_leaf(leaf) for name, leaf in named_leaves(target).items()}
+        for name in wanted if partial else wanted | stored:
             found, asked = stored.get(name, 'nothing'), wanted.get(name, 'nothing')
             if found != asked:
                 raise UserError(f'checkpoint {self._step_dir(step)} holds {found} at {name}; the run asks for {asked}.')
@@ -343,15 +351,15 @@ class CheckpointManager:
         except (OSError, ValueError, LookupError, TypeError):  # damaged: whatever it says, it is not the best
             return None
 
-    def _read(self, step_dir: epath.Path, target: PyTree) -> PyTree:
+    def _read(self, step_dir: epath.Path, stored: dict[str, str], target: PyTree) -> PyTree:
         """Reads the arrays of a checkpoint into the structure of `target`, which it is known to fit."""
-        # An empty NumPy array in the target asks Orbax for a NumPy array.
-        empty = {name: np.empty(np.shape(leaf), _dtype(leaf)) for name, leaf in _named_leaves(target).items()}
+        # Orbax wants all of the arrays that it saved; an empty NumPy array asks it for a NumPy array.
+        empty = {name: _empty(description) for name, description in stored.items()}
         restored = self._checkpointer.restore(
             step_dir, args=ocp.args.Composite(state=ocp.args.StandardRestore(unflatten_dict(empty, sep='/')))
         )
         values = flatten_dict(restored.state, sep='/')
-        return jax.tree.unflatten(jax.tree.structure(target), [values[name] for name in empty])
+        return jax.tree.unflatten(jax.tree.structure(target), [values[name] for name in named_leaves(target)])
 
 
 def _absolute(directory: epath.PathLike) -> epath.Path:
@@ -365,19 +373,10 @@ def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(dict(value)))
 
 
-def _named_leaves(tree: PyTree) -> dict[str, Any]:
-    """Returns the leaves by path, such as 'params/stem/conv/kernel', in the order of `jax.tree.leaves`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
-
-
-def _dtype(leaf: Any) -> np.dtype:
-    return np.dtype(leaf.dtype) if hasattr(leaf, 'dtype') else np.asarray(leaf).dtype
-
-
-def _describe(leaf: Any) -> str:
-    """Returns dtype and shape of an array or jax.ShapeDtypeStruct, such as 'float32[3, 3]'."""
-    return f'{_dtype(leaf).name}{list(np.shape(leaf))}'
+def _empty(description: str) -> np.ndarray:
+    """Returns an array as `describe_leaf` describes it, its values undefined."""
+    dtype, bracket, shape = description.partition('[')
+    return np.empty(json.loads(bracket + shape), np.dtype(dtype))
 
 
 def _summary(faults: list[str]) -> str:

@@ -17,7 +17,7 @@ import optax
 
 from mobilenets_jax.errors import UserError, check, check_choice
 from mobilenets_jax.training.schedules import Schedule
-from mobilenets_jax.training.state import parameter_names
+from mobilenets_jax.trees import named_leaves
 
 OPTIMIZERS = ('adamw', 'rmsprop', 'sgd')
 
@@ -47,14 +47,14 @@ class WeightDecayOptions:
 
     def mask(self, params: Any) -> Any:
         """A pytree of booleans like `params`: True where weight decay applies."""
-        decayed = [not any(re.search(pattern, name) for pattern in self.skip) for name in parameter_names(params)]
+        decayed = [not any(re.search(pattern, name) for pattern in self.skip) for name in named_leaves(params)]
         return jax.tree.unflatten(jax.tree.structure(params), decayed)
 
     def describe(self, params: Any) -> str:
         """Which parameters are decayed and which pattern skips how many, in a few lines."""
         if not self.rate:
             return 'weight decay: none'
-        names = parameter_names(params)
+        names = list(named_leaves(params))
         decayed = sum(jax.tree.leaves(self.mask(params)))
         kind = 'decoupled' if self.decoupled else 'L2 in the loss'
         lines = [f'weight decay {self.rate:g} ({kind}) on {decayed} of {len(names)} arrays; skipped:']

@@ -1,6 +1,7 @@
 """What a run carries from step to step, and a hash by which two runs are compared."""
 
 import hashlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -8,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from mobilenets_jax.training.ema import EmaOptions
+from mobilenets_jax.trees import named_leaves
 
 PyTree = Any
 
@@ -32,27 +36,33 @@ class TrainState:
     ema_params: PyTree | None
     ema_batch_stats: PyTree | None
 
-    def evaluated(self, which: str) -> tuple[PyTree, PyTree]:
-        """The (params, batch_stats) to evaluate: 'raw', or 'ema' where they are averaged."""
-        if which == 'raw' or self.ema_params is None:
-            return self.params, self.batch_stats
-        stats = self.batch_stats if self.ema_batch_stats is None else self.ema_batch_stats
-        return self.ema_params, stats
+
+def evaluated_variables(state: Mapping[str, PyTree], which: str) -> tuple[PyTree, PyTree]:
+    """The (params, batch_stats) to evaluate.
+
+    Args:
+        state: has the fields 'params', 'batch_stats', 'ema_params' and 'ema_batch_stats' of a `TrainState`.
+        which: 'raw', or 'ema' for the averages; statistics that are not averaged are taken raw.
+    """
+    if which == 'raw' or state['ema_params'] is None:
+        return state['params'], state['batch_stats']
+    averaged = state['ema_batch_stats']
+    return state['ema_params'], state['batch_stats'] if averaged is None else averaged
 
 
-def create_state(model, optimizer: optax.GradientTransformation, *, image_size: int, seed: int, ema) -> TrainState:
-    """The state before the first step, the same on every process.
+def make_init(
+    model: Any, optimizer: optax.GradientTransformation, *, image_size: int, ema: EmaOptions
+) -> Callable[[jax.Array], TrainState]:
+    """A pure function from a random key to the state before the first step.
 
     Args:
         model: a module with the call contract of `mobilenets_jax.models`.
         optimizer: see `optimizers.create_optimizer`.
         image_size: in pixels.
-        seed: of the initial parameters.
-        ema: an `ema.EmaOptions`; decides whether averages are kept.
+        ema: decides which averages are kept.
     """
 
-    @jax.jit
-    def initialise(key):
+    def init(key: jax.Array) -> TrainState:
         images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
         variables = model.init(key, images, train=False)
         params, batch_stats = variables['params'], variables.get('batch_stats', {})
@@ -65,19 +75,20 @@ def create_state(model, optimizer: optax.GradientTransformation, *, image_size: 
             ema_batch_stats=batch_stats if ema.enabled and ema.batch_stats else None,
         )
 
-    return initialise(jax.random.key(seed))
+    return init
 
 
-def parameter_names(tree: PyTree) -> list[str]:
-    """The path of every leaf, e.g. 'backbone/stem/conv/kernel', in the order of `jax.tree.leaves`."""
-    paths = jax.tree_util.tree_leaves_with_path(tree)
-    return [jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in paths]
+def create_state(init: Callable[[jax.Array], TrainState], seed: int) -> TrainState:
+    """Runs what `make_init` returned; the same on every process."""
+    # XLA:CPU takes three times as long to optimize the draws of some hundred arrays as to compile them plainly.
+    options = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
+    return jax.jit(init, compiler_options=options)(jax.random.key(seed))
 
 
 def tree_sha256(tree: PyTree) -> str:
     """A hash of all leaves' names, dtypes, shapes and bytes, in the order of their names."""
     digest = hashlib.sha256()
-    for name, leaf in sorted(zip(parameter_names(tree), jax.tree.leaves(tree), strict=True), key=lambda item: item[0]):
+    for name, leaf in sorted(named_leaves(tree).items()):
         array = np.asarray(leaf)
         digest.update(f'{name} {array.dtype} {array.shape}\n'.encode())
         digest.update(np.ascontiguousarray(array).tobytes())

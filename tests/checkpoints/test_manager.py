@@ -337,3 +337,15 @@ def test_orbax_itself_can_read_a_step(two_steps):
         assert sorted(manager.all_steps()) == [10, 20]
         state = manager.restore(20, args=ocp.args.Composite(state=ocp.args.StandardRestore())).state
     assert digest(state['params']) == digest(make_state(20).params)
+
+
+def test_partial_restore_reads_some_fields_and_says_which_are_absent(tmp_path):
+    state = {'params': {'w': np.arange(3.0)}, 'opt_state': {'m': np.ones(3)}}
+    with CheckpointManager(tmp_path, identity=IDENTITY) as manager:
+        manager.save(1, state, meta={})
+        target = {'params': {'w': np.zeros(3)}, 'ema_params': {'w': np.zeros(3)}}
+        restored = manager.restore(target, partial=True)
+        with pytest.raises(UserError, match=r'holds float64\[3\] at params/w; the run asks for float64\[4\]'):
+            manager.restore({'params': {'w': np.zeros(4)}}, partial=True)
+    np.testing.assert_array_equal(restored.state['params']['w'], np.arange(3.0))
+    assert restored.state['ema_params'] is None

@@ -10,6 +10,7 @@ import sys
 
 import jax
 from absl import flags
+from etils import epath
 
 from mobilenets_jax import cli
 from mobilenets_jax.checkpoints import CheckpointManager
@@ -42,13 +43,13 @@ def main() -> None:
         print(json.dumps(result | {'step': restored.step, 'params': which}), flush=True)
 
 
-def _checkpoint() -> tuple[pathlib.Path, int | None]:
+def _checkpoint() -> tuple[epath.Path, int | None]:
     """The folder of checkpoints and the step that the flags name."""
     if (WORKDIR.value is None) == (CHECKPOINT.value is None):
         raise UserError('give either --workdir, or --checkpoint with --config.')
     if WORKDIR.value is not None:
-        return pathlib.Path(WORKDIR.value) / 'checkpoints', STEP.value
-    path = pathlib.Path(CHECKPOINT.value)
+        return epath.Path(WORKDIR.value) / 'checkpoints', STEP.value
+    path = epath.Path(CHECKPOINT.value)
     if path.name.isdecimal() and STEP.value is None:
         return path.parent, int(path.name)
     return (path / 'checkpoints' if (path / 'checkpoints').is_dir() else path), STEP.value

@@ -4,11 +4,11 @@ Wiring only. A run that finds a checkpoint in its workdir goes on from there, ex
 status 0; started again, it goes on.
 """
 
-import pathlib
 import sys
 
 import jax
 from absl import flags
+from etils import epath
 
 from mobilenets_jax import cli
 from mobilenets_jax.checkpoints import CheckpointManager
@@ -20,7 +20,7 @@ from mobilenets_jax.training import loop
 from mobilenets_jax.training.progress import Progress
 from mobilenets_jax.training.state import evaluated_variables, num_params
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, curves; local or shared.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, curves; local, or gs://.')
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     checkpoint_options = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
     config.check_all_read()
 
-    workdir = pathlib.Path(WORKDIR.value)
+    workdir = epath.Path(WORKDIR.value)
     with CheckpointManager(workdir / 'checkpoints', identity=experiment.identity, **checkpoint_options) as checkpoints:
         restored = checkpoints.restore(target)
         state = restored.state if restored else experiment.initial_state()

@@ -24,7 +24,7 @@ def get_config():
     config.optimizer.epsilon = 0.002
     config.schedule.name = 'cosine'
     config.schedule.learning_rate = 0.01
-    config.schedule.warmup_epochs = 3.0
+    config.schedule.warmup_percent = 7.0
     config.weight_decay.rate = 1e-5
     config.ema.decay = 0.99
 

@@ -4,7 +4,8 @@ Only JSON is read; no code beside a checkpoint is ever run.
 """
 
 import json
-import pathlib
+
+from etils import epath
 
 from configs import base
 from mobilenets_jax.errors import UserError
@@ -13,7 +14,7 @@ from mobilenets_jax.errors import UserError
 def get_config(path: str):
     """The fields of `base` with the values of the JSON file at `path`."""
     try:
-        saved = json.loads(pathlib.Path(path).read_text())
+        saved = json.loads(epath.Path(path).read_text())
     except FileNotFoundError:
         raise UserError(f'workdir: there is no {path}, which every run writes when it starts.') from None
     config = base.get_config()

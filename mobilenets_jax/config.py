@@ -6,9 +6,10 @@ The configs themselves are Python files under `configs/`; nothing here imports t
 import json
 import math
 import os
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from etils import epath
 
 from mobilenets_jax.errors import UserError, check
 
@@ -132,9 +133,14 @@ def keep_overriding_spellings(config: Any, overridden: Mapping[str, Any]) -> Non
                 node[sibling] = None
 
 
-def write_json(path: str | os.PathLike, values: Any) -> None:
-    """Writes `values` to `path` in one move: a reader sees the old file or the new one, never a part."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    temporary.write_text(json.dumps(values, indent=2, sort_keys=True) + '\n')
+def write_text(path: epath.PathLike, text: str) -> None:
+    """Writes a local or gs:// file in one move: a reader sees the old file or the new one, never a part."""
+    path = epath.Path(path)
+    temporary = path.parent / f'.{path.name}.{os.getpid()}'
+    temporary.write_text(text)
     temporary.replace(path)
+
+
+def write_json(path: epath.PathLike, values: Any) -> None:
+    """Writes `values` as `write_text` does."""
+    write_text(path, json.dumps(values, indent=2, sort_keys=True) + '\n')

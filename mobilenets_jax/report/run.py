@@ -1,8 +1,9 @@
 """What a finished run leaves for people: `summary.json`, the curves as a PNG, and a table."""
 
-import pathlib
+import io
 
 import matplotlib
+from etils import epath
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402 - the backend is chosen first
@@ -14,7 +15,7 @@ from mobilenets_jax.training.progress import read_metrics  # noqa: E402
 from mobilenets_jax.training.state import num_params, tree_sha256  # noqa: E402
 
 
-def finish_report(workdir: pathlib.Path, model: str, outcome: Outcome, images_per_second: float) -> None:
+def finish_report(workdir: epath.Path, model: str, outcome: Outcome, images_per_second: float) -> None:
     """Writes `summary.json` and `curves.png` into `workdir`, and prints the table."""
     state = to_host(outcome.state)
     summary = {
@@ -53,11 +54,14 @@ def format_summary(summary: dict) -> str:
     return '\n'.join([line, *(f'| {name:<12} | {value:>{width}} |' for name, value in rows.items()), line])
 
 
-def plot_curves(metrics_path: pathlib.Path, png_path: pathlib.Path, *, title: str) -> None:
+def plot_curves(metrics_path: epath.Path, png_path: epath.Path, *, title: str) -> None:
     """Draws loss and accuracy over the steps, training and evaluation, from a `metrics.jsonl`."""
     rows = read_metrics(metrics_path)
     figure, (loss_axes, accuracy_axes) = plt.subplots(1, 2, figsize=(10, 4), layout='constrained')
-    styles = {'train': ('accuracy', 'training', '-'), 'eval': ('top1', 'evaluation', 'o-')}
+    styles = {
+        'train': ('accuracy', 'training (loss with label smoothing and L2)', '-'),
+        'eval': ('top1', 'evaluation', 'o-'),
+    }
     for kind, (accuracy, label, style) in styles.items():
         chosen = [row for row in rows if row['kind'] == kind]
         steps = [row['step'] for row in chosen]
@@ -69,5 +73,7 @@ def plot_curves(metrics_path: pathlib.Path, png_path: pathlib.Path, *, title: st
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
-    figure.savefig(png_path, dpi=120)
+    png = io.BytesIO()
+    figure.savefig(png, dpi=120)
     plt.close(figure)
+    png_path.write_bytes(png.getvalue())

@@ -4,11 +4,13 @@ Only the primary process writes; on the others every method does nothing.
 """
 
 import json
-import pathlib
 import time
 from collections.abc import Mapping
 
 import jax
+from etils import epath
+
+from mobilenets_jax.config import write_text
 
 
 class Progress:
@@ -21,7 +23,7 @@ class Progress:
         start_step: where this process goes on; metrics that an earlier process wrote beyond it are dropped.
     """
 
-    def __init__(self, workdir: pathlib.Path, *, total_steps: int, batch_size: int, start_step: int):
+    def __init__(self, workdir: epath.Path, *, total_steps: int, batch_size: int, start_step: int):
         self._total_steps = total_steps
         self._batch_size = batch_size
         self._primary = jax.process_index() == 0
@@ -29,10 +31,10 @@ class Progress:
         self._training_seconds = 0.0
         self._timed_steps = 0
         self._mark = time.perf_counter()
+        self._rows: list[dict] = []
         self._tensorboard = None
         if self._primary:
-            kept = [row for row in read_metrics(self._path) if row['step'] <= start_step]
-            self._path.write_text(''.join(json.dumps(row) + '\n' for row in kept))
+            self._rows = [row for row in read_metrics(self._path) if row['step'] <= start_step]
             self._tensorboard = _tensorboard_writer(workdir / 'tensorboard', start_step)
 
     def restart_clock(self) -> None:
@@ -83,33 +85,27 @@ class Progress:
     def _write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
         if not self._primary:
             return
-        with self._path.open('a') as file:
-            file.write(json.dumps({'kind': kind, 'step': step, **metrics}) + '\n')
+        self._rows.append({'kind': kind, 'step': step, **metrics})
+        # Written anew, since object stores cannot append; some thousand short rows at most.
+        write_text(self._path, ''.join(json.dumps(row) + '\n' for row in self._rows))
         if self._tensorboard is not None:
             for name, value in metrics.items():
                 self._tensorboard.add_scalar(f'{kind}/{name}', value, step)
 
 
-def read_metrics(path: pathlib.Path) -> list[dict]:
-    """The rows of a `metrics.jsonl`; [] if there is none. A last line cut short by a kill is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+def read_metrics(path: epath.Path) -> list[dict]:
+    """The rows of a `metrics.jsonl`; [] if there is none."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _tensorboard_writer(directory: pathlib.Path, start_step: int):
+def _tensorboard_writer(directory: epath.Path, start_step: int):
     try:
         from tensorboardX import SummaryWriter
-    except ImportError:
-        print('tensorboardX is not installed: no TensorBoard scalars; metrics.jsonl has them all.', flush=True)
+
+        return SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
+    except ImportError as error:  # of tensorboardX itself, or of what it needs to write to a bucket
+        print(f'no TensorBoard scalars ({error}); metrics.jsonl has them all', flush=True)
         return None
-    return SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
 
 
 def _clock(seconds: float) -> str:

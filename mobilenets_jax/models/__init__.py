@@ -4,14 +4,15 @@ import jax.numpy as jnp
 
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
+from mobilenets_jax.models.architecture import Architecture
 from mobilenets_jax.models.layers import LayerSettings
 from mobilenets_jax.models.network import OUTPUT_STRIDES, Backbone, ImageClassifier
-from mobilenets_jax.models.specs import Architecture, NetworkSpec
+from mobilenets_jax.models.specs import NetworkSpec
 
 _FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3)
 
 ARCHITECTURES: dict[str, Architecture] = {
-    architecture.table.name: architecture for family in _FAMILIES for architecture in family.ARCHITECTURES
+    architecture.name: architecture for family in _FAMILIES for architecture in family.ARCHITECTURES
 }
 
 DTYPES = ('float32', 'bfloat16', 'float16', 'float64')

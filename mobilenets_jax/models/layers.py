@@ -1,22 +1,23 @@
-"""The layers that every network of the family is built from: convolution, normalisation, activation, squeeze-excite.
+"""The layers that every network of the family is built from: convolution, normalisation, activation.
 
 `LayerSettings` holds what is the same throughout a network (dtype, padding, batch-norm constants) and is handed down
 to every module, so that no block repeats it. All images are NHWC; all kernels are HWIO.
 
-Paper: batch normalisation 1502.03167; hard-swish 1905.02244 section 5.2; squeeze-and-excitation 1709.01507.
+Paper: batch normalisation 1502.03167; hard-swish 1905.02244 section 5.2.
 Differs: running variances are the biased batch variances (Flax), where TensorFlow's fused kernel and PyTorch keep
     n/(n-1) times that; it matters only for very small per-device batches.
 """
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.models.specs import SqueezeExciteSpec
+from mobilenets_jax.models.specs import Row
 from mobilenets_jax.ops import depthwise_conv, pointwise_conv
 
 Array = jax.Array
@@ -31,14 +32,38 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     'hard_sigmoid': nn.hard_sigmoid,
 }
 
-_he_fan_out = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+Initializer = Callable[..., Array]
 
-# (convolution kernels, dense kernels), as the code named by the key initialises them: facts of `training_scope` in
-# slim, of `_initialize_weights` in torchvision, and Keras's layer defaults.
+
+class KernelInitializers(NamedTuple):
+    """How one implementation initialises its three kinds of kernels."""
+
+    conv: Initializer
+    depthwise: Initializer
+    dense: Initializer
+
+
+def _inverse_fan_in(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+    """A normal whose deviation is 1 / (input channels of the kernel), as in megvii's ShuffleNets."""
+    return jax.random.normal(key, shape, dtype) / shape[-2]
+
+
+_truncated = nn.initializers.truncated_normal(0.09)
+_glorot = nn.initializers.glorot_uniform()
+_he_fan_out = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+_small_normal = nn.initializers.normal(0.01)
+
 INITIALIZERS = {
-    'slim': (nn.initializers.truncated_normal(0.09), nn.initializers.truncated_normal(0.09)),
-    'torchvision': (_he_fan_out, nn.initializers.normal(0.01)),
-    'keras': (nn.initializers.glorot_uniform(), nn.initializers.glorot_uniform()),
+    'slim': KernelInitializers(_truncated, _truncated, _truncated),  # `training_scope`
+    'torchvision': KernelInitializers(_he_fan_out, _he_fan_out, _small_normal),  # its mobilenets' __init__
+    'keras': KernelInitializers(_glorot, _glorot, _glorot),  # the layers' defaults
+    # Fan-out of one channel's own kernel, which is a depthwise kernel's fan-in here: tpu's MnasNet and timm.
+    'fan_out': KernelInitializers(
+        _he_fan_out,
+        nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
+        nn.initializers.variance_scaling(1 / 3, 'fan_out', 'uniform'),
+    ),
+    'megvii': KernelInitializers(_inverse_fan_in, _inverse_fan_in, _small_normal),
 }
 
 
@@ -81,14 +106,26 @@ class LayerSettings:
             name=name,
         )
 
+    @property
+    def initializers(self) -> KernelInitializers:
+        """Those of the implementation named by `initializer`."""
+        return INITIALIZERS[self.initializer]
+
+    def pads(self, kernel_size: int, dilation: int = 1) -> str | tuple[tuple[int, int], tuple[int, int]]:
+        """The padding of a convolution or pooling, in the form that `lax` takes."""
+        if self.padding == 'same':
+            return 'SAME'
+        side = dilation * (kernel_size - 1) // 2
+        return ((side, side), (side, side))
+
     def dense(self, features: int, *, name: str, use_bias: bool = True) -> nn.Dense:
-        """A biased dense layer."""
+        """A dense layer."""
         return nn.Dense(
             features,
             use_bias=use_bias,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            kernel_init=INITIALIZERS[self.initializer][1],
+            kernel_init=self.initializers.dense,
             name=name,
         )
 
@@ -118,9 +155,10 @@ class Conv(nn.Module):
         settings = self.settings
         in_channels = 1 if self.depthwise else inputs.shape[-1]
         shape = (self.kernel_size, self.kernel_size, in_channels, self.features)
-        kernel = self.param('kernel', INITIALIZERS[settings.initializer][0], shape, settings.param_dtype)
+        initializer = settings.initializers.depthwise if self.depthwise else settings.initializers.conv
+        kernel = self.param('kernel', initializer, shape, settings.param_dtype)
         inputs, kernel = inputs.astype(settings.dtype), kernel.astype(settings.dtype)
-        padding = self._padding()
+        padding = settings.pads(self.kernel_size, self.dilation)
         if self.depthwise:
             return depthwise_conv(
                 inputs,
@@ -140,12 +178,6 @@ class Conv(nn.Module):
             rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
         )
-
-    def _padding(self) -> str | tuple[tuple[int, int], tuple[int, int]]:
-        if self.settings.padding == 'same':
-            return 'SAME'
-        side = self.dilation * (self.kernel_size - 1) // 2
-        return ((side, side), (side, side))
 
 
 class ConvNorm(nn.Module):
@@ -185,29 +217,23 @@ class ConvNorm(nn.Module):
         return ACTIVATIONS[self.activation](outputs)
 
 
-class SqueezeExcite(nn.Module):
-    """Scales each channel by a gate computed from all channels' means.
+class Block(nn.Module):
+    """What the blocks of all families are made with.
 
-    Paper: 1709.01507 section 3; MobileNetV3 (1905.02244 section 5.3) measures the squeeze by the expanded width.
+    A block maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), row.out_channels]. It is called with
+    `(inputs, train=...)` and returns its output and a dict of the taps inside of it.
 
     Attributes:
-        squeezed: channels between the two dense layers.
-        spec: gate and rounding; only the gate is read here.
+        row: the block's line of the table.
         settings: shared by the network.
+        stride: in pixels; that of the row, or 1 where it became a dilation.
+        dilation: spacing of the taps of the kernels larger than 1x1, in pixels.
     """
 
-    squeezed: int
-    spec: SqueezeExciteSpec
+    row: Row
     settings: LayerSettings
-
-    @nn.compact
-    def __call__(self, inputs: Array) -> Array:
-        """Maps `inputs` [N, H, W, C] to the same shape."""
-        gate = global_average_pool(inputs)  # (N, C)
-        gate = nn.relu(self.settings.dense(self.squeezed, name='reduce')(gate))
-        gate = self.settings.dense(inputs.shape[-1], name='expand')(gate)
-        gate = ACTIVATIONS[self.spec.gate](gate)
-        return inputs * gate[:, None, None, :]  # (N, C) -> (N, 1, 1, C)
+    stride: int
+    dilation: int
 
 
 def global_average_pool(inputs: Array) -> Array:

@@ -6,41 +6,24 @@ Differs: Table 1 prints stride 2 for the last depthwise layer at 7x7; every impl
     paper's figures say ReLU; the code, and this module, ReLU6.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 
-from mobilenets_jax.models.layers import ConvNorm, LayerSettings
-from mobilenets_jax.models.specs import (
-    Architecture,
-    BlockSpec,
-    Convention,
-    ConvSpec,
-    NetworkSpec,
-    Published,
-    SqueezeExciteSpec,
-)
+from mobilenets_jax.models.architecture import Architecture, Published
+from mobilenets_jax.models.layers import Block, ConvNorm
+from mobilenets_jax.models.scaling import ScalingConvention, scale
+from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec
+from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 
 
-class DepthwiseSeparable(nn.Module):
-    """A depthwise and a pointwise convolution, each with normalisation and activation; no residual.
-
-    Attributes:
-        row: the block's line of the table.
-        squeeze_excite: how a ticked SE would be built; V1 ticks none.
-        settings: shared by the network.
-        stride: of the depthwise convolution, in pixels.
-        dilation: of the depthwise convolution, in pixels.
-    """
-
-    row: BlockSpec
-    squeeze_excite: SqueezeExciteSpec
-    settings: LayerSettings
-    stride: int
-    dilation: int
+class DepthwiseSeparable(Block):
+    """Depthwise and pointwise convolution, each with normalisation and activation[, squeeze-excite]; no residual."""
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Maps `inputs` [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), out_channels] and the taps."""
+        """See `Block`; the tap is `depthwise`."""
         row = self.row
         depthwise = ConvNorm(
             inputs.shape[-1],
@@ -52,8 +35,10 @@ class DepthwiseSeparable(nn.Module):
             depthwise=True,
             name='depthwise',
         )(inputs, train=train)
-        outputs = ConvNorm(row.out_channels, row.activation, self.settings, name='pointwise')(depthwise, train=train)
-        return outputs, {'depthwise': depthwise}
+        x = ConvNorm(row.out_channels, row.activation, self.settings, name='pointwise')(depthwise, train=train)
+        if row.squeeze_excite is not None:
+            x = SqueezeExcite(row.squeeze_excite, inputs.shape[-1], self.settings, name='se')(x)
+        return x, {'depthwise': depthwise}
 
 
 def _row(in_channels: int, out_channels: int, stride: int) -> BlockSpec:
@@ -68,16 +53,15 @@ def _row(in_channels: int, out_channels: int, stride: int) -> BlockSpec:
 
 
 CONVENTIONS = {
-    'tf': Convention(bn_momentum=0.9997, rounding='truncate', last_channels='scaled'),
-    'keras': Convention(bn_momentum=0.99, rounding='truncate', last_channels='scaled', initializer='keras'),
+    'tf': ScalingConvention(bn_momentum=0.9997, rounding='truncate', last_channels='scaled'),
+    'keras': ScalingConvention(bn_momentum=0.99, rounding='truncate', last_channels='scaled', initializer='keras'),
     # torchvision publishes no V1; this is the network under the rules of its V2.
-    'torchvision': Convention(
+    'torchvision': ScalingConvention(
         padding='symmetric', bn_momentum=0.9, bn_epsilon=1e-5, initializer='torchvision', last_channels='scaled'
     ),
 }
 
 TABLE = NetworkSpec(
-    name='mobilenet_v1',
     stem=ConvSpec(channels=32, kernel_size=3, stride=2, activation='relu6'),
     blocks=(
         # in, out, stride
@@ -101,7 +85,8 @@ TABLE = NetworkSpec(
 
 ARCHITECTURES = (
     Architecture(
-        table=TABLE,
+        name='mobilenet_v1',
+        build=functools.partial(scale, TABLE),
         conventions=CONVENTIONS,
         published={
             (1.0, 224): Published(params=4.2, madds=569, top1=70.6, source='1704.04861 Table 6'),

@@ -6,44 +6,28 @@ Reference: tensorflow/models research/slim/nets/mobilenet/mobilenet_v2.py@0ba83c
 Differs: the text says 19 residual bottlenecks, the table sums to 17; the table is built.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 
-from mobilenets_jax.models.layers import ConvNorm, LayerSettings, SqueezeExcite
-from mobilenets_jax.models.specs import (
-    Architecture,
-    BlockSpec,
-    Convention,
-    ConvSpec,
-    NetworkSpec,
-    Published,
-    SqueezeExciteSpec,
-)
+from mobilenets_jax.models.architecture import Architecture, Published
+from mobilenets_jax.models.layers import Block, ConvNorm
+from mobilenets_jax.models.scaling import ScalingConvention, scale
+from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, stage
+from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(Block):
     """Expand (1x1), depthwise, [squeeze-excite,] project (1x1, linear), with a residual where shapes allow it.
 
     The expansion is left out where the depthwise layer is as wide as the input. MobileNetV3 puts the squeeze-excite
     between the depthwise activation and the projection.
-
-    Attributes:
-        row: the block's line of the table.
-        squeeze_excite: how a ticked SE is built.
-        settings: shared by the network.
-        stride: of the depthwise convolution, in pixels.
-        dilation: of the depthwise convolution, in pixels.
     """
-
-    row: BlockSpec
-    squeeze_excite: SqueezeExciteSpec
-    settings: LayerSettings
-    stride: int
-    dilation: int
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Maps `inputs` [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), out_channels] and the taps."""
+        """See `Block`; the taps are `expansion`, where there is one, and `depthwise`."""
         row, settings = self.row, self.settings
         in_channels = inputs.shape[-1]
         x, taps = inputs, {}
@@ -59,33 +43,20 @@ class InvertedResidual(nn.Module):
             depthwise=True,
             name='depthwise',
         )(x, train=train)
-        if row.squeeze_excite:
-            squeezed = self.squeeze_excite.squeezed(in_channels, row.expanded)
-            x = SqueezeExcite(squeezed, self.squeeze_excite, settings, name='se')(x)
+        if row.squeeze_excite is not None:
+            x = SqueezeExcite(row.squeeze_excite, in_channels, settings, name='se')(x)
         x = ConvNorm(row.out_channels, 'linear', settings, name='project')(x, train=train)
         if row.residual and row.stride == 1 and row.out_channels == in_channels:
             x = x + inputs
         return x, taps
 
 
-def _stage(in_channels: int, t: int, c: int, n: int, s: int) -> tuple[BlockSpec, ...]:
-    """The n blocks of one line of Table 2: expansion t, channels c, the first block at stride s."""
-    return tuple(
-        BlockSpec(
-            kernel_size=3,
-            expanded=t * (in_channels if i == 0 else c),
-            out_channels=c,
-            activation='relu6',
-            stride=s if i == 0 else 1,
-        )
-        for i in range(n)
-    )
-
+_stage = functools.partial(stage, kernel_size=3, activation='relu6')
 
 CONVENTIONS = {
-    'tf': Convention(bn_momentum=0.997),
-    'keras': Convention(bn_momentum=0.999, initializer='keras'),
-    'torchvision': Convention(
+    'tf': ScalingConvention(bn_momentum=0.997),
+    'keras': ScalingConvention(bn_momentum=0.999, initializer='keras'),
+    'torchvision': ScalingConvention(
         padding='symmetric',
         bn_momentum=0.9,
         bn_epsilon=1e-5,
@@ -95,7 +66,6 @@ CONVENTIONS = {
 }
 
 TABLE = NetworkSpec(
-    name='mobilenet_v2',
     stem=ConvSpec(channels=32, kernel_size=3, stride=2, activation='relu6'),
     blocks=(
         # in, t, c, n, s
@@ -116,7 +86,8 @@ _SLIM = 'slim mobilenet/README.md@0ba83cf'
 
 ARCHITECTURES = (
     Architecture(
-        table=TABLE,
+        name='mobilenet_v2',
+        build=functools.partial(scale, TABLE),
         conventions=CONVENTIONS,
         published={
             (1.4, 224): Published(params=6.9, madds=585, top1=74.7, source='1801.04381 Table 4'),

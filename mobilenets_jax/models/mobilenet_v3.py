@@ -9,13 +9,17 @@ Differs: Table 2 ticks SE on the 576-channel convolution; no implementation has 
 """
 
 import dataclasses
+import functools
 
-from mobilenets_jax.models.specs import Architecture, BlockSpec, Convention, ConvSpec, NetworkSpec, Published
+from mobilenets_jax.errors import check, check_choice
+from mobilenets_jax.models.architecture import Architecture, Published
+from mobilenets_jax.models.scaling import ScalingConvention, scale
+from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec
 
 CONVENTIONS = {
-    'tf': Convention(bn_momentum=0.997),
-    'keras': Convention(bn_momentum=0.999, stem='fixed', head_conv='six_times_last', initializer='keras'),
-    'torchvision': Convention(
+    'tf': ScalingConvention(bn_momentum=0.997),
+    'keras': ScalingConvention(bn_momentum=0.999, stem='fixed', head_conv='six_times_last', initializer='keras'),
+    'torchvision': ScalingConvention(
         padding='symmetric',
         bn_momentum=0.99,
         expansion='table',
@@ -34,14 +38,13 @@ def _row(k: int, exp: int, out: int, se: str, nl: str, s: int) -> BlockSpec:
         kernel_size=k,
         expanded=exp,
         out_channels=out,
-        squeeze_excite=se == 'SE',
+        squeeze_excite=SqueezeExciteSpec() if se == 'SE' else None,
         activation=_NONLINEARITIES[nl],
         stride=s,
     )
 
 
 LARGE = NetworkSpec(
-    name='mobilenet_v3_large',
     stem=ConvSpec(channels=16, kernel_size=3, stride=2, activation='hard_swish'),
     blocks=(
         # k, exp, out, SE, NL, s
@@ -69,7 +72,6 @@ LARGE = NetworkSpec(
 )
 
 SMALL = NetworkSpec(
-    name='mobilenet_v3_small',
     stem=ConvSpec(channels=16, kernel_size=3, stride=2, activation='hard_swish'),  # C1
     blocks=(
         # k, exp, out, SE, NL, s
@@ -95,15 +97,79 @@ SMALL = NetworkSpec(
 
 def minimalistic(table: NetworkSpec) -> NetworkSpec:
     """The same table without squeeze-excite and h-swish, all kernels 3x3 (slim's `V3_*_MINIMALISTIC`)."""
+    table = _with_nonlinearity(table, 'relu', hard_swish_from=None)
+    return table.replace_rows(kernel_size=3, squeeze_excite=None)
+
+
+def build(
+    table: NetworkSpec,
+    width_multiplier: float,
+    convention: ScalingConvention,
+    *,
+    pre_logits: int | None = None,
+    nonlinearity: str = 'hard_swish',
+    hard_swish_from: int | None = None,
+    se_reduction: int = 4,
+    se_gate: str = 'hard_sigmoid',
+    stem_channels: int = 16,
+    last_stage: str = 'efficient',
+) -> NetworkSpec:
+    """The table at a width, with the paper's ablations (section 6.4, Table 5, Figures 5 and 9) as fields.
+
+    Args:
+        table: `LARGE` or `SMALL`.
+        width_multiplier: positive.
+        convention: whose rules.
+        pre_logits: the width of the layer after pooling, before scaling; None is the table's.
+        nonlinearity: what stands for h-swish everywhere: 'hard_swish', 'swish' or 'relu' (Table 5: 74.5 % all ReLU).
+        hard_swish_from: blocks with at least as many output channels have the nonlinearity, narrower ones ReLU; None is
+            the table's choice (80 in Large: 75.2 %; Table 5 has 16: 75.4 % and 112: 75.0 %).
+        se_reduction: the squeeze has 1/se_reduction of the expanded width; 0 leaves squeeze-and-excitation out.
+        se_gate: 'hard_sigmoid' or 'sigmoid'.
+        stem_channels: of the stem and of the first block's depthwise layer: 16, or 32 as before section 5.2.
+        last_stage: 'efficient', or 'original' (Figure 5): one more block of twice the last channels and a 1280-wide
+            convolution before pooling, no layer after it.
+    """
+    check_choice('nonlinearity', nonlinearity, ('hard_swish', 'swish', 'relu'))
+    check_choice('se_gate', se_gate, ('hard_sigmoid', 'sigmoid'))
+    check_choice('last_stage', last_stage, ('efficient', 'original'))
+    check(se_reduction >= 0, 'se_reduction', se_reduction, 'must not be negative')
+    if last_stage == 'original':
+        table = _with_original_last_stage(table)
+    elif pre_logits is not None:
+        table = dataclasses.replace(table, pre_logits=pre_logits)
+    table = _with_nonlinearity(table, nonlinearity, hard_swish_from)
+    squeeze_excite = SqueezeExciteSpec(reduction=se_reduction, gate=se_gate) if se_reduction else None
+    blocks = [
+        row if row.squeeze_excite is None else dataclasses.replace(row, squeeze_excite=squeeze_excite)
+        for row in table.blocks
+    ]
+    blocks[0] = dataclasses.replace(blocks[0], expanded=stem_channels)
+    stem = dataclasses.replace(table.stem, channels=stem_channels)
+    return scale(dataclasses.replace(table, stem=stem, blocks=tuple(blocks)), width_multiplier, convention)
+
+
+def _with_nonlinearity(table: NetworkSpec, nonlinearity: str, hard_swish_from: int | None) -> NetworkSpec:
+    def choose(row: BlockSpec) -> str:
+        has_it = row.activation == 'hard_swish' if hard_swish_from is None else row.out_channels >= hard_swish_from
+        return nonlinearity if has_it else 'relu'
+
     return dataclasses.replace(
         table,
-        name=f'{table.name}_minimalistic',
-        stem=dataclasses.replace(table.stem, activation='relu'),
-        blocks=tuple(
-            dataclasses.replace(row, kernel_size=3, squeeze_excite=False, activation='relu') for row in table.blocks
-        ),
-        head_conv=dataclasses.replace(table.head_conv, activation='relu'),
-        head_activation='relu',
+        stem=dataclasses.replace(table.stem, activation=nonlinearity),
+        blocks=tuple(dataclasses.replace(row, activation=choose(row)) for row in table.blocks),
+        head_conv=dataclasses.replace(table.head_conv, activation=nonlinearity),
+        head_activation=nonlinearity,
+    )
+
+
+def _with_original_last_stage(table: NetworkSpec) -> NetworkSpec:
+    last = table.blocks[-1].out_channels
+    return dataclasses.replace(
+        table,
+        blocks=(*table.blocks, _row(3, 6 * last, 2 * last, '-', 'HS', 1)),
+        head_conv=dataclasses.replace(table.head_conv, channels=1280),
+        pre_logits=None,
     )
 
 
@@ -112,7 +178,8 @@ _SLIM = 'slim mobilenet/README.md@0ba83cf'
 
 ARCHITECTURES = (
     Architecture(
-        table=LARGE,
+        name='mobilenet_v3_large',
+        build=functools.partial(build, LARGE),
         conventions=CONVENTIONS,
         published={
             (1.25, 224): Published(params=7.5, madds=356, top1=76.6, source=_PAPER),
@@ -133,7 +200,8 @@ ARCHITECTURES = (
         ),
     ),
     Architecture(
-        table=SMALL,
+        name='mobilenet_v3_small',
+        build=functools.partial(build, SMALL),
         conventions=CONVENTIONS,
         published={
             (1.25, 224): Published(params=3.6, madds=91, top1=70.4, source=_PAPER),
@@ -151,12 +219,14 @@ ARCHITECTURES = (
         ),
     ),
     Architecture(
-        table=minimalistic(LARGE),
+        name='mobilenet_v3_large_minimalistic',
+        build=functools.partial(scale, minimalistic(LARGE)),
         conventions=CONVENTIONS,
         published={(1.0, 224): Published(params=3.9, madds=209, top1=72.3, source=_SLIM)},
     ),
     Architecture(
-        table=minimalistic(SMALL),
+        name='mobilenet_v3_small_minimalistic',
+        build=functools.partial(scale, minimalistic(SMALL)),
         conventions=CONVENTIONS,
         published={(1.0, 224): Published(params=2.0, madds=65, top1=61.9, source=_SLIM)},
         notes=('The slim README prints 65M multiply-adds; its table gives 52.3M.',),

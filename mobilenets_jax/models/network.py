@@ -4,7 +4,7 @@ The backbone returns every block's output and taps by name, so that detection an
 module that classification trains. XLA removes what a caller does not use.
 
 Endpoints of a backbone (all NHWC):
-    `stem`, `block01`, `block02`, ..., `head_conv`: outputs by position.
+    `stem`, `stem_pool`, `block01`, `block02`, ..., `head_conv`: outputs by position, where the network has them.
     `blockNN/expansion`, `blockNN/depthwise`: inside a block, after normalisation and activation (and before SE).
     `C1` ... `C5`: the last output at stride 2, 4, 8, 16, 32 of the undilated network.
     `C4/expansion`: the expansion of the first stride-32 block, still at stride 16, which SSDLite taps.
@@ -17,7 +17,7 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.errors import check_choice
-from mobilenets_jax.models.layers import ACTIVATIONS, ConvNorm, LayerSettings, global_average_pool
+from mobilenets_jax.models.layers import ACTIVATIONS, Block, ConvNorm, LayerSettings, global_average_pool
 from mobilenets_jax.models.mobilenet_v1 import DepthwiseSeparable
 from mobilenets_jax.models.mobilenet_v2 import InvertedResidual
 from mobilenets_jax.models.specs import NetworkSpec
@@ -27,7 +27,7 @@ Endpoints = dict[str, Array]
 
 OUTPUT_STRIDES = (8, 16, 32)
 
-BLOCKS = {
+BLOCKS: dict[str, type[Block]] = {
     'depthwise_separable': DepthwiseSeparable,
     'inverted_residual': InvertedResidual,
 }
@@ -42,6 +42,11 @@ class _StrideTracker:
         self._current = 1
         self._dilation = 1
         self.nominal = 1
+
+    @property
+    def level(self) -> str:
+        """The endpoint that the last output at this stride is: 'C1' at stride 2, 'C5' at 32."""
+        return f'C{self.nominal.bit_length() - 1}'
 
     def step(self, stride: int) -> tuple[int, int]:
         """The (stride, dilation) to use for a layer whose table says `stride`."""
@@ -84,15 +89,18 @@ class Backbone(nn.Module):
             dilation=dilation,
             name='stem',
         )(images, train=train)
-        endpoints['stem'] = endpoints[f'C{tracker.nominal.bit_length() - 1}'] = x
+        endpoints['stem'] = endpoints[tracker.level] = x
+        if spec.stem_pool:
+            stride, _ = tracker.step(2)
+            x = nn.max_pool(x, (3, 3), strides=(stride, stride), padding=self.settings.pads(3))
+            endpoints['stem_pool'] = endpoints[tracker.level] = x
 
         for number, row in enumerate(spec.blocks, start=1):
             name = f'block{number:02d}'
             before = tracker.nominal
             stride, dilation = tracker.step(row.stride)
-            block = BLOCKS[row.kind](row, spec.squeeze_excite, self.settings, stride, dilation, name=name)
-            x, taps = block(x, train=train)
-            endpoints[name] = endpoints[f'C{tracker.nominal.bit_length() - 1}'] = x
+            x, taps = BLOCKS[row.kind](row, self.settings, stride, dilation, name=name)(x, train=train)
+            endpoints[name] = endpoints[tracker.level] = x
             endpoints |= {f'{name}/{tap}': value for tap, value in taps.items()}
             if before == 16 and tracker.nominal == 32 and 'expansion' in taps:
                 endpoints['C4/expansion'] = taps['expansion']
@@ -141,5 +149,5 @@ class ImageClassifier(nn.Module):
             x = self.settings.dense(self.spec.pre_logits, name='pre_logits')(x)
             x = endpoints['pre_logits'] = ACTIVATIONS[self.spec.head_activation](x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        logits = self.settings.dense(self.num_classes, name='logits')(x)
+        logits = self.settings.dense(self.num_classes, use_bias=self.spec.classifier_bias, name='logits')(x)
         return logits.astype(self.settings.param_dtype), endpoints

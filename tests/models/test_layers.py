@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mobilenets_jax.models import get_spec
-from mobilenets_jax.models.layers import ACTIVATIONS, ConvNorm, LayerSettings, SqueezeExcite, global_average_pool
+from mobilenets_jax.models.layers import ACTIVATIONS, ConvNorm, LayerSettings, global_average_pool
 from mobilenets_jax.models.specs import SqueezeExciteSpec, make_divisible
+from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 
 RELU6 = [0, 0, 0, 0.5, 3, 6, 6]
 INPUTS = np.array([-7, -3, -1, 0.5, 3, 6, 9], np.float32)
@@ -33,7 +34,7 @@ def test_activations(activation, expected):
 def test_squeeze_excite_scales_each_channel_by_its_gate():
     generator = np.random.default_rng(0)
     images = generator.standard_normal((2, 5, 5, 16), np.float32)
-    module = SqueezeExcite(8, SqueezeExciteSpec(), LayerSettings())
+    module = SqueezeExcite(SqueezeExciteSpec(), 16, LayerSettings())
     params = module.init(jax.random.key(0), images)['params']
     params = jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape, np.float32), params)
     squeezed = images.mean(axis=(1, 2)) @ params['reduce']['kernel'] + params['reduce']['bias']
@@ -45,7 +46,7 @@ def test_squeeze_excite_scales_each_channel_by_its_gate():
 
 def test_squeeze_widths_of_mobilenet_v3():
     expanded = (16, 64, 72, 96, 120, 144, 240, 288, 480, 576, 672, 960)
-    squeezed = [SqueezeExciteSpec().squeezed(in_channels=1, expanded=width) for width in expanded]
+    squeezed = [SqueezeExciteSpec().squeezed(in_channels=1, gated_channels=width) for width in expanded]
     assert squeezed == [8, 16, 24, 24, 32, 40, 64, 72, 120, 144, 168, 240]
 
 

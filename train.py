@@ -17,7 +17,7 @@ from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.report.run import finish_report
 from mobilenets_jax.training import loop
-from mobilenets_jax.training.progress import Progress
+from mobilenets_jax.training.progress import Progress, Timing
 from mobilenets_jax.training.state import evaluated_variables, num_params
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, curves; local, or gs://.')
@@ -44,7 +44,11 @@ def main() -> None:
             write_json(workdir / 'config.json', config.to_dict())
             _announce(experiment, target, start_step)
         progress = Progress(
-            workdir, total_steps=options.total_steps, batch_size=options.batch_size, start_step=start_step
+            workdir,
+            total_steps=options.total_steps,
+            batch_size=options.batch_size,
+            start_step=start_step,
+            timing=Timing(**restored.meta['timing']) if restored else None,
         )
         outcome = loop.train(
             state,
@@ -55,14 +59,14 @@ def main() -> None:
             progress=progress,
             schedule=experiment.schedule,
             options=options,
-            earlier_seconds=restored.meta['seconds'] if restored else 0.0,
+            start_position=restored.meta['position'] if restored else 0,
         )
         progress.close()
     if jax.process_index() == 0:
         if outcome.preempted:
             print(f'stopped by SIGTERM at step {int(outcome.state.step)}, saved; the same command goes on', flush=True)
         else:
-            finish_report(workdir, experiment.identity['model'], outcome, progress.images_per_second)
+            finish_report(workdir, experiment.identity['model'], outcome, progress)
 
 
 def _announce(experiment: Experiment, target, start_step: int) -> None:

@@ -11,11 +11,11 @@ import matplotlib.pyplot as plt  # noqa: E402 - the backend is chosen first
 from mobilenets_jax.config import write_json  # noqa: E402
 from mobilenets_jax.training.loop import Outcome  # noqa: E402
 from mobilenets_jax.training.parallel import to_host  # noqa: E402
-from mobilenets_jax.training.progress import read_metrics  # noqa: E402
+from mobilenets_jax.training.progress import Progress, read_metrics  # noqa: E402
 from mobilenets_jax.training.state import num_params, tree_sha256  # noqa: E402
 
 
-def finish_report(workdir: epath.Path, model: str, outcome: Outcome, images_per_second: float) -> None:
+def finish_report(workdir: epath.Path, model: str, outcome: Outcome, progress: Progress) -> None:
     """Writes `summary.json` and `curves.png` into `workdir`, and prints the table."""
     state = to_host(outcome.state)
     summary = {
@@ -26,8 +26,8 @@ def finish_report(workdir: epath.Path, model: str, outcome: Outcome, images_per_
         'test_top5': outcome.evaluation['top5'],
         'test_loss': outcome.evaluation['loss'],
         'test_count': outcome.evaluation['count'],
-        'seconds': outcome.seconds,
-        'images_per_second': images_per_second,
+        'seconds': progress.timing.seconds,
+        'images_per_second': progress.images_per_second,
         'params_sha256': tree_sha256(state.params),
         'ema_sha256': None if state.ema_params is None else tree_sha256(state.ema_params),
     }

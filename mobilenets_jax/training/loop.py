@@ -1,14 +1,13 @@
 """The one training loop: resume, then step, log, evaluate, save, in a fixed order.
 
 The loop knows no data set, checkpoint format or evaluator: it is handed them. So that a run can stop anywhere and go on
-as if it had not, all that a step depends on is the state and the step's number: batch b holds the examples
-[b * batch_size, (b + 1) * batch_size) of the training stream, and every random choice is keyed by seed, step, device
-and example.
+as if it had not, all that a step depends on is the state, its step and its position in the training stream: every
+batch is the next `batch_size` examples of that stream, and every random choice is keyed by seed, step, device and
+example.
 """
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -66,13 +65,11 @@ class Outcome:
     Attributes:
         state: the last state, replicated.
         evaluation: metrics of the last evaluation, {} if there was none.
-        seconds: wall time of the run, earlier processes included.
         preempted: whether it stopped early, saved, because the machine is being taken away.
     """
 
     state: TrainState
     evaluation: Mapping[str, float]
-    seconds: float
     preempted: bool
 
 
@@ -85,7 +82,7 @@ def train(
     progress: Progress,
     schedule: Schedule,
     options: LoopOptions,
-    earlier_seconds: float = 0.0,
+    start_position: int = 0,
 ) -> Outcome:
     """Trains from `state` to `options.total_steps`.
 
@@ -98,27 +95,27 @@ def train(
         progress: is told the metrics.
         schedule: the learning rate, for the log.
         options: length and intervals.
-        earlier_seconds: wall time that earlier processes spent on this run.
+        start_position: how many examples of the training stream `state` has seen.
 
     Raises:
         NonFiniteLossError: the loss is not finite; the state is not saved then.
         UserError: the restored run is already longer than `options.total_steps`.
     """
-    started = time.perf_counter() - earlier_seconds
-    step = int(state.step)
+    step = start_step = int(state.step)
     if step > options.total_steps:
         raise UserError(f'num_steps={options.total_steps} is behind the checkpoint, which has {step} steps.')
     state = parallel.replicate(state)
     if step == options.total_steps:  # a finished run, started again: only the results are made again
-        return Outcome(state, evaluate(state), time.perf_counter() - started, preempted=False)
+        return Outcome(state, evaluate(state), preempted=False)
 
     def save(metric: float | None) -> None:
-        meta = {'position': step * options.batch_size, 'seconds': time.perf_counter() - started}
+        position = start_position + (step - start_step) * options.batch_size
+        meta = {'position': position, 'timing': dataclasses.asdict(progress.timing)}
         checkpoints.save(step, state, meta=meta, metric=metric)
 
     window = _Window(progress, schedule, step)
     evaluation: Mapping[str, float] = {}
-    stream = parallel.put_batches(batches(step * options.batch_size))
+    stream = parallel.put_batches(batches(start_position))
     try:
         while step < options.total_steps:
             # The order matters: a checkpoint must hold exactly `step` updates, and only states whose loss is finite.
@@ -142,7 +139,7 @@ def train(
     finally:
         stream.close()
     checkpoints.wait()
-    return Outcome(state, evaluation, time.perf_counter() - started, preempted=preempted)
+    return Outcome(state, evaluation, preempted=preempted)
 
 
 class _Window:

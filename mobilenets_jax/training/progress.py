@@ -3,6 +3,7 @@
 Only the primary process writes; on the others every method does nothing.
 """
 
+import dataclasses
 import json
 import time
 from collections.abc import Mapping
@@ -13,6 +14,21 @@ from etils import epath
 from mobilenets_jax.config import write_text
 
 
+@dataclasses.dataclass
+class Timing:
+    """Where a run's time went, over all of its processes; kept in the checkpoints.
+
+    Attributes:
+        seconds: wall time from the start of training, compilation, evaluation and saving included.
+        training_seconds: the part of it spent on `timed_steps`.
+        timed_steps: training steps, but for those that compiled.
+    """
+
+    seconds: float = 0.0
+    training_seconds: float = 0.0
+    timed_steps: int = 0
+
+
 class Progress:
     """Writes a run's metrics, and counts its images a second.
 
@@ -21,16 +37,19 @@ class Progress:
         total_steps: length of the run.
         batch_size: global.
         start_step: where this process goes on; metrics that an earlier process wrote beyond it are dropped.
+        timing: of the earlier processes.
     """
 
-    def __init__(self, workdir: epath.Path, *, total_steps: int, batch_size: int, start_step: int):
+    def __init__(
+        self, workdir: epath.Path, *, total_steps: int, batch_size: int, start_step: int, timing: Timing | None = None
+    ):
         self._total_steps = total_steps
         self._batch_size = batch_size
         self._primary = jax.process_index() == 0
         self._path = workdir / 'metrics.jsonl'
-        self._training_seconds = 0.0
-        self._timed_steps = 0
+        self._timing = timing or Timing()
         self._mark = time.perf_counter()
+        self._started = self._mark - self._timing.seconds
         self._rows: list[dict] = []
         self._tensorboard = None
         if self._primary:
@@ -44,15 +63,21 @@ class Progress:
     def count_steps(self, steps: int) -> float:
         """Counts `steps` trained since the clock was (re)started; returns their images a second."""
         seconds = time.perf_counter() - self._mark
-        self._training_seconds += seconds
-        self._timed_steps += steps
+        self._timing.training_seconds += seconds
+        self._timing.timed_steps += steps
         self.restart_clock()
         return steps * self._batch_size / seconds
 
     @property
+    def timing(self) -> Timing:
+        """Where the time went until now."""
+        return dataclasses.replace(self._timing, seconds=time.perf_counter() - self._started)
+
+    @property
     def images_per_second(self) -> float:
-        """Of all steps counted so far by this process; 0 before the first."""
-        return self._timed_steps * self._batch_size / self._training_seconds if self._timed_steps else 0.0
+        """Of all timed steps; 0 before the first."""
+        timing = self._timing
+        return timing.timed_steps * self._batch_size / timing.training_seconds if timing.timed_steps else 0.0
 
     def train(self, step: int, metrics: Mapping[str, float]) -> None:
         """Prints the progress line and writes the metrics of the steps since the last one."""

@@ -60,6 +60,7 @@ def main() -> None:
             schedule=experiment.schedule,
             options=options,
             start_position=restored.meta['position'] if restored else 0,
+            facts={'config': config.to_dict()},
         )
         progress.close()
     if jax.process_index() == 0:

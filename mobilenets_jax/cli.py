@@ -20,6 +20,8 @@ _MULTIHOST = flags.DEFINE_boolean('multihost', False, 'Join the other hosts of a
 
 USER_ERROR_STATUS = 2
 
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow, where a data source imports it, starts without a word
+
 
 def run(main: Callable[[], None], argv: Sequence[str]) -> None:
     """Parses `argv`, joins the other hosts and calls `main`; a user's mistake ends in one line and status 2."""

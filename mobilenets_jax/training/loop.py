@@ -83,6 +83,7 @@ def train(
     schedule: Schedule,
     options: LoopOptions,
     start_position: int = 0,
+    facts: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Trains from `state` to `options.total_steps`.
 
@@ -96,6 +97,7 @@ def train(
         schedule: the learning rate, for the log.
         options: length and intervals.
         start_position: how many examples of the training stream `state` has seen.
+        facts: kept with every checkpoint, such as the resolved config.
 
     Raises:
         NonFiniteLossError: the loss is not finite; the state is not saved then.
@@ -110,7 +112,7 @@ def train(
 
     def save(metric: float | None) -> None:
         position = start_position + (step - start_step) * options.batch_size
-        meta = {'position': position, 'timing': dataclasses.asdict(progress.timing)}
+        meta = {**(facts or {}), 'position': position, 'timing': dataclasses.asdict(progress.timing)}
         checkpoints.save(step, state, meta=meta, metric=metric)
 
     window = _Window(progress, schedule, step)

@@ -3,13 +3,35 @@
 import jax.numpy as jnp
 
 from mobilenets_jax.errors import check, check_choice
-from mobilenets_jax.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
+from mobilenets_jax.models import (
+    ghostnet,
+    mnasnet,
+    mobilenet_edgetpu,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    mobilenext,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+)
 from mobilenets_jax.models.architecture import Architecture
 from mobilenets_jax.models.layers import LayerSettings
 from mobilenets_jax.models.network import OUTPUT_STRIDES, Backbone, ImageClassifier
 from mobilenets_jax.models.specs import NetworkSpec
 
-_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3)
+_FAMILIES = (
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    mobilenet_edgetpu,
+    mnasnet,
+    mobilenext,
+    shufflenet_v1,
+    shufflenet_v2,
+    ghostnet,
+    resnet,
+)
 
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture for family in _FAMILIES for architecture in family.ARCHITECTURES
@@ -19,7 +41,7 @@ DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
 
 
 def list_models() -> list[str]:
-    """The names of all registered networks, in the order of their papers."""
+    """The names of all registered networks, family by family."""
     return list(ARCHITECTURES)
 
 
@@ -35,11 +57,13 @@ def get_spec(name: str, width_multiplier: float = 1.0, convention: str = 'tf', *
     Args:
         name: one of `list_models()`.
         width_multiplier: positive; scales the channels as the convention says.
-        convention: whose rules: 'tf' (slim and its checkpoints), 'torchvision', 'keras'.
-        **fields: fields of `specs.Convention` to replace, e.g. `last_channels='kept'`.
+        convention: whose rules: 'tf' or 'paper' (the authors' own code), 'torchvision', 'keras', 'timm', 'megvii', as
+            far as they have the network.
+        **fields: fields of the convention (see `specs.Convention`, `scaling.ScalingConvention`) and of the network (the
+            keyword arguments of its family's `build`) to set, e.g. `last_channels='kept'`.
 
     Raises:
-        UserError: for an unknown name, convention or field, or a width that is not positive.
+        UserError: for an unknown name, convention, field or value, or a width that does not exist.
     """
     return get_architecture(name).resolve(width_multiplier, convention, **fields)
 
@@ -96,13 +120,13 @@ def create_model(
         name: one of `list_models()`.
         num_classes: width of the logits.
         width_multiplier: positive; scales the channels as the convention says.
-        convention: whose rules: 'tf' (slim and its checkpoints), 'torchvision', 'keras'.
+        convention: whose rules, see `get_spec`.
         output_stride: 8, 16 or 32; below 32 the last strides become dilations.
         dropout_rate: fraction dropped before the logits in training; None is the paper's.
         dtype: of activations and convolutions; parameters, statistics and logits stay float32.
         bn_axis_name: the mapped axis over which batch statistics are averaged in training; None keeps them local.
         depthwise_implementation: 'auto' or an implementation of `mobilenets_jax.ops.depthwise_conv`.
-        **fields: fields of `specs.Convention` to replace, e.g. `bn_momentum=0.9` or `last_channels='kept'`.
+        **fields: see `get_spec`, e.g. `bn_momentum=0.9` or `hard_swish_from=112`.
 
     Raises:
         UserError: for any value outside the choices above.

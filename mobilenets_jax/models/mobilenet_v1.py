@@ -1,6 +1,6 @@
-"""MobileNetV1: depthwise separable convolutions with a width multiplier.
+"""MobileNetV1: depthwise separable convolutions with a width multiplier; and SE-MobileNetV1.
 
-Paper: Howard et al., MobileNets, 1704.04861, Table 1.
+Paper: Howard et al., MobileNets, 1704.04861, Table 1; Hu et al., Squeeze-and-Excitation Networks, 1709.01507.
 Reference: tensorflow/models research/slim/nets/mobilenet_v1.py@0cf9932 (`MOBILENETV1_CONV_DEFS`).
 Differs: Table 1 prints stride 2 for the last depthwise layer at 7x7; every implementation, and this one, uses 1. The
     paper's figures say ReLU; the code, and this module, ReLU6.
@@ -14,7 +14,7 @@ import jax
 from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.layers import Block, ConvNorm
 from mobilenets_jax.models.scaling import ScalingConvention, scale
-from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec
+from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 
 
@@ -59,6 +59,9 @@ CONVENTIONS = {
     'torchvision': ScalingConvention(
         padding='symmetric', bn_momentum=0.9, bn_epsilon=1e-5, initializer='torchvision', last_channels='scaled'
     ),
+    'timm': ScalingConvention(
+        padding='symmetric', bn_momentum=0.9, bn_epsilon=1e-5, initializer='fan_out', last_channels='scaled'
+    ),
 }
 
 TABLE = NetworkSpec(
@@ -102,5 +105,13 @@ ARCHITECTURES = (
             '325.4M; its 0.75 and 0.25 rows at smaller images differ likewise.',
             'The V2 paper quotes 575M multiply-adds for this network.',
         ),
+    ),
+    Architecture(
+        name='se_mobilenet_v1',
+        build=functools.partial(
+            scale, TABLE.replace_rows(squeeze_excite=SqueezeExciteSpec(reduction=16, divisor=1, gate='sigmoid'))
+        ),
+        conventions=CONVENTIONS,
+        published={(1.0, 224): Published(top1=74.7, source='1709.01507')},
     ),
 )

@@ -63,6 +63,7 @@ CONVENTIONS = {
         initializer='torchvision',
         dilate_strided_block=True,
     ),
+    'timm': ScalingConvention(padding='symmetric', bn_momentum=0.9, bn_epsilon=1e-5, initializer='fan_out'),
 }
 
 TABLE = NetworkSpec(

@@ -28,6 +28,15 @@ CONVENTIONS = {
         initializer='torchvision',
         dilate_strided_block=True,
     ),
+    # timm's `tf_mobilenetv3_*` follow 'tf'.
+    'timm': ScalingConvention(
+        padding='symmetric',
+        bn_momentum=0.9,
+        bn_epsilon=1e-5,
+        initializer='fan_out',
+        stem='fixed_when_narrow',
+        last_channels='kept',
+    ),
 }
 
 _NONLINEARITIES = {'RE': 'relu', 'HS': 'hard_swish'}

@@ -17,9 +17,15 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.errors import check_choice
+from mobilenets_jax.models.ghostnet import GhostBottleneck
 from mobilenets_jax.models.layers import ACTIVATIONS, Block, ConvNorm, LayerSettings, global_average_pool
+from mobilenets_jax.models.mobilenet_edgetpu import FusedInvertedResidual
 from mobilenets_jax.models.mobilenet_v1 import DepthwiseSeparable
 from mobilenets_jax.models.mobilenet_v2 import InvertedResidual
+from mobilenets_jax.models.mobilenext import Sandglass
+from mobilenets_jax.models.resnet import Bottleneck
+from mobilenets_jax.models.shufflenet_v1 import ShuffleV1Unit
+from mobilenets_jax.models.shufflenet_v2 import ShuffleV2Unit
 from mobilenets_jax.models.specs import NetworkSpec
 
 Array = jax.Array
@@ -28,8 +34,14 @@ Endpoints = dict[str, Array]
 OUTPUT_STRIDES = (8, 16, 32)
 
 BLOCKS: dict[str, type[Block]] = {
+    'bottleneck': Bottleneck,
     'depthwise_separable': DepthwiseSeparable,
+    'fused_inverted_residual': FusedInvertedResidual,
+    'ghost_bottleneck': GhostBottleneck,
     'inverted_residual': InvertedResidual,
+    'sandglass': Sandglass,
+    'shuffle_v1': ShuffleV1Unit,
+    'shuffle_v2': ShuffleV2Unit,
 }
 
 

@@ -1,0 +1,87 @@
+"""MobileNet-EdgeTPU: inverted residuals whose early layers fuse expansion and depthwise into one dense convolution.
+
+Paper: none; announced with MobileNetV3 (1905.02244) for accelerators that run dense convolutions best.
+Reference: tensorflow/models research/slim/nets/mobilenet/mobilenet_v3.py@03cdc5f (`V3_EDGETPU`).
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+
+from mobilenets_jax.models.architecture import Architecture, Published
+from mobilenets_jax.models.layers import Block, ConvNorm
+from mobilenets_jax.models.scaling import ScalingConvention, scale
+from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, stage
+
+
+class FusedInvertedResidual(Block):
+    """Expand with a dense k x k convolution, project (1x1, linear), with a residual where shapes allow it.
+
+    Where the middle is as wide as the input there is no expansion, and the projection is all.
+    """
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """See `Block`; no taps."""
+        row, in_channels = self.row, inputs.shape[-1]
+        x = inputs
+        if row.expanded != in_channels:
+            x = ConvNorm(
+                row.expanded,
+                row.activation,
+                self.settings,
+                kernel_size=row.kernel_size,
+                stride=self.stride,
+                dilation=self.dilation,
+                name='expand',
+            )(x, train=train)
+        x = ConvNorm(row.out_channels, 'linear', self.settings, name='project')(x, train=train)
+        if row.residual and row.stride == 1 and row.out_channels == in_channels:
+            x = x + inputs
+        return x, {}
+
+
+_stage = functools.partial(stage, kernel_size=3, activation='relu')
+_fused = functools.partial(_stage, kind='fused_inverted_residual')
+
+CONVENTIONS = {'tf': ScalingConvention(bn_momentum=0.997)}
+
+TABLE = NetworkSpec(
+    stem=ConvSpec(channels=32, kernel_size=3, stride=2, activation='relu'),
+    blocks=(
+        # in, t, c, n, s
+        *_fused(32, 1, 16, 1, 1),  # C1
+        *_fused(16, 8, 32, 1, 2),
+        *_fused(32, 4, 32, 3, 1),  # C2
+        *_fused(32, 8, 48, 1, 2),
+        *_fused(48, 4, 48, 3, 1),  # C3
+        *_stage(48, 8, 96, 1, 2),
+        *_stage(96, 4, 96, 3, 1),
+        *_stage(96, 8, 96, 1, 1, residual=False),
+        *_stage(96, 4, 96, 3, 1),  # C4
+        *_stage(96, 8, 160, 1, 2, kernel_size=5),  # C4/expansion
+        *_stage(160, 4, 160, 3, 1, kernel_size=5),
+        *_stage(160, 8, 192, 1, 1),
+    ),
+    head_conv=ConvSpec(channels=1280, activation='relu'),  # C5
+    dropout_rate=0.2,
+    convention=CONVENTIONS['tf'],
+)
+
+_SLIM = 'slim mobilenet/README.md@0ba83cf'
+
+ARCHITECTURES = (
+    Architecture(
+        name='mobilenet_edgetpu',
+        build=functools.partial(scale, TABLE),
+        conventions=CONVENTIONS,
+        published={
+            (1.0, 224): Published(params=4.0, madds=990, top1=75.6, source=_SLIM),
+            (0.75, 224): Published(params=2.9, madds=624, top1=73.5, source=f'{_SLIM} (8-bit)'),
+        },
+        notes=(
+            'The slim README prints 4.0M and 2.9M parameters (widths 1.0 and 0.75); its table has 4.09M and 2.99M.',
+        ),
+    ),
+)

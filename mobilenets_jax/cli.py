@@ -20,7 +20,9 @@ _MULTIHOST = flags.DEFINE_boolean('multihost', False, 'Join the other hosts of a
 
 USER_ERROR_STATUS = 2
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow, where a data source imports it, starts without a word
+# TensorFlow, where a data source imports it, starts without a word; reading images needs none of oneDNN.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
 
 def run(main: Callable[[], None], argv: Sequence[str]) -> None:

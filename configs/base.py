@@ -40,7 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.name = 'digits'  # digits, image_folder, or tfds:NAME
     config.data.dir = ''  # the image folder, or the TFDS data directory ('': TFDS's own)
     config.data.eval_split = ''  # '': the source's default
-    config.data.normalization = 'symmetric'  # symmetric ([-1, 1]) or imagenet (mean and standard deviation)
+    config.data.normalization = 'symmetric'  # symmetric ([-1, 1]), imagenet (mean and deviation) or unit ([0, 1])
     # Image folders and TFDS; the digits have their own augmentation.
     config.data.crop = 'inception'  # in training: inception (random area and aspect) or resize (the whole image)
     config.data.min_area_fraction = 0.05  # least part of the image that an inception crop takes
@@ -48,6 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.color_distortion = 'fast'  # none, fast (brightness, saturation) or full (also hue, contrast)
     config.data.eval_crop = 'central_fraction'  # central_fraction (TensorFlow) or resize_crop (torchvision)
     config.data.crop_fraction = 0.875  # of the side, in evaluation
+    config.data.interpolation = 'bilinear'  # of resize_crop: bilinear or bicubic, antialiased as PIL's
     config.data.num_threads = 0  # that decode; 0: as many as pay
 
     config.optimizer = ml_collections.ConfigDict()

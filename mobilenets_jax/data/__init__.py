@@ -38,6 +38,7 @@ def create_dataset(
     color_distortion: str = 'fast',
     eval_crop: str = 'central_fraction',
     crop_fraction: float = 0.875,
+    interpolation: str = 'bilinear',
     num_threads: int = 0,
 ) -> Dataset:
     """Opens a data set and checks it, without reading an image.
@@ -47,7 +48,7 @@ def create_dataset(
         image_size: height and width of the images that the model sees, in pixels.
         batch_size: global batch size, over all processes and devices, in training and in evaluation.
         seed: seed of the order and of the augmentation, 0 <= seed < 2**31.
-        normalization: 'symmetric' ([-1, 1]) or 'imagenet' (mean and standard deviation per channel).
+        normalization: 'symmetric' ([-1, 1]), 'imagenet' (mean and standard deviation per channel) or 'unit' ([0, 1]).
         directory: the image folder, or the TFDS data directory ('' = TFDS's own). This and what follows concern image
             folders and TFDS; the digits have their own augmentation and split.
         eval_split: the split to evaluate on; '' for the source's default, the validation split if it has one.
@@ -58,6 +59,7 @@ def create_dataset(
         eval_crop: 'central_fraction' (TF: the central part of each side, resized without keeping the aspect) or
             'resize_crop' (torchvision: the short side resized to round(image_size / crop_fraction), centre cut out).
         crop_fraction: the part of the side that the evaluation crop keeps, in (0, 1].
+        interpolation: of 'resize_crop': 'bilinear' or 'bicubic'.
         num_threads: threads that decode images; 0 for as many as tf.data finds useful.
 
     Raises:
@@ -75,7 +77,7 @@ def create_dataset(
         raise UserError(f'data.name={name!r} is unknown. Known: {", ".join(SOURCES)}.')
     preprocessing = _import_source('preprocessing', name)
     image_options = preprocessing.ImageOptions(
-        image_size, crop, min_area_fraction, random_flip, color_distortion, eval_crop, crop_fraction
+        image_size, crop, min_area_fraction, random_flip, color_distortion, eval_crop, crop_fraction, interpolation
     )
     check(num_threads >= 0, 'data.num_threads', num_threads, 'must not be negative')
     if name == 'image_folder':

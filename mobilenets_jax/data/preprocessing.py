@@ -23,6 +23,7 @@ MAX_CROP_ATTEMPTS = 100  # Then the whole image is taken.
 
 CROPS = ('inception', 'resize')
 EVAL_CROPS = ('central_fraction', 'resize_crop')
+INTERPOLATIONS = ('bilinear', 'bicubic')
 
 _DISTORTIONS = {
     'brightness': lambda image, seed: tf.image.stateless_random_brightness(image, 32 / 255, seed),
@@ -55,6 +56,7 @@ class ImageOptions:
         color_distortion: for training, a key of `COLOR_ORDERINGS`.
         eval_crop: one of `EVAL_CROPS`, the functions of those names.
         crop_fraction: the part of each side (`central_fraction`) or of the short side (`resize_crop`) evaluated.
+        interpolation: one of `INTERPOLATIONS`, of `resize_crop`; every other resize is bilinear.
     """
 
     image_size: int
@@ -64,9 +66,11 @@ class ImageOptions:
     color_distortion: str
     eval_crop: str
     crop_fraction: float
+    interpolation: str = 'bilinear'
 
     def __post_init__(self):
         check_choice('data.crop', self.crop, CROPS)
+        check_choice('data.interpolation', self.interpolation, INTERPOLATIONS)
         check_choice('data.color_distortion', self.color_distortion, COLOR_ORDERINGS)
         check_choice('data.eval_crop', self.eval_crop, EVAL_CROPS)
         for field in ('min_area_fraction', 'crop_fraction'):
@@ -101,8 +105,9 @@ def train_image(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> t
 def eval_image(encoded: tf.Tensor, options: ImageOptions) -> tf.Tensor:
     """The evaluation view of an image, uint8 [image_size, image_size, 3], from a file's bytes."""
     image = decode(encoded, dct_method='INTEGER_ACCURATE')  # Pixels as PIL decodes them.
-    crop = central_fraction if options.eval_crop == 'central_fraction' else resize_crop
-    return _to_uint8(crop(image, options.image_size, options.crop_fraction))
+    if options.eval_crop == 'central_fraction':
+        return _to_uint8(central_fraction(image, options.image_size, options.crop_fraction))
+    return _to_uint8(resize_crop(image, options.image_size, options.crop_fraction, options.interpolation))
 
 
 def decode(encoded: tf.Tensor, dct_method: str = '') -> tf.Tensor:
@@ -172,16 +177,16 @@ def central_fraction(image: tf.Tensor, image_size: int, crop_fraction: float) ->
     return resize_bilinear(image[top : shape[0] - top, left : shape[1] - left], image_size)
 
 
-def resize_crop(image: tf.Tensor, image_size: int, crop_fraction: float) -> tf.Tensor:
+def resize_crop(image: tf.Tensor, image_size: int, crop_fraction: float, interpolation: str) -> tf.Tensor:
     """The torchvision evaluation crop, float32 [S, S, 3].
 
-    The short side is resized to round(image_size / crop_fraction) pixels, bilinear and antialiased as in PIL, keeping
-    the aspect; then the centre is cut out.
+    The short side is resized to round(image_size / crop_fraction) pixels, antialiased as in PIL, keeping the aspect;
+    then the centre is cut out.
     """
     height, width = tf.unstack(tf.shape(image)[:2])
     short = round(image_size / crop_fraction)
     resized = short * tf.stack([height, width]) // tf.minimum(height, width)
-    image = tf.image.resize(image, resized, antialias=True)
+    image = tf.image.resize(image, resized, interpolation, antialias=True)
     top, left = tf.unstack(tf.cast(tf.round((resized - image_size) / 2), tf.int32))  # Half to even, as Python rounds.
     return image[top : top + image_size, left : left + image_size]
 
@@ -197,4 +202,4 @@ def resize_bilinear(image: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def _to_uint8(image: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.round(image), tf.uint8)
+    return tf.saturate_cast(tf.round(image), tf.uint8)  # bicubic interpolation can leave [0, 255]

@@ -1,0 +1,60 @@
+"""Runs that several tests look at, made once for all of them, also where pytest runs in several workers."""
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from launching import Launcher
+
+
+@pytest.fixture(scope='session')
+def shared_folder(tmp_path_factory) -> Path:
+    """A folder of this session, the same in every worker."""
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent
+    folder /= 'end_to_end'
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def launcher(shared_folder):
+    """Starts commands; they share their compiled programs."""
+    with Launcher(shared_folder) as launcher:
+        yield launcher
+
+
+@pytest.fixture
+def made_once(shared_folder) -> Callable[[str, Callable[[Path], None]], Path]:
+    """From a name and a function that fills a folder to that folder; other workers wait for it."""
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder = shared_folder / name
+        with (shared_folder / f'{name}.lock').open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                unfinished = shared_folder / f'{name}.unfinished'
+                unfinished.mkdir(exist_ok=True)
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return made
+
+
+@pytest.fixture
+def straight_run(made_once, launcher) -> Callable[[int], Path]:
+    """From a number of devices to a workdir in which the short run went through without a stop.
+
+    It compiles what the other runs of that size find in the cache, and leaves its log of that in `compile.log`.
+    """
+
+    def train(devices: int, folder: Path) -> None:
+        ended = launcher.train(folder, devices=devices, JAX_LOG_COMPILES='1').end()
+        assert ended.status == 0, ended
+        (folder / 'compile.log').write_text('\n'.join(ended.errors))
+
+    return lambda devices: made_once(f'straight_{devices}', lambda folder: train(devices, folder))

@@ -1,0 +1,121 @@
+"""However a run is stopped, the same command takes it to the same end, bit for bit."""
+
+import random
+import re
+import shutil
+import signal
+import time
+
+import pytest
+from launching import read_rows, read_summary
+
+HASHES = ('step', 'params_sha256', 'ema_sha256', 'test_top1', 'test_loss')
+LAST_STEP = 12
+EVALUATED = (6, 12)
+
+
+@pytest.fixture
+def copied_run(straight_run, tmp_path):
+    """A copy of the uninterrupted run on one device, which ended with checkpoints 8 and 12."""
+    return shutil.copytree(straight_run(1), tmp_path / 'run')
+
+
+def assert_same_end(workdir, straight, message, not_evaluated=()):
+    """Asserts that parameters, averages and every logged step are those of the uninterrupted run."""
+    ended, expected = read_summary(workdir), read_summary(straight)
+    assert [ended[name] for name in HASHES] == [expected[name] for name in HASHES], message
+    rows = read_rows(straight)
+    assert [row['step'] for row in rows if row['kind'] == 'train'] == list(range(1, LAST_STEP + 1))
+    assert [row['step'] for row in rows if row['kind'] == 'eval'] == list(EVALUATED)
+    expected_rows = [row for row in rows if row['kind'] == 'train' or row['step'] not in not_evaluated]
+    assert read_rows(workdir) == expected_rows, message
+
+
+def stop(process, signum, lines):
+    """Sends a signal shortly after so many progress lines; returns the end, and when the signal was sent."""
+    delay = random.uniform(0, 0.2) if signum == signal.SIGKILL else 0.0
+    process.read(('starting from', 'going on from'))
+    process.read('step', lines)
+    time.sleep(delay)
+    process.send(signum)
+    return process.end(), f'{signum.name} {delay:.3f} s after {lines} progress lines'
+
+
+def stopped_step(ended):
+    """The step at which a run says that SIGTERM stopped it."""
+    assert ended.status == 0, ended
+    (line,) = [line for line in ended.output if line.startswith('stopped by SIGTERM')]
+    assert 'saved' in line
+    return int(re.search(r'step (\d+)', line)[1])
+
+
+def test_killed_twice_at_random_moments(launcher, straight_run, tmp_path):
+    straight = straight_run(1)
+    moments = []
+    for most_lines in (10, 3):
+        ended, moment = stop(launcher.train(tmp_path), signal.SIGKILL, random.randint(0, most_lines))
+        assert ended.status in (-signal.SIGKILL, 0), ended
+        moments.append(moment)
+    ended = launcher.train(tmp_path).end()
+    assert ended.status == 0, ended
+    assert_same_end(tmp_path, straight, f'{moments}\n{ended}')
+
+
+def test_stopped_by_sigterm(launcher, straight_run, tmp_path):
+    straight = straight_run(1)
+    ended, moment = stop(launcher.train(tmp_path), signal.SIGTERM, random.randint(0, 5))
+    step = stopped_step(ended)
+    assert not (tmp_path / 'summary.json').exists()
+    ended = launcher.train(tmp_path).end()
+    assert f'going on from the checkpoint of step {step}' in ended.output, ended
+    # The machine is being taken away: a run saves, and leaves out an evaluation that is due at that very step.
+    assert_same_end(tmp_path, straight, f'{moment}\n{ended}', not_evaluated=[step])
+
+
+def test_killed_then_stopped_on_four_devices(launcher, straight_run, tmp_path):
+    straight = straight_run(4)
+    _, killed = stop(launcher.train(tmp_path, devices=4), signal.SIGKILL, random.randint(0, 6))
+    ended, stopped = stop(launcher.train(tmp_path, devices=4), signal.SIGTERM, 0)
+    step = stopped_step(ended)
+    ended = launcher.train(tmp_path, devices=4).end()
+    assert_same_end(tmp_path, straight, f'{killed}, {stopped}\n{ended}', not_evaluated=[step])
+
+
+def test_flipped_byte_in_the_newest_checkpoint_is_noticed_and_made_good(launcher, straight_run, copied_run):
+    files = [path for path in sorted((copied_run / 'checkpoints' / '12').rglob('*')) if path.stat().st_size]
+    damaged = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
+    position = random.randrange(len(content))
+    content[position] ^= 1
+    damaged.write_bytes(content)
+
+    ended = launcher.train(copied_run).end()
+    assert ended.status == 0, ended
+    name = damaged.relative_to(copied_run / 'checkpoints' / '12')
+    assert f'WARNING: checkpoint 12 is damaged ({name} changed); falling back to 8' in ended.errors, ended
+    assert 'going on from the checkpoint of step 8' in ended.output
+    assert_same_end(copied_run, straight_run(1), f'byte {position} of {damaged}')
+
+
+def test_finished_run_started_again_trains_no_further(launcher, straight_run, copied_run):
+    (copied_run / 'summary.json').unlink()
+    ended = launcher.train(copied_run).end()
+    assert ended.status == 0, ended
+    assert [line for line in ended.output if line.startswith('step')] == []
+    assert_same_end(copied_run, straight_run(1), ended)
+
+
+def test_new_run_of_cached_programs_without_tensorflow_ends_the_same(launcher, straight_run, tmp_path):
+    straight = straight_run(1)
+    (tmp_path / 'sitecustomize.py').write_text('import sys\nsys.modules["tensorflow"] = None\n')
+    ended = launcher.train(tmp_path / 'run', PYTHONPATH=str(tmp_path), JAX_LOG_COMPILES='1').end()
+    assert ended.status == 0, ended
+    assert any('Persistent compilation cache hit' in line for line in ended.errors)
+    assert_same_end(tmp_path / 'run', straight, ended)
+
+
+def test_each_step_is_compiled_once_in_a_run(straight_run):
+    log = (straight_run(1) / 'compile.log').read_text().splitlines()
+    of_images = [line for line in log if line.startswith('WARNING') and 'Compiling' in line and 'uint8[' in line]
+    assert len(of_images) == 2, of_images  # the training step and the evaluation step
+    assert ['ShapedArray(int32[])' in line for line in of_images] == [True, False]  # the state's step is the training step's alone

@@ -117,5 +117,5 @@ def test_new_run_of_cached_programs_without_tensorflow_ends_the_same(launcher, s
 def test_each_step_is_compiled_once_in_a_run(straight_run):
     log = (straight_run(1) / 'compile.log').read_text().splitlines()
     of_images = [line for line in log if line.startswith('WARNING') and 'Compiling' in line and 'uint8[' in line]
-    assert len(of_images) == 2, of_images  # the training step and the evaluation step
-    assert ['ShapedArray(int32[])' in line for line in of_images] == [True, False]  # the state's step is the training step's alone
+    has_step_count = ['ShapedArray(int32[])' in line for line in of_images]
+    assert has_step_count == [True, False], of_images  # the training step and the evaluation step

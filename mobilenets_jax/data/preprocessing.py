@@ -186,7 +186,8 @@ def resize_crop(image: tf.Tensor, image_size: int, crop_fraction: float, interpo
     height, width = tf.unstack(tf.shape(image)[:2])
     short = round(image_size / crop_fraction)
     resized = short * tf.stack([height, width]) // tf.minimum(height, width)
-    image = tf.image.resize(image, resized, interpolation, antialias=True)
+    for pass_size in ((height, resized[1]), resized):  # PIL resizes the rows, rounds, then resizes the columns
+        image = tf.cast(_to_uint8(tf.image.resize(image, pass_size, interpolation, antialias=True)), tf.float32)
     top, left = tf.unstack(tf.cast(tf.round((resized - image_size) / 2), tf.int32))  # Half to even, as Python rounds.
     return image[top : top + image_size, left : left + image_size]
 

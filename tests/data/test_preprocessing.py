@@ -87,20 +87,19 @@ def test_resize_crop_equals_pil(width, height, interpolation):
     image = photo(0, (width, height))
     actual = preprocessing.eval_image(encode(image, format='png'), options(interpolation=interpolation))
     difference = np.abs(actual.numpy().astype(int) - resize_crop_pil(image, 32, 0.875, interpolation))
-    assert difference.max() <= 1 and difference.mean() < 0.3
+    assert difference.max() <= 1 and difference.mean() < 0.02
 
 
 @pytest.mark.skipif(not PHOTOS.exists(), reason=f'{PHOTOS} is not there')
-@pytest.mark.parametrize(('interpolation', 'most'), [('bilinear', 1), ('bicubic', 8)])
-def test_evaluation_pixels_equal_pil_on_photos(interpolation, most):
-    """PIL clips to [0, 255] between its horizontal and its vertical pass, which bicubic interpolation can leave."""
+@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
+def test_evaluation_pixels_equal_pil_on_photos(interpolation):
     with zipfile.ZipFile(PHOTOS) as archive:
         for name in sorted(archive.namelist())[::50]:
             encoded = archive.read(name)
             expected = resize_crop_pil(Image.open(io.BytesIO(encoded)).convert('RGB'), 224, 0.875, interpolation)
             actual = preprocessing.eval_image(encoded, options(image_size=224, interpolation=interpolation)).numpy()
             difference = np.abs(actual.astype(int) - expected)
-            assert difference.max() <= most and difference.mean() < 0.3, name
+            assert difference.max() <= 2 and difference.mean() < 0.05, name
 
 
 @pytest.mark.parametrize('format_', ['jpeg', 'png'])

@@ -1,0 +1,33 @@
+"""Convention 'timm' is timm, and 'tf' its ports of the authors' code, layer by layer, with random weights."""
+
+import pytest
+from torch_reference import assert_same_as_torch
+
+from mobilenets_jax.models import create_model
+
+pytestmark = pytest.mark.slow
+
+NETWORKS = {
+    'mobilenetv1_100': ('mobilenet_v1', 1.0, 'timm'),
+    'mobilenetv2_100': ('mobilenet_v2', 1.0, 'timm'),
+    'mobilenetv2_140': ('mobilenet_v2', 1.4, 'timm'),
+    'mobilenetv3_large_100': ('mobilenet_v3_large', 1.0, 'timm'),
+    'mobilenetv3_small_100': ('mobilenet_v3_small', 1.0, 'timm'),
+    'mobilenetv3_small_050': ('mobilenet_v3_small', 0.5, 'timm'),
+    'tf_mobilenetv3_large_075': ('mobilenet_v3_large', 0.75, 'tf'),
+    'tf_mobilenetv3_large_minimal_100': ('mobilenet_v3_large_minimalistic', 1.0, 'tf'),
+    'mnasnet_100': ('mnasnet_b1', 1.0, 'timm'),
+    'semnasnet_100': ('mnasnet_a1', 1.0, 'timm'),
+    'mnasnet_small': ('mnasnet_small', 1.0, 'timm'),
+    'ghostnet_050': ('ghostnet', 0.5, 'timm'),
+    'ghostnet_100': ('ghostnet', 1.0, 'timm'),
+    'ghostnet_130': ('ghostnet', 1.3, 'timm'),
+    'seresnet50': ('se_resnet50', 1.0, 'timm'),
+}
+
+
+@pytest.mark.parametrize('reference', NETWORKS)
+def test_same_network_as_timm(torch, timm, reference):
+    name, width, convention = NETWORKS[reference]
+    network = timm.create_model(reference, pretrained=False)
+    assert_same_as_torch(torch, create_model(name, 1000, width, convention), network, image_size=96)

@@ -1,0 +1,91 @@
+"""PyTorch networks as references: random weights, and every layer's weights and output in the order of the calls."""
+
+import numpy as np
+from paired_layers import ReferenceLayer, assert_same_network
+
+
+def assert_same_as_torch(torch, model, network, image_size: int):
+    """Randomises a PyTorch network and compares one of ours with it, layer by layer.
+
+    Args:
+        torch: the module.
+        model: one of ours.
+        network: a `torch.nn.Module` that maps images to logits.
+        image_size: in pixels.
+    """
+    generator = np.random.default_rng(0)
+    images = generator.uniform(-1, 1, (2, image_size, image_size, 3)).astype(np.float32)
+    torch_images = torch.from_numpy(images.transpose(0, 3, 1, 2))
+    with torch.no_grad():
+        _randomise(torch, network, torch_images, generator)
+        layers, logits = _run(torch, network, torch_images)
+    assert_same_network(model, images, layers, logits)
+
+
+def _randomise(torch, network, images, generator) -> None:
+    """Fresh weights: kernels of He's scale, scales near 1, small biases; and the statistics that fit these images.
+
+    With statistics that do not fit, activations grow from layer to layer until rounding alone exceeds any tolerance.
+    """
+
+    def normal(tensor):
+        return torch.from_numpy(generator.standard_normal(tuple(tensor.shape)).astype(np.float32))
+
+    for layer in _weighted_layers(torch, network).values():
+        if layer.bias is not None:
+            layer.bias.copy_(0.2 * normal(layer.bias))
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.weight.copy_(torch.exp(0.2 * normal(layer.weight)))
+            layer.momentum = 1.0  # one call in training mode sets the running statistics to the batch's
+        else:
+            fan_in = np.prod(layer.weight.shape[1:])
+            layer.weight.copy_(normal(layer.weight) * np.sqrt(2 / fan_in))
+    network.train()
+    network(images)
+    network.eval()
+
+
+def _weighted_layers(torch, network) -> dict:
+    kinds = (torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear)
+    return {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
+
+
+def _run(torch, network, images) -> tuple[list[ReferenceLayer], np.ndarray]:
+    """The layers with weights in the order of their calls, and the logits."""
+    layers = []
+
+    def record(name):
+        # timm's BatchNormAct2d applies its activation too, so that what normalisation alone gives is computed here.
+        def hook(layer, inputs, output):
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                output = torch.nn.functional.batch_norm(
+                    inputs[0], layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps
+                )
+            layers.append(ReferenceLayer(name, _weights(torch, layer), _to_nhwc(output)))
+
+        return hook
+
+    handles = [layer.register_forward_hook(record(name)) for name, layer in _weighted_layers(torch, network).items()]
+    logits = network(images).numpy()
+    for handle in handles:
+        handle.remove()
+    return layers, logits
+
+
+def _weights(torch, layer) -> dict[str, np.ndarray]:
+    weights = {}
+    if isinstance(layer, torch.nn.BatchNorm2d):
+        weights['scale'] = layer.weight.numpy()
+        weights['mean'], weights['var'] = layer.running_mean.numpy(), layer.running_var.numpy()
+    elif layer.weight.ndim == 4:
+        weights['kernel'] = layer.weight.numpy().transpose(2, 3, 1, 0)  # (out, in, h, w) -> (h, w, in, out)
+    else:
+        weights['kernel'] = layer.weight.numpy().transpose()
+    if layer.bias is not None:
+        weights['bias'] = layer.bias.numpy()
+    return weights
+
+
+def _to_nhwc(output) -> np.ndarray:
+    # A copy: what follows may work in place.
+    return output.numpy().transpose(0, 2, 3, 1).copy() if output.ndim == 4 else output.numpy().copy()

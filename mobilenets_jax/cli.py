@@ -55,13 +55,30 @@ def _parse(argv: Sequence[str]) -> None:
     """Parses the flags; whatever a wrong flag or config raises becomes one line."""
     try:
         rest = flags.FLAGS(list(argv))
-    except UserError:
-        raise
+        if CONFIG.value is not None:
+            CONFIG.value.to_dict()  # raises only now where the file could not be read
     except Exception as error:  # absl and ml_collections raise AttributeError, KeyError, TypeError, OSError and more
-        cause = ' '.join(str(error).split())
-        raise UserError(f'{cause or type(error).__name__}') from error
+        raise UserError(_one_line(error)) from error
     if len(rest) > 1:
         raise UserError(f'{rest[1]!r} is not a flag; flags are spelled --name=value.')
+
+
+def _one_line(error: Exception) -> str:
+    """What a wrong flag or config is said to be, without the tracebacks that ml_collections puts into its messages."""
+    chain = [error]
+    while inner := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(inner)
+    for cause in reversed(chain):
+        if isinstance(cause, UserError):  # raised by a config file
+            return str(cause)
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    first, *more = str(error.args[0] if error.args else error).strip().split('\n')
+    if isinstance(error, KeyError):
+        return ' '.join([f'{first} is no field of the config.', *more])
+    if isinstance(error, flags.Error):
+        return ' '.join([first, *more[-1:]])
+    return f'--config: {(more or [first])[-1].strip() or type(error).__name__}'
 
 
 def _join_hosts() -> None:

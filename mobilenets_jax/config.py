@@ -78,6 +78,7 @@ def duration(
     batch_size: int,
     examples_per_epoch: int,
     total_steps: int | None = None,
+    section: str = '',
 ) -> int | None:
     """Reads a duration given in one of the spellings `NAME_steps`, `_epochs`, `_examples` or `_percent`.
 
@@ -87,6 +88,7 @@ def duration(
         batch_size: the global batch size.
         examples_per_epoch: size of the training set.
         total_steps: what 100 percent is; None where percent makes no sense.
+        section: where the node stands in the config, e.g. 'schedule'; for messages.
 
     Returns:
         The duration in whole steps (at least 1 if it is positive), or None if no spelling is set.
@@ -98,11 +100,12 @@ def duration(
     spelled = {unit: value for unit, value in spelled.items() if value is not None}
     if not spelled:
         return None
+    label = f'{section}.{name}' if section else name
     if len(spelled) > 1:
-        fields = ' and '.join(f'{name}_{unit}={value}' for unit, value in spelled.items())
+        fields = ' and '.join(f'{label}_{unit}={value}' for unit, value in spelled.items())
         raise UserError(f'{fields} spell one duration twice; set only one of them.')
     ((unit, value),) = spelled.items()
-    check(value >= 0, f'{name}_{unit}', value, 'must not be negative')
+    check(value >= 0, f'{label}_{unit}', value, 'must not be negative')
     steps = {
         'steps': value,
         'epochs': value * examples_per_epoch / batch_size,

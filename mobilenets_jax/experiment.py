@@ -11,9 +11,9 @@ import jax
 
 from mobilenets_jax.config import ConfigView, duration
 from mobilenets_jax.data import Layout, create_dataset
-from mobilenets_jax.errors import check
+from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.evaluation.classification import ClassificationEvaluator
-from mobilenets_jax.models import create_model
+from mobilenets_jax.models import DTYPES, create_model
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.ema import EmaOptions
@@ -82,7 +82,7 @@ class Experiment:
         total_steps = self._duration(config, 'num')
         check(bool(total_steps), 'num_steps', total_steps, 'must be set to a positive length, or num_epochs')
         every = {
-            name: self._duration(config[name], 'every', total_steps) or total_steps
+            name: self._duration(config[name], 'every', total_steps, section=name) or total_steps
             for name in ('log', 'evaluation', 'checkpoint')
         }
         return LoopOptions(
@@ -98,8 +98,11 @@ class Experiment:
         """Step to learning rate."""
         total_steps = self.options.total_steps
         fields = dict(self._config.schedule)
-        durations = {name: self._duration(fields, name, total_steps) for name in ('warmup', 'decay')}
+        durations = {
+            name: self._duration(fields, name, total_steps, section='schedule') for name in ('warmup', 'decay')
+        }
         reference = fields['learning_rate_batch_size']
+        check(reference is None or reference > 0, 'schedule.learning_rate_batch_size', reference, 'must be positive')
         return create_schedule(
             fields['name'],
             learning_rate=fields['learning_rate'] * (self.batch_size / reference if reference else 1.0),
@@ -136,13 +139,13 @@ class Experiment:
 
     def abstract_state(self) -> TrainState:
         """Shapes and dtypes of the state, without computing it."""
-        return jax.eval_shape(self._init, jax.random.key(0))
+        return jax.eval_shape(self._init, _abstract_key())
 
     def abstract_variables(self) -> dict[str, Any]:
         """What evaluation takes of a checkpoint: shapes and dtypes of raw and averaged parameters and statistics."""
         size = self._config.image_size
         images = jax.ShapeDtypeStruct((1, size, size, 3), 'float32')
-        variables = jax.eval_shape(functools.partial(self.model.init, train=False), jax.random.key(0), images)
+        variables = jax.eval_shape(functools.partial(self.model.init, train=False), _abstract_key(), images)
         params, batch_stats = variables['params'], variables.get('batch_stats', {})
         return {'params': params, 'batch_stats': batch_stats, 'ema_params': params, 'ema_batch_stats': batch_stats}
 
@@ -179,15 +182,23 @@ class Experiment:
 
     def _create_model(self):
         fields = dict(self._config.model)
-        num_classes = fields.pop('num_classes') or self.dataset.num_classes
+        num_classes = fields.pop('num_classes')
+        if num_classes is None:
+            num_classes = self.dataset.num_classes
         check(
             num_classes >= self.dataset.num_classes,
             'model.num_classes',
             num_classes,
             f'is less than the {self.dataset.num_classes} classes of {self.dataset.name}',
         )
+        check_choice('model.dtype', fields['dtype'], DTYPES)
+        enabled = fields['dtype'] != 'float64' or jax.config.jax_enable_x64
+        check(enabled, 'model.dtype', fields['dtype'], 'needs JAX_ENABLE_X64=1 in the environment')
         sync_bn = fields.pop('sync_bn')
         overrides = {name: fields.pop(name) for name in ('bn_momentum', 'bn_epsilon')}
+        momentum, epsilon = overrides.values()
+        check(momentum is None or 0.0 <= momentum < 1.0, 'model.bn_momentum', momentum, 'must be in [0, 1)')
+        check(epsilon is None or epsilon > 0, 'model.bn_epsilon', epsilon, 'must be positive')
         return create_model(
             num_classes=num_classes,
             bn_axis_name=parallel.AXIS_NAME if sync_bn else None,
@@ -195,11 +206,19 @@ class Experiment:
             **{name: value for name, value in overrides.items() if value is not None},
         )
 
-    def _duration(self, values: Mapping[str, Any], name: str, total_steps: int | None = None) -> int | None:
+    def _duration(
+        self, values: Mapping[str, Any], name: str, total_steps: int | None = None, section: str = ''
+    ) -> int | None:
         return duration(
             values,
             name,
             batch_size=self.batch_size,
             examples_per_epoch=self.dataset.num_train,
             total_steps=total_steps,
+            section=section,
         )
+
+
+def _abstract_key() -> jax.ShapeDtypeStruct:
+    """Shape and dtype of a random key, without compiling what makes one."""
+    return jax.eval_shape(jax.random.key, 0)

@@ -104,6 +104,7 @@ def create_optimizer(
     """
     check_choice('optimizer.name', name, OPTIMIZERS)
     check(clip_norm is None or clip_norm > 0, 'optimizer.clip_norm', clip_norm, 'must be positive')
+    check(epsilon > 0, 'optimizer.epsilon', epsilon, 'must be positive')
     for field, value in {'momentum': momentum, 'decay': decay, 'beta1': beta1, 'beta2': beta2}.items():
         check(0.0 <= value < 1.0, f'optimizer.{field}', value, 'must be in [0, 1)')
     rules = {

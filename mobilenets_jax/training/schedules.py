@@ -46,6 +46,7 @@ def create_schedule(
     """
     check_choice('schedule.name', name, SCHEDULES)
     check(learning_rate > 0, 'schedule.learning_rate', learning_rate, 'must be positive')
+    check(warmup_from >= 0, 'schedule.warmup_from', warmup_from, 'must not be negative')
     check(decay_rate > 0, 'schedule.decay_rate', decay_rate, 'must be positive')
     check(0 <= warmup_steps <= total_steps, 'schedule.warmup', warmup_steps, f'steps exceed the run of {total_steps}')
     if name == 'exponential':

@@ -1,4 +1,4 @@
-"""What the model tests share: shapes without computing, and random variables without compiling an initialiser."""
+"""What the model tests share: shapes without computing, variables without an initialiser, and quick compilation."""
 
 import functools
 
@@ -7,6 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mobilenets_jax.models import create_model
+
+# Compiling is nearly all of the time in these tests, and nothing in them depends on optimised code.
+QUICK_COMPILE = {'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False}
 
 
 def _abstract(model, image_size: int, train: bool):
@@ -37,3 +40,12 @@ def random_variables(model, image_size: int, seed: int = 0):
 
     _, variables = _abstract(model, image_size, train=False)
     return jax.tree_util.tree_map_with_path(fill, variables)
+
+
+def compile_quickly(function, *args):
+    """`function` compiled for the shapes of `args`, to slow code in little time."""
+    lowered = jax.jit(function).lower(*args)
+    try:
+        return lowered.compile(compiler_options=QUICK_COMPILE)
+    except jax.errors.JaxRuntimeError:  # an XLA without one of these options
+        return lowered.compile()

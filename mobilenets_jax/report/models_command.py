@@ -33,7 +33,7 @@ def add_parser(subparsers) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prints the table that the parsed arguments ask for."""
     check(arguments.size > 0, '--size', arguments.size, 'must be positive')
-    names = arguments.names or _names_with(arguments.convention)
+    names = arguments.names or _names_with(arguments.convention, arguments.width)
     rows = [describe(name, arguments.width, arguments.size, arguments.convention) for name in names]
     if arguments.json:
         print(json.dumps(rows, indent=2))
@@ -43,11 +43,17 @@ def run(arguments: argparse.Namespace) -> None:
         print(text_table(rows))
 
 
-def _names_with(convention: str) -> list[str]:
-    """The networks that know `convention`, which at least one must."""
-    conventions = {name: get_architecture(name).conventions for name in list_models()}
-    check_choice('--convention', convention, {known for of_network in conventions.values() for known in of_network})
-    return [name for name, of_network in conventions.items() if convention in of_network]
+def _names_with(convention: str, width_multiplier: float) -> list[str]:
+    """The networks that have this width and know `convention`, which at least one must."""
+    architectures = [get_architecture(name) for name in list_models()]
+    known = {convention for architecture in architectures for convention in architecture.conventions}
+    check_choice('--convention', convention, known)
+    return [
+        architecture.name
+        for architecture in architectures
+        if convention in architecture.conventions
+        and (architecture.widths is None or width_multiplier in architecture.widths)
+    ]
 
 
 def describe(name: str, width_multiplier: float, image_size: int, convention: str) -> dict[str, Any]:

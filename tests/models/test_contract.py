@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from model_cases import abstract_outputs, compile_quickly, random_variables
 
-from mobilenets_jax.models import create_backbone, create_model, get_spec, list_models
+from mobilenets_jax.models import create_backbone, create_model, list_models
 
 NHWC = ('NHWC', 'HWIO', 'NHWC')
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
@@ -86,28 +86,3 @@ def test_dropout_and_batch_statistics_only_in_training():
     np.testing.assert_allclose(new, 0.9997 * old + 0.0003 * batch_mean, rtol=0, atol=1e-7)
     with pytest.raises(flax.errors.InvalidRngError, match='dropout'):
         jax.eval_shape(functools.partial(model.apply, train=True, mutable=['batch_stats']), variables, images)
-
-
-@pytest.mark.parametrize(
-    ('name', 'convention', 'expected'),
-    [
-        ('mobilenet_v1', 'tf', ('same', 0.9997, 1e-3)),
-        ('mobilenet_v2', 'tf', ('same', 0.997, 1e-3)),
-        ('mobilenet_v2', 'keras', ('same', 0.999, 1e-3)),
-        ('mobilenet_v2', 'torchvision', ('symmetric', 0.9, 1e-5)),
-        ('mobilenet_v3_large', 'tf', ('same', 0.997, 1e-3)),
-        ('mobilenet_v3_large', 'keras', ('same', 0.999, 1e-3)),
-        ('mobilenet_v3_large', 'torchvision', ('symmetric', 0.99, 1e-3)),
-    ],
-)
-def test_conventions_carry_their_constants(name, convention, expected):
-    rules = get_spec(name, convention=convention).convention
-    assert (rules.padding, rules.bn_momentum, rules.bn_epsilon) == expected
-
-
-def test_a_field_of_the_convention_can_be_replaced():
-    spec = get_spec('mobilenet_v3_large', 1.25, bn_momentum=0.99, last_channels='kept')
-    assert (spec.convention.bn_momentum, spec.pre_logits) == (0.99, 1280)
-    assert get_spec('mobilenet_v3_large', 1.25).pre_logits == 1600
-    assert get_spec('mobilenet_v3_large', 0.75).pre_logits == 1280
-    assert get_spec('mobilenet_v3_large', 0.75, 'torchvision').pre_logits == 960

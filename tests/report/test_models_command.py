@@ -34,6 +34,22 @@ def test_a_size_and_convention_without_published_values(capsys):
     assert (row['params'], row['published']) == (1968680, None)
 
 
+@pytest.mark.parametrize(
+    ('options', 'listed'),
+    [
+        (['--convention=megvii'], ['shufflenet_v1_g3', 'shufflenet_v1_g8', 'shufflenet_v2']),
+        (
+            ['--convention=torchvision', '--width=0.75'],
+            ['mobilenet_v1', 'se_mobilenet_v1', 'mobilenet_v2']
+            + [f'mobilenet_v3_{size}{form}' for form in ('', '_minimalistic') for size in ('large', 'small')]
+            + ['mnasnet_b1', 'resnet50'],
+        ),
+    ],
+)
+def test_without_names_all_that_have_the_convention_and_width(capsys, options, listed):
+    assert [row['name'] for row in json.loads(_run(capsys, *options, '--json'))] == listed
+
+
 def test_text_is_aligned_and_ends_with_the_notes(capsys):
     header, v1, v2, blank, *notes = _run(capsys, 'mobilenet_v1', 'mobilenet_v2').splitlines()
     assert v1.split()[:6] == ['mobilenet_v1', '1', '224', '4,231,976', '21,888', '568,740,352']
@@ -60,6 +76,10 @@ def test_markdown(capsys):
         (['mobilenet_v9'], "model.name='mobilenet_v9' is unknown. Known: "),
         (['mobilenet_v2', '--convention=caffe'], "convention of mobilenet_v2='caffe' is unknown. Known: "),
         (['--convention=caffe'], "--convention='caffe' is unknown. Known: "),
+        (
+            ['shufflenet_v2', '--width=0.75'],
+            'width_multiplier of shufflenet_v2=0.75 is unknown. Known: 0.5, 1.0, 1.5, 2.0.',
+        ),
         (['mobilenet_v2', '--width=0'], 'width_multiplier=0.0 must be positive.'),
         (['mobilenet_v2', '--size=-1'], '--size=-1 must be positive.'),
     ],

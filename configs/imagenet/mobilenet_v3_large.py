@@ -16,20 +16,20 @@ from configs.imagenet import common
 def get_config():
     """The recipe, row by row."""
     config = common.get_config()
-    config.num_epochs = 1000.0  # TF Model Garden (Small); the paper prints no length
+    config.num_epochs = 1000.0  # TF Model Garden (for Small); the paper prints no length
     config.label_smoothing = 0.1  # TF Model Garden; the paper does not say
 
     config.model.name = 'mobilenet_v3_large'
     config.model.bn_momentum = 0.99  # paper
     config.model.dropout_rate = 0.2  # paper: keep 0.8
 
-    config.optimizer.epsilon = 0.002  # TF Model Garden (Small)
+    config.optimizer.epsilon = 0.002  # TF Model Garden (for Small)
     config.schedule.name = 'exponential'
-    config.schedule.learning_rate = 0.1  # paper; the TF Model Garden trains Small at 0.01
+    config.schedule.learning_rate = 0.1  # paper
     config.schedule.learning_rate_batch_size = 4096
     config.schedule.decay_rate = 0.99  # paper, every 3 epochs
     config.schedule.decay_epochs = 3.0
-    config.schedule.warmup_epochs = 5.0  # TF Model Garden (Small)
+    config.schedule.warmup_epochs = 5.0  # TF Model Garden (for Small)
     config.schedule.warmup_from = 0.001
 
     config.weight_decay.rate = 1e-5  # paper

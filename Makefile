@@ -4,10 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PARITY_VENV := .venv-parity
+PARITY_BIN := $(PARITY_VENV)/bin
+PARITY_INSTALLED := $(PARITY_VENV)/.installed
 DEMO_DIR ?= runs/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format clean
+.PHONY: help install demo test test-slow parity lint format clean
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +36,15 @@ test: $(INSTALLED)  ## Run the fast tests (under ten minutes on two cores).
 test-slow: $(INSTALLED)  ## Run the long tests: comparisons with other frameworks.
 	$(BIN)/python -m pytest -m slow
 
+$(PARITY_INSTALLED): requirements.txt tests/parity/requirements.txt
+	$(PYTHON) -m venv $(PARITY_VENV)
+	$(PARITY_BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/parity/requirements.txt
+	$(PARITY_BIN)/pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0 timm==1.0.31
+	@touch $@
+
+parity: $(PARITY_INSTALLED)  ## Compare every layer with torchvision, timm and Keras, in an environment of its own.
+	$(PARITY_BIN)/python -m pytest -n 2 -m slow tests/parity
+
 lint: $(INSTALLED)  ## Check style, imports, names, docstrings and complexity.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,5 +53,5 @@ format: $(INSTALLED)  ## Mend what `make lint` can mend by itself.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## Remove the environment and the demo's output.
-	rm -rf $(VENV) $(DEMO_DIR)
+clean:  ## Remove the environments and the demo's output.
+	rm -rf $(VENV) $(PARITY_VENV) $(DEMO_DIR)

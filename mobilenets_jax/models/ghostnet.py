@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.layers import Block, ConvNorm, LayerSettings
+from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.layers import ConvNorm, LayerSettings
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
@@ -56,28 +57,20 @@ class GhostBottleneck(Block):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the tap is `expansion`."""
-        row, settings, in_channels = self.row, self.settings, inputs.shape[-1]
-        depthwise = functools.partial(
-            ConvNorm,
-            activation='linear',
-            settings=settings,
-            kernel_size=row.kernel_size,
-            stride=self.stride,
-            dilation=self.dilation,
-            depthwise=True,
-        )
-        expansion = GhostModule(row.expanded, row.activation, settings, self.dilation, name='expand')
-        x = expanded = expansion(inputs, train=train)
+        row, in_channels = self.row, inputs.shape[-1]
+        ghost = functools.partial(GhostModule, settings=self.settings, dilation=self.dilation)
+        depthwise = functools.partial(self.spatial_unit, activation='linear', kernel_size=row.kernel_size)
+        x = expansion = ghost(row.expanded, row.activation, name='expand')(inputs, train=train)
         if row.stride == 2:
             x = depthwise(row.expanded, name='depthwise')(x, train=train)
         if row.squeeze_excite is not None:
-            x = SqueezeExcite(row.squeeze_excite, in_channels, settings, name='se')(x)
-        x = GhostModule(row.out_channels, 'linear', settings, self.dilation, name='project')(x, train=train)
+            x = SqueezeExcite(row.squeeze_excite, in_channels, self.settings, name='se')(x)
+        x = ghost(row.out_channels, 'linear', name='project')(x, train=train)
         shortcut = inputs
         if row.stride == 2 or row.out_channels != in_channels:
             shortcut = depthwise(in_channels, name='shortcut_depthwise')(shortcut, train=train)
-            shortcut = ConvNorm(row.out_channels, 'linear', settings, name='shortcut_pointwise')(shortcut, train=train)
-        return x + shortcut, {'expansion': expanded}
+            shortcut = self.pointwise_unit(row.out_channels, 'linear', name='shortcut_pointwise')(shortcut, train=train)
+        return x + shortcut, {'expansion': expansion}
 
 
 def _row(k: int, exp: int, out: int, se: str, s: int) -> BlockSpec:

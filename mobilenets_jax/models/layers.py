@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.models.specs import Row
 from mobilenets_jax.ops import depthwise_conv, pointwise_conv
 
 Array = jax.Array
@@ -215,25 +214,6 @@ class ConvNorm(nn.Module):
         )
         outputs = self.settings.batch_norm(train=train, name='bn')(conv(inputs))
         return ACTIVATIONS[self.activation](outputs)
-
-
-class Block(nn.Module):
-    """What the blocks of all families are made with.
-
-    A block maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), row.out_channels]. It is called with
-    `(inputs, train=...)` and returns its output and a dict of the taps inside of it.
-
-    Attributes:
-        row: the block's line of the table.
-        settings: shared by the network.
-        stride: in pixels; that of the row, or 1 where it became a dilation.
-        dilation: spacing of the taps of the kernels larger than 1x1, in pixels.
-    """
-
-    row: Row
-    settings: LayerSettings
-    stride: int
-    dilation: int
 
 
 def global_average_pool(inputs: Array) -> Array:

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.layers import Block, ConvNorm
+from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, stage
 
@@ -27,16 +27,11 @@ class FusedInvertedResidual(Block):
         row, in_channels = self.row, inputs.shape[-1]
         x = inputs
         if row.expanded != in_channels:
-            x = ConvNorm(
-                row.expanded,
-                row.activation,
-                self.settings,
-                kernel_size=row.kernel_size,
-                stride=self.stride,
-                dilation=self.dilation,
-                name='expand',
-            )(x, train=train)
-        x = ConvNorm(row.out_channels, 'linear', self.settings, name='project')(x, train=train)
+            expand = self.spatial_unit(
+                row.expanded, row.activation, kernel_size=row.kernel_size, depthwise=False, name='expand'
+            )
+            x = expand(x, train=train)
+        x = self.pointwise_unit(row.out_channels, 'linear', name='project')(x, train=train)
         if row.residual and row.stride == 1 and row.out_channels == in_channels:
             x = x + inputs
         return x, {}

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.layers import Block, ConvNorm
+from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
@@ -24,20 +24,12 @@ class DepthwiseSeparable(Block):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the tap is `depthwise`."""
-        row = self.row
-        depthwise = ConvNorm(
-            inputs.shape[-1],
-            row.activation,
-            self.settings,
-            kernel_size=row.kernel_size,
-            stride=self.stride,
-            dilation=self.dilation,
-            depthwise=True,
-            name='depthwise',
-        )(inputs, train=train)
-        x = ConvNorm(row.out_channels, row.activation, self.settings, name='pointwise')(depthwise, train=train)
+        row, in_channels = self.row, inputs.shape[-1]
+        depthwise_conv = self.spatial_unit(in_channels, row.activation, kernel_size=row.kernel_size, name='depthwise')
+        depthwise = depthwise_conv(inputs, train=train)
+        x = self.pointwise_unit(row.out_channels, row.activation, name='pointwise')(depthwise, train=train)
         if row.squeeze_excite is not None:
-            x = SqueezeExcite(row.squeeze_excite, inputs.shape[-1], self.settings, name='se')(x)
+            x = SqueezeExcite(row.squeeze_excite, in_channels, self.settings, name='se')(x)
         return x, {'depthwise': depthwise}
 
 

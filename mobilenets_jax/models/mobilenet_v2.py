@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.layers import Block, ConvNorm
+from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, stage
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
@@ -28,24 +28,15 @@ class InvertedResidual(Block):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the taps are `expansion`, where there is one, and `depthwise`."""
-        row, settings = self.row, self.settings
-        in_channels = inputs.shape[-1]
+        row, in_channels = self.row, inputs.shape[-1]
         x, taps = inputs, {}
         if row.expanded != in_channels:
-            x = taps['expansion'] = ConvNorm(row.expanded, row.activation, settings, name='expand')(x, train=train)
-        x = taps['depthwise'] = ConvNorm(
-            row.expanded,
-            row.activation,
-            settings,
-            kernel_size=row.kernel_size,
-            stride=self.stride,
-            dilation=self.dilation,
-            depthwise=True,
-            name='depthwise',
-        )(x, train=train)
+            x = taps['expansion'] = self.pointwise_unit(row.expanded, row.activation, name='expand')(x, train=train)
+        depthwise = self.spatial_unit(row.expanded, row.activation, kernel_size=row.kernel_size, name='depthwise')
+        x = taps['depthwise'] = depthwise(x, train=train)
         if row.squeeze_excite is not None:
-            x = SqueezeExcite(row.squeeze_excite, in_channels, settings, name='se')(x)
-        x = ConvNorm(row.out_channels, 'linear', settings, name='project')(x, train=train)
+            x = SqueezeExcite(row.squeeze_excite, in_channels, self.settings, name='se')(x)
+        x = self.pointwise_unit(row.out_channels, 'linear', name='project')(x, train=train)
         if row.residual and row.stride == 1 and row.out_channels == in_channels:
             x = x + inputs
         return x, taps

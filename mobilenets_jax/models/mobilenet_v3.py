@@ -53,9 +53,20 @@ def _row(k: int, exp: int, out: int, se: str, nl: str, s: int) -> BlockSpec:
     )
 
 
-LARGE = NetworkSpec(
-    stem=ConvSpec(channels=16, kernel_size=3, stride=2, activation='hard_swish'),
-    blocks=(
+def _network(blocks: tuple[BlockSpec, ...], head_channels: int, pre_logits: int) -> NetworkSpec:
+    return NetworkSpec(
+        stem=ConvSpec(channels=16, kernel_size=3, stride=2, activation='hard_swish'),
+        blocks=blocks,
+        head_conv=ConvSpec(channels=head_channels, activation='hard_swish'),
+        pre_logits=pre_logits,
+        head_activation='hard_swish',
+        dropout_rate=0.2,
+        convention=CONVENTIONS['tf'],
+    )
+
+
+LARGE = _network(
+    (
         # k, exp, out, SE, NL, s
         _row(3, 16, 16, '-', 'RE', 1),  # C1
         _row(3, 64, 24, '-', 'RE', 2),
@@ -73,17 +84,13 @@ LARGE = NetworkSpec(
         _row(5, 960, 160, 'SE', 'HS', 1),
         _row(5, 960, 160, 'SE', 'HS', 1),
     ),
-    head_conv=ConvSpec(channels=960, activation='hard_swish'),  # C5
+    head_channels=960,  # C5
     pre_logits=1280,
-    head_activation='hard_swish',
-    dropout_rate=0.2,
-    convention=CONVENTIONS['tf'],
 )
 
-SMALL = NetworkSpec(
-    stem=ConvSpec(channels=16, kernel_size=3, stride=2, activation='hard_swish'),  # C1
-    blocks=(
-        # k, exp, out, SE, NL, s
+SMALL = _network(
+    (
+        # k, exp, out, SE, NL, s (C1 is the stem)
         _row(3, 16, 16, 'SE', 'RE', 2),  # C2
         _row(3, 72, 24, '-', 'RE', 2),
         _row(3, 88, 24, '-', 'RE', 1),  # C3, C3/depthwise
@@ -96,11 +103,8 @@ SMALL = NetworkSpec(
         _row(5, 576, 96, 'SE', 'HS', 1),
         _row(5, 576, 96, 'SE', 'HS', 1),
     ),
-    head_conv=ConvSpec(channels=576, activation='hard_swish'),  # C5
+    head_channels=576,  # C5
     pre_logits=1024,
-    head_activation='hard_swish',
-    dropout_rate=0.2,
-    convention=CONVENTIONS['tf'],
 )
 
 

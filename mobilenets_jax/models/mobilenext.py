@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from mobilenets_jax.errors import check
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.layers import Block, ConvNorm
+from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.layers import ConvNorm
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec, make_divisible
 
 # The middle of a block is never narrower than its output divided by this.
@@ -48,25 +49,22 @@ class Sandglass(Block):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""
-        row, settings = self.row, self.settings
+        row, in_channels = self.row, inputs.shape[-1]
         x = inputs
         if row.full:
             x = ConvNorm(
-                x.shape[-1], 'relu6', settings, kernel_size=3, dilation=self.dilation, depthwise=True, name='depthwise1'
-            )(x, train=train)
-        x = ConvNorm(row.reduced, 'linear', settings, name='reduce')(x, train=train)
-        x = ConvNorm(row.out_channels, 'relu6', settings, name='expand')(x, train=train)
-        if row.full or row.stride == 2:
-            x = ConvNorm(
-                row.out_channels,
-                'linear',
-                settings,
+                in_channels,
+                'relu6',
+                self.settings,
                 kernel_size=3,
-                stride=self.stride,
                 dilation=self.dilation,
                 depthwise=True,
-                name='depthwise2',
+                name='depthwise1',
             )(x, train=train)
+        x = self.pointwise_unit(row.reduced, 'linear', name='reduce')(x, train=train)
+        x = self.pointwise_unit(row.out_channels, 'relu6', name='expand')(x, train=train)
+        if row.full or row.stride == 2:
+            x = self.spatial_unit(row.out_channels, 'linear', name='depthwise2')(x, train=train)
         if row.identity_channels:
             end = row.identity_channels
             x = jnp.concatenate([x[..., :end] + inputs[..., :end], x[..., end:]], axis=-1)

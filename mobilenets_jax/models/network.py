@@ -17,8 +17,9 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.errors import check_choice
+from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.ghostnet import GhostBottleneck
-from mobilenets_jax.models.layers import ACTIVATIONS, Block, ConvNorm, LayerSettings, global_average_pool
+from mobilenets_jax.models.layers import ACTIVATIONS, ConvNorm, LayerSettings, global_average_pool
 from mobilenets_jax.models.mobilenet_edgetpu import FusedInvertedResidual
 from mobilenets_jax.models.mobilenet_v1 import DepthwiseSeparable
 from mobilenets_jax.models.mobilenet_v2 import InvertedResidual

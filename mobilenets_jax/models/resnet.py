@@ -12,7 +12,8 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.layers import ACTIVATIONS, Block, ConvNorm
+from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.layers import ACTIVATIONS
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
@@ -24,24 +25,16 @@ class Bottleneck(Block):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""
-        row, settings, in_channels = self.row, self.settings, inputs.shape[-1]
-        x = ConvNorm(row.expanded, row.activation, settings, name='reduce')(inputs, train=train)
-        x = ConvNorm(
-            row.expanded,
-            row.activation,
-            settings,
-            kernel_size=row.kernel_size,
-            stride=self.stride,
-            dilation=self.dilation,
-            name='spatial',
-        )(x, train=train)
-        x = ConvNorm(row.out_channels, 'linear', settings, name='expand')(x, train=train)
+        row, in_channels = self.row, inputs.shape[-1]
+        spatial = functools.partial(self.spatial_unit, depthwise=False)
+        x = self.pointwise_unit(row.expanded, row.activation, name='reduce')(inputs, train=train)
+        x = spatial(row.expanded, row.activation, kernel_size=row.kernel_size, name='spatial')(x, train=train)
+        x = self.pointwise_unit(row.out_channels, 'linear', name='expand')(x, train=train)
         if row.squeeze_excite is not None:
-            x = SqueezeExcite(row.squeeze_excite, in_channels, settings, name='se')(x)
+            x = SqueezeExcite(row.squeeze_excite, in_channels, self.settings, name='se')(x)
         shortcut = inputs
         if row.stride == 2 or row.out_channels != in_channels:
-            projection = ConvNorm(row.out_channels, 'linear', settings, stride=self.stride, name='shortcut')
-            shortcut = projection(shortcut, train=train)
+            shortcut = spatial(row.out_channels, 'linear', kernel_size=1, name='shortcut')(shortcut, train=train)
         return ACTIVATIONS[row.activation](x + shortcut), {}
 
 

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.layers import ACTIVATIONS, Block, Conv, ConvNorm, LayerSettings
+from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.layers import ACTIVATIONS, Conv, LayerSettings
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec
 
 
@@ -87,16 +88,7 @@ class ShuffleV1Unit(Block):
         x = GroupedPointwise(row.middle, row.first_groups, False, 'relu', settings, name='compress')(
             inputs, train=train
         )
-        x = ConvNorm(
-            row.middle,
-            'linear',
-            settings,
-            kernel_size=3,
-            stride=self.stride,
-            dilation=self.dilation,
-            depthwise=True,
-            name='depthwise',
-        )(x, train=train)
+        x = self.spatial_unit(row.middle, 'linear', name='depthwise')(x, train=train)
         features = row.out_channels - (inputs.shape[-1] if row.stride == 2 else 0)
         x = GroupedPointwise(features, row.groups, True, 'linear', settings, name='expand')(x, train=train)
         if row.stride == 1:

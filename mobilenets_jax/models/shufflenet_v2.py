@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from mobilenets_jax.errors import check_choice
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.layers import Block, ConvNorm
+from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec
 
 
@@ -44,33 +44,20 @@ class ShuffleV2Unit(Block):
         """See `Block`; no taps."""
         row = self.row
         if row.stride == 2:
-            shortcut = self._depthwise(inputs, 'shortcut_depthwise', train)
-            shortcut = self._pointwise(shortcut, row.shortcut_channels, 'shortcut_pointwise', train)
+            shortcut = self.spatial_unit(inputs.shape[-1], 'linear', name='shortcut_depthwise')(inputs, train=train)
+            shortcut = self.pointwise_unit(row.shortcut_channels, 'relu', name='shortcut_pointwise')(
+                shortcut, train=train
+            )
             x = inputs
         elif row.shuffle == 'before':
             shortcut, x = inputs[..., 0::2], inputs[..., 1::2]
         else:
             shortcut, x = jnp.split(inputs, 2, axis=-1)
-        x = self._pointwise(x, row.out_channels // 2, 'compress', train)
-        x = self._depthwise(x, 'depthwise', train)
-        x = self._pointwise(x, row.out_channels - row.shortcut_channels, 'expand', train)
+        x = self.pointwise_unit(row.out_channels // 2, 'relu', name='compress')(x, train=train)
+        x = self.spatial_unit(row.out_channels // 2, 'linear', name='depthwise')(x, train=train)
+        x = self.pointwise_unit(row.out_channels - row.shortcut_channels, 'relu', name='expand')(x, train=train)
         outputs = jnp.concatenate([shortcut, x], axis=-1)
         return channel_shuffle(outputs, 2) if row.shuffle == 'after' else outputs, {}
-
-    def _depthwise(self, x: jax.Array, name: str, train: bool) -> jax.Array:
-        return ConvNorm(
-            x.shape[-1],
-            'linear',
-            self.settings,
-            kernel_size=3,
-            stride=self.stride,
-            dilation=self.dilation,
-            depthwise=True,
-            name=name,
-        )(x, train=train)
-
-    def _pointwise(self, x: jax.Array, features: int, name: str, train: bool) -> jax.Array:
-        return ConvNorm(features, 'relu', self.settings, name=name)(x, train=train)
 
 
 def channel_shuffle(inputs: jax.Array, groups: int) -> jax.Array:

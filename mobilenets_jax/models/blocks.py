@@ -1,0 +1,44 @@
+"""What the blocks of all families are made with."""
+
+import flax.linen as nn
+
+from mobilenets_jax.models.layers import ConvNorm, LayerSettings
+from mobilenets_jax.models.specs import Row
+
+
+class Block(nn.Module):
+    """The base of the families' blocks.
+
+    A block maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), row.out_channels]. It is called with
+    `(inputs, train=...)` and returns its output and a dict of the taps inside of it.
+
+    Attributes:
+        row: the block's line of the table.
+        settings: shared by the network.
+        stride: in pixels; that of the row, or 1 where it became a dilation.
+        dilation: spacing of the taps of the kernels larger than 1x1, in pixels.
+    """
+
+    row: Row
+    settings: LayerSettings
+    stride: int
+    dilation: int
+
+    def pointwise_unit(self, features: int, activation: str, *, name: str) -> ConvNorm:
+        """A 1x1 convolution, normalisation, activation."""
+        return ConvNorm(features, activation, self.settings, name=name)
+
+    def spatial_unit(
+        self, features: int, activation: str, *, kernel_size: int = 3, depthwise: bool = True, name: str
+    ) -> ConvNorm:
+        """A k x k convolution at the block's stride and dilation, normalisation, activation."""
+        return ConvNorm(
+            features,
+            activation,
+            self.settings,
+            kernel_size=kernel_size,
+            stride=self.stride,
+            dilation=self.dilation,
+            depthwise=depthwise,
+            name=name,
+        )

@@ -85,11 +85,7 @@ STAGES = (
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280  # not narrowed by widths below 1.0
 
-CONVENTIONS = {
-    'tf': Convention(
-        padding='symmetric', bn_momentum=0.9, bn_epsilon=1e-5, initializer='torchvision', dilate_strided_block=True
-    )
-}
+CONVENTIONS = {'tf': Convention(padding='symmetric', bn_momentum=0.9, bn_epsilon=1e-5, initializer='torchvision')}
 
 
 def build(width_multiplier: float, convention: Convention, *, identity_fraction: float = 1.0) -> NetworkSpec:

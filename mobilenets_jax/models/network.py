@@ -92,20 +92,19 @@ class Backbone(nn.Module):
         tracker = _StrideTracker(self.output_stride, spec.convention.dilate_strided_block)
         endpoints: Endpoints = {}
 
-        stride, dilation = tracker.step(spec.stem.stride)
+        tracker.step(spec.stem.stride)
         x = ConvNorm(
             spec.stem.channels,
             spec.stem.activation,
             self.settings,
             kernel_size=spec.stem.kernel_size,
-            stride=stride,
-            dilation=dilation,
+            stride=spec.stem.stride,
             name='stem',
         )(images, train=train)
         endpoints['stem'] = endpoints[tracker.level] = x
         if spec.stem_pool:
-            stride, _ = tracker.step(2)
-            x = nn.max_pool(x, (3, 3), strides=(stride, stride), padding=self.settings.pads(3))
+            tracker.step(2)
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=self.settings.pads(3))
             endpoints['stem_pool'] = endpoints[tracker.level] = x
 
         for number, row in enumerate(spec.blocks, start=1):

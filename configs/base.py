@@ -46,7 +46,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.min_area_fraction = 0.05  # least part of the image that an inception crop takes
     config.data.random_flip = True  # left to right
     config.data.color_distortion = 'fast'  # none, fast (brightness, saturation) or full (also hue, contrast)
-    config.data.eval_crop = 'central_fraction'  # central_fraction (TensorFlow) or resize_crop (torchvision)
+    config.data.eval_crop = (
+        'central_fraction'  # central_fraction (TF), resize_crop or rounded_resize_crop (torchvision)
+    )
     config.data.crop_fraction = 0.875  # of the side, in evaluation
     config.data.interpolation = 'bilinear'  # of resize_crop: bilinear or bicubic, antialiased as PIL's
     config.data.num_threads = 0  # that decode; 0: as many as pay

@@ -57,9 +57,10 @@ def create_dataset(
         random_flip: whether half of the training images are mirrored left to right.
         color_distortion: 'none', 'fast' (brightness, saturation) or 'full' (also hue and contrast).
         eval_crop: 'central_fraction' (TF: the central part of each side, resized without keeping the aspect) or
-            'resize_crop' (torchvision: the short side resized to round(image_size / crop_fraction), centre cut out).
+            'resize_crop' (torchvision: the short side resized to round(image_size / crop_fraction), centre cut out) or
+            'rounded_resize_crop' (the same with big_vision's rounding).
         crop_fraction: the part of the side that the evaluation crop keeps, in (0, 1].
-        interpolation: of 'resize_crop': 'bilinear' or 'bicubic'.
+        interpolation: of the resized crops: 'bilinear' or 'bicubic'.
         num_threads: threads that decode images; 0 for as many as tf.data finds useful.
 
     Raises:

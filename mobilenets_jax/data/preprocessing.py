@@ -22,7 +22,7 @@ ASPECT_RATIO_RANGE = (0.75, 1.33)  # width / height
 MAX_CROP_ATTEMPTS = 100  # Then the whole image is taken.
 
 CROPS = ('inception', 'resize')
-EVAL_CROPS = ('central_fraction', 'resize_crop')
+EVAL_CROPS = ('central_fraction', 'resize_crop', 'rounded_resize_crop')
 INTERPOLATIONS = ('bilinear', 'bicubic')
 
 _DISTORTIONS = {
@@ -54,7 +54,7 @@ class ImageOptions:
         min_area_fraction: the least part of the image's area that an Inception crop takes.
         random_flip: whether half of the training images are mirrored left to right.
         color_distortion: for training, a key of `COLOR_ORDERINGS`.
-        eval_crop: one of `EVAL_CROPS`, the functions of those names.
+        eval_crop: one of `EVAL_CROPS`: `central_fraction`, or `resize_crop` in one of its two roundings.
         crop_fraction: the part of each side (`central_fraction`) or of the short side (`resize_crop`) evaluated.
         interpolation: one of `INTERPOLATIONS`, of `resize_crop`; every other resize is bilinear.
     """
@@ -107,7 +107,8 @@ def eval_image(encoded: tf.Tensor, options: ImageOptions) -> tf.Tensor:
     image = decode(encoded, dct_method='INTEGER_ACCURATE')  # Pixels as PIL decodes them.
     if options.eval_crop == 'central_fraction':
         return _to_uint8(central_fraction(image, options.image_size, options.crop_fraction))
-    return _to_uint8(resize_crop(image, options.image_size, options.crop_fraction, options.interpolation))
+    rounded = options.eval_crop == 'rounded_resize_crop'
+    return _to_uint8(resize_crop(image, options.image_size, options.crop_fraction, options.interpolation, rounded))
 
 
 def decode(encoded: tf.Tensor, dct_method: str = '') -> tf.Tensor:
@@ -177,18 +178,26 @@ def central_fraction(image: tf.Tensor, image_size: int, crop_fraction: float) ->
     return resize_bilinear(image[top : shape[0] - top, left : shape[1] - left], image_size)
 
 
-def resize_crop(image: tf.Tensor, image_size: int, crop_fraction: float, interpolation: str) -> tf.Tensor:
-    """The torchvision evaluation crop, float32 [S, S, 3].
+def resize_crop(
+    image: tf.Tensor, image_size: int, crop_fraction: float, interpolation: str, rounded: bool = False
+) -> tf.Tensor:
+    """The short side resized to round(image_size / crop_fraction) pixels, the centre cut out; float32 [S, S, 3].
 
-    The short side is resized to round(image_size / crop_fraction) pixels, antialiased as in PIL, keeping the aspect;
-    then the centre is cut out.
+    The aspect is kept and the resize antialiased, as in PIL. The long side and the crop's offset are rounded as
+    torchvision does (down; half to even), or as big_vision does if `rounded` (half to even; down). One pixel moves the
+    top-1 of a small network by a percent.
     """
     height, width = tf.unstack(tf.shape(image)[:2])
     short = round(image_size / crop_fraction)
-    resized = short * tf.stack([height, width]) // tf.minimum(height, width)
+    if rounded:
+        scaled = tf.cast(short * tf.stack([height, width]), tf.float64) / tf.cast(tf.minimum(height, width), tf.float64)
+        resized = tf.cast(tf.round(scaled), tf.int32)
+        top, left = tf.unstack((resized - image_size) // 2)
+    else:
+        resized = short * tf.stack([height, width]) // tf.minimum(height, width)
+        top, left = tf.unstack(tf.cast(tf.round((resized - image_size) / 2), tf.int32))
     for pass_size in ((height, resized[1]), resized):  # PIL resizes the rows, rounds, then resizes the columns
         image = tf.cast(_to_uint8(tf.image.resize(image, pass_size, interpolation, antialias=True)), tf.float32)
-    top, left = tf.unstack(tf.cast(tf.round((resized - image_size) / 2), tf.int32))  # Half to even, as Python rounds.
     return image[top : top + image_size, left : left + image_size]
 
 

@@ -19,7 +19,10 @@ from mobilenets_jax.errors import UserError
         ({'normalization': 'torch'}, "data.normalization='torch' is unknown. Known: imagenet, symmetric, unit."),
         ({'crop': 'random'}, "data.crop='random' is unknown. Known: inception, resize."),
         ({'color_distortion': 'slow'}, "data.color_distortion='slow' is unknown. Known: fast, full, none."),
-        ({'eval_crop': 'center'}, "data.eval_crop='center' is unknown. Known: central_fraction, resize_crop."),
+        (
+            {'eval_crop': 'center'},
+            "data.eval_crop='center' is unknown. Known: central_fraction, resize_crop, rounded_resize_crop.",
+        ),
         ({'interpolation': 'area'}, "data.interpolation='area' is unknown. Known: bicubic, bilinear."),
         ({'crop_fraction': 1.5}, 'data.crop_fraction=1.5 must lie in (0, 1].'),
         ({'min_area_fraction': 0.0}, 'data.min_area_fraction=0.0 must lie in (0, 1].'),

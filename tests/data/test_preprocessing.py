@@ -55,13 +55,14 @@ def resize_numpy(image, size):
     return image
 
 
-def resize_crop_pil(image, size, crop_fraction, interpolation='bilinear'):
-    """Torchvision's Resize and CenterCrop on a PIL image."""
+def resize_crop_pil(image, size, crop_fraction, interpolation='bilinear', rounded=False):
+    """Torchvision's Resize and CenterCrop on a PIL image, or big_vision's resize_small and central_crop."""
     short = round(size / crop_fraction)
     width, height = image.size
-    resized = [int(short * length / min(width, height)) for length in (width, height)]
+    scaled = [short * length / min(width, height) for length in (width, height)]
+    resized = [round(length) if rounded else int(length) for length in scaled]
     image = image.resize(resized, Image.Resampling[interpolation.upper()])
-    left, top = (int(round((length - size) / 2.0)) for length in resized)
+    left, top = ((length - size) // 2 if rounded else int(round((length - size) / 2.0)) for length in resized)
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
@@ -83,10 +84,13 @@ def test_central_fraction(crop_fraction):
 
 @pytest.mark.parametrize(('width', 'height'), [(500, 375), (375, 500), (333, 77), (40, 40), (257, 256), (20, 31)])
 @pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
-def test_resize_crop_equals_pil(width, height, interpolation):
+@pytest.mark.parametrize('eval_crop', ['resize_crop', 'rounded_resize_crop'])
+def test_resize_crop_equals_pil(width, height, interpolation, eval_crop):
     image = photo(0, (width, height))
-    actual = preprocessing.eval_image(encode(image, format='png'), options(interpolation=interpolation))
-    difference = np.abs(actual.numpy().astype(int) - resize_crop_pil(image, 32, 0.875, interpolation))
+    choice = options(interpolation=interpolation, eval_crop=eval_crop)
+    actual = preprocessing.eval_image(encode(image, format='png'), choice)
+    expected = resize_crop_pil(image, 32, 0.875, interpolation, rounded=eval_crop == 'rounded_resize_crop')
+    difference = np.abs(actual.numpy().astype(int) - expected)
     assert difference.max() <= 1 and difference.mean() < 0.02
 
 

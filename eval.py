@@ -1,12 +1,14 @@
 """Evaluates a checkpoint: `python eval.py --workdir=W [--step=N] [--params=ema|raw] [--config.key=value ...]`.
 
-Wiring only. `--config=FILE --checkpoint=DIR` evaluates a checkpoint with the data of another config. The last line of
-standard output is one JSON object.
+Wiring only. `--config=FILE --checkpoint=DIR` evaluates a checkpoint with the data of another config.
+`--weights=FILE_OR_CARD --config.data.name=image_folder --config.data.dir=DIR` evaluates published weights with their
+own preprocessing. The last line of standard output is one JSON object.
 """
 
 import json
 import pathlib
 import sys
+from collections.abc import Mapping
 
 import jax
 from absl import flags
@@ -14,39 +16,67 @@ from etils import epath
 
 from mobilenets_jax import cli
 from mobilenets_jax.checkpoints import CheckpointManager
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.state import evaluated_variables
+from mobilenets_jax.weights import load_pretrained
+from mobilenets_jax.weights.init_from import config_fields, fit
+
+IMAGES_PER_DEVICE = 64  # in a batch of published weights, unless the config says otherwise
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run; its own config is used.')
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of checkpoints, or of one step, with --config.')
 STEP = flags.DEFINE_integer('step', None, 'Step to evaluate; the newest intact one by default.')
+WEIGHTS = flags.DEFINE_string('weights', None, 'Published weights: a file, or a name of `mobilenets_jax weights`.')
 PARAMS = flags.DEFINE_enum('params', 'ema', ['ema', 'raw'], 'Averaged parameters where there are any, or raw ones.')
 
 
 def main() -> None:
-    """Restores a checkpoint and measures it."""
+    """Measures published weights or a checkpoint."""
+    if [WEIGHTS.value, WORKDIR.value, CHECKPOINT.value].count(None) != 2:
+        raise UserError('give one of --workdir, --weights, or --checkpoint with --config.')
+    metrics, facts = _evaluate_weights(WEIGHTS.value) if WEIGHTS.value is not None else _evaluate_checkpoint()
+    if jax.process_index() == 0:
+        result = {'model': facts.pop('model'), **{name: metrics[name] for name in ('top1', 'top5', 'loss', 'count')}}
+        print(json.dumps(result | facts), flush=True)
+
+
+def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
+    """Metrics of published weights, and what was evaluated."""
+    given = cli.overrides()
+    network = {name: given.get(f'model.{name}') for name in ('num_classes', 'convention', 'width_multiplier')}
+    pretrained = load_pretrained(path_or_name, given.get('model.name'), **network)
+    batch_size = IMAGES_PER_DEVICE * jax.device_count()
+    config = cli.config_view({'batch_size': batch_size, **config_fields(pretrained)})
+    experiment = Experiment(config)
+    num_classes, data_classes = experiment.model.num_classes, experiment.dataset.num_classes
+    check(num_classes == data_classes, 'data', data_classes, f'classes, where the weights know {num_classes}')
+    target = experiment.abstract_variables()
+    variables = fit(pretrained.variables, {name: target[name] for name in pretrained.variables}, path_or_name)
+    metrics = experiment.evaluator()(*parallel.replicate((variables['params'], variables['batch_stats'])))
+    preprocessing = {
+        name: config.data[name] for name in ('eval_crop', 'crop_fraction', 'interpolation', 'normalization')
+    }
+    facts = {'weights': path_or_name, 'image_size': config.image_size, **preprocessing}
+    return metrics, {'model': experiment.identity['model'], **facts}
+
+
+def _evaluate_checkpoint() -> tuple[Mapping[str, float], dict]:
+    """Metrics of a checkpoint of this project, and what was evaluated."""
     directory, step = _checkpoint()
     experiment = Experiment(cli.config_view())
-    evaluator = experiment.evaluator()
     with CheckpointManager(directory, identity=experiment.identity, read_only=True) as checkpoints:
         restored = checkpoints.restore(experiment.abstract_variables(), step=step, partial=True)
     if restored is None:
         raise UserError(f'checkpoint={str(directory)!r} holds no checkpoint.')
-    variables = restored.state
-    which = 'raw' if variables['ema_params'] is None else PARAMS.value
-    metrics = evaluator(*parallel.replicate(evaluated_variables(variables, which)))
-    if jax.process_index() == 0:
-        names = ('top1', 'top5', 'loss', 'count')
-        result = {'model': experiment.identity['model'], **{name: metrics[name] for name in names}}
-        print(json.dumps(result | {'step': restored.step, 'params': which}), flush=True)
+    which = 'raw' if restored.state['ema_params'] is None else PARAMS.value
+    metrics = experiment.evaluator()(*parallel.replicate(evaluated_variables(restored.state, which)))
+    return metrics, {'model': experiment.identity['model'], 'step': restored.step, 'params': which}
 
 
 def _checkpoint() -> tuple[epath.Path, int | None]:
     """The folder of checkpoints and the step that the flags name."""
-    if (WORKDIR.value is None) == (CHECKPOINT.value is None):
-        raise UserError('give either --workdir, or --checkpoint with --config.')
     if WORKDIR.value is not None:
         return epath.Path(WORKDIR.value) / 'checkpoints', STEP.value
     path = epath.Path(CHECKPOINT.value)
@@ -55,14 +85,16 @@ def _checkpoint() -> tuple[epath.Path, int | None]:
     return (path / 'checkpoints' if (path / 'checkpoints').is_dir() else path), STEP.value
 
 
-def _with_saved_config(argv: list[str]) -> list[str]:
-    """Adds the run's own config to the flags where `--workdir` is given without `--config`."""
+def _with_config(argv: list[str]) -> list[str]:
+    """Adds a config to the flags where there is none: of `--workdir` the run's own, for `--weights` the base."""
     given = {name.lstrip('-'): value for name, _, value in (argument.partition('=') for argument in argv)}
-    if 'workdir' not in given or 'config' in given:
-        return argv
-    saved = pathlib.Path(__file__).parent / 'configs' / 'saved.py'
-    return [argv[0], f'--config={saved}:{given["workdir"]}/config.json', *argv[1:]]
+    configs = pathlib.Path(__file__).parent / 'configs'
+    if 'config' not in given and 'workdir' in given:
+        return [argv[0], f'--config={configs / "saved.py"}:{given["workdir"]}/config.json', *argv[1:]]
+    if 'config' not in given and 'weights' in given:
+        return [argv[0], f'--config={configs / "base.py"}', *argv[1:]]
+    return argv
 
 
 if __name__ == '__main__':
-    cli.run(main, _with_saved_config(sys.argv))
+    cli.run(main, _with_config(sys.argv))

@@ -3,7 +3,8 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 from absl import flags
@@ -41,14 +42,26 @@ def run(main: Callable[[], None], argv: Sequence[str]) -> None:
         _exit(1)
 
 
-def config_view() -> ConfigView:
-    """The config of the flags, with the command line's spelling of every duration."""
+def config_view(fields: Mapping[str, Any] | None = None) -> ConfigView:
+    """The config of the flags, with the command line's spelling of every duration.
+
+    Args:
+        fields: by dotted path, values that stand for those of the config's file where the command line is silent.
+    """
     if CONFIG.value is None:
         raise UserError('--config is missing, e.g. --config=configs/digits.py.')
-    config = CONFIG.value
+    config, overridden = CONFIG.value, overrides()
     with config.unlocked():
-        keep_overriding_spellings(config, config_flags.get_override_values(flags.FLAGS['config']))
+        keep_overriding_spellings(config, overridden)
+        config.update_from_flattened_dict(
+            {path: value for path, value in (fields or {}).items() if path not in overridden}
+        )
     return ConfigView(config.to_dict())
+
+
+def overrides() -> dict[str, Any]:
+    """What the command line sets of the config, by dotted path."""
+    return config_flags.get_override_values(flags.FLAGS['config'])
 
 
 def _parse(argv: Sequence[str]) -> None:

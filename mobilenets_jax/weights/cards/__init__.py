@@ -1,0 +1,25 @@
+"""The table of published weights: where they are, what they need, what they score.
+
+    CARDS['torchvision:mobilenet_v3_large.IMAGENET1K_V2'].top1
+
+`measured` values are of `MEASURED_ON`, a set of training images; they say that import and evaluation are right, and are
+no validation accuracies.
+"""
+
+from mobilenets_jax.weights.cards import keras, slim, timm, torchvision
+from mobilenets_jax.weights.cards.card import Preprocessing, WeightCard
+
+__all__ = ['CARDS', 'MEASURED_ON', 'PREPROCESSING', 'Preprocessing', 'WeightCard']
+
+MEASURED_ON = '1000 ImageNet training images, one a class'
+
+CARDS: dict[str, WeightCard] = {card.name: card for table in (torchvision, timm, keras, slim) for card in table.CARDS}
+
+# Source -> how a file without a card is evaluated.
+PREPROCESSING = {
+    'torchvision': Preprocessing(value_range='imagenet'),
+    'timm': Preprocessing(value_range='imagenet', interpolation='bicubic'),
+    'keras': Preprocessing(crop='rounded_resize_crop'),
+    'slim': Preprocessing(crop='central_fraction'),
+    'tflite': Preprocessing(crop='rounded_resize_crop'),
+}

@@ -1,0 +1,72 @@
+"""What is known about one published set of weights."""
+
+import dataclasses
+
+from mobilenets_jax.models import get_spec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """From an image to the network's input, as the weights' publisher evaluates them.
+
+    Attributes:
+        image_size: height and width of the input, in pixels.
+        crop: 'resize_crop' (torchvision: the short side is resized, the centre cut out), 'rounded_resize_crop' (the
+            same with other rounding) or 'central_fraction' (TensorFlow: the central part of each side, resized without
+            keeping the aspect).
+        crop_fraction: the part of the side that the crop keeps; image_size / crop_fraction is the resized short side.
+        interpolation: 'bilinear' or 'bicubic'.
+        value_range: 'symmetric' ([-1, 1]), 'imagenet' (mean and standard deviation per channel) or 'unit' ([0, 1]).
+    """
+
+    image_size: int = 224
+    crop: str = 'resize_crop'
+    crop_fraction: float = 0.875
+    interpolation: str = 'bilinear'
+    value_range: str = 'symmetric'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightCard:
+    """One published set of weights.
+
+    Attributes:
+        name: SOURCE:WEIGHTS, as `--weights` takes it; of a file without a card its path.
+        model: the architecture.
+        width_multiplier: of the architecture.
+        convention: whose rounding, padding and constants the network has.
+        preprocessing: of its evaluation.
+        url: where it is published, or None for a file without a card.
+        digest: 'sha256:HEX' or 'md5:HEX' as published, perhaps the first digits only; None where none is published.
+        member: of an archive, the file with the weights, as a shell pattern.
+        licence: of the weights, as their publisher states it.
+        top1: ImageNet validation top-1 in percent as published, or None.
+        top5: likewise.
+        measured: top-1 and top-5 in percent that this project measured, or None; see `cards.MEASURED_ON`.
+    """
+
+    name: str
+    model: str
+    width_multiplier: float = 1.0
+    convention: str
+    preprocessing: Preprocessing
+    url: str | None = None
+    digest: str | None = None
+    member: str | None = None
+    licence: str | None = None
+    top1: float | None = None
+    top5: float | None = None
+    measured: tuple[float, float] | None = None
+
+    @property
+    def bn_epsilon(self) -> float:
+        """What the network's batch norms add to the variance."""
+        return get_spec(self.model, self.width_multiplier, self.convention).convention.bn_epsilon
+
+    @property
+    def file_name(self) -> str | None:
+        """The last part of the URL; timm's files of one name are told apart by the folder above them."""
+        if self.url is None:
+            return None
+        folder, _, name = self.url.removesuffix('/resolve/main/model.safetensors').rpartition('/')
+        return f'{name}.safetensors' if self.url.endswith('/resolve/main/model.safetensors') else name

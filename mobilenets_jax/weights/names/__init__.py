@@ -1,0 +1,39 @@
+"""Name maps: what each implementation calls the layers of our networks.
+
+A name map is a function from a `Network` to a dict: the path of each of our layers with weights -> the name of the
+layer there. It is generated from the order and the names of the network's layers, so that one function serves every
+width and every variant of a family.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from mobilenets_jax.models import list_models
+from mobilenets_jax.weights.names import keras, order, slim, timm, torchvision
+from mobilenets_jax.weights.names.naming import NameMap, Names
+
+__all__ = ['NameMap', 'Names', 'SOURCES', 'Source']
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """An implementation that names layers.
+
+    Attributes:
+        layout: of its files, a key of `layouts.LAYOUTS`.
+        convention: whose padding and constants its networks have, unless a card or the user says otherwise.
+        maps: architecture -> name map.
+    """
+
+    layout: str
+    convention: str
+    maps: Mapping[str, NameMap]
+
+
+SOURCES = {
+    'torchvision': Source(layout='pytorch', convention='torchvision', maps=torchvision.MAPS),
+    'timm': Source(layout='pytorch', convention='timm', maps=timm.MAPS),
+    'keras': Source(layout='keras', convention='keras', maps=keras.MAPS),
+    'slim': Source(layout='slim', convention='tf', maps=slim.MAPS),
+    'tflite': Source(layout='tflite', convention='tf', maps=dict.fromkeys(list_models(), order.MAP)),
+}

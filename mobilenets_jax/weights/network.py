@@ -1,0 +1,103 @@
+"""The layers of one of our networks in the order of their calls: what every name map names."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+
+from mobilenets_jax.models import get_spec
+from mobilenets_jax.models.layers import Conv
+from mobilenets_jax.models.network import ImageClassifier
+from mobilenets_jax.models.specs import NetworkSpec
+
+# No dense layer depends on the size of the image, so the smallest one that every network takes will do.
+_TRACED_IMAGE_SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A layer with weights.
+
+    Attributes:
+        path: e.g. 'backbone/block03/expand/conv'.
+        kind: 'conv', 'depthwise', 'norm' or 'dense'.
+        shapes: of its leaves, e.g. {'params/backbone/stem/conv/kernel': (3, 3, 3, 32)}; kernels are HWIO or (in, out).
+    """
+
+    path: str
+    kind: str
+    shapes: dict[str, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What a name map sees of a network.
+
+    Attributes:
+        name: of the architecture.
+        layers: in the order of their calls.
+        num_classes: width of the logits.
+        bn_epsilon: added to the variances.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    num_classes: int
+    bn_epsilon: float
+
+    @property
+    def table(self) -> NetworkSpec:
+        """The network at width 1.0, whose rows tell its stages apart."""
+        return get_spec(self.name)
+
+    @property
+    def blocks(self) -> tuple[tuple[str, ...], ...]:
+        """For each block what it is made of, in the order of the calls: 'expand', 'depthwise', 'se/reduce', ...
+
+        A convolution and the batch norm behind it are one unit.
+        """
+        found: dict[str, dict[str, None]] = {}
+        for layer in self.layers:
+            block, _, inner = layer.path.removeprefix('backbone/').partition('/')
+            if block.startswith('block'):
+                found.setdefault(block, {})[inner.removesuffix('/conv').removesuffix('/bn')] = None
+        return tuple(tuple(units) for units in found.values())
+
+    def has(self, path: str) -> bool:
+        """Whether there is a layer at `path`."""
+        return any(layer.path == path for layer in self.layers)
+
+
+def trace(name: str, model: ImageClassifier) -> Network:
+    """The layers of `model`, which is a network of the architecture `name`, without computing anything."""
+    calls: list[tuple[str, str]] = []
+
+    def record(call, args, kwargs, context):
+        kind = _kind(context.module)
+        if kind is not None and context.method_name == '__call__':
+            calls.append(('/'.join(context.module.path), kind))
+        return call(*args, **kwargs)
+
+    images = jax.ShapeDtypeStruct((1, _TRACED_IMAGE_SIZE, _TRACED_IMAGE_SIZE, 3), 'float32')
+    with nn.intercept_methods(record):
+        variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        collection, *layer, name_of_leaf = (key.key for key in path)
+        leaf_path = '/'.join([collection, *layer, name_of_leaf])
+        shapes.setdefault('/'.join(layer), {})[leaf_path] = tuple(leaf.shape)
+    return Network(
+        name=name,
+        layers=tuple(Layer(path, kind, shapes[path]) for path, kind in calls),
+        num_classes=model.num_classes,
+        bn_epsilon=model.settings.bn_epsilon,
+    )
+
+
+def _kind(module: nn.Module) -> str | None:
+    if isinstance(module, Conv):
+        return 'depthwise' if module.depthwise else 'conv'
+    if isinstance(module, nn.BatchNorm):
+        return 'norm'
+    return 'dense' if isinstance(module, nn.Dense) else None

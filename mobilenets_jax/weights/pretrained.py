@@ -1,0 +1,115 @@
+"""Published weights as a model and its variables: `load_pretrained`."""
+
+import dataclasses
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.models.network import ImageClassifier
+from mobilenets_jax.weights.cache import fetch
+from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, WeightCard
+from mobilenets_jax.weights.files import read
+from mobilenets_jax.weights.identify import identify
+
+PyTree = Any
+
+IMAGENET_CLASSES = 1000
+HEAD_SEED = 0
+
+
+class Pretrained(NamedTuple):
+    """A network with published weights.
+
+    Attributes:
+        model: its `apply(variables, images, train=...)` returns logits and endpoints.
+        variables: 'params' and 'batch_stats', float32 NumPy arrays.
+        card: where they are from and how images become the network's input.
+    """
+
+    model: ImageClassifier
+    variables: PyTree
+    card: WeightCard
+
+
+def load_pretrained(
+    path_or_name: str,
+    model: str | None = None,
+    num_classes: int | None = None,
+    *,
+    convention: str | None = None,
+    width_multiplier: float | None = None,
+) -> Pretrained:
+    """Loads weights from a file, or by the name of a card, which is downloaded once.
+
+    The network, its width and its number of classes are found in the file. A head of 1001 classes loses its first, the
+    background, unless `num_classes` is 1001.
+
+    Args:
+        path_or_name: a .pth, .safetensors, .h5, .keras or .tflite file, the prefix of a TensorFlow checkpoint, a tar
+            archive of one of these, or a name in `CARDS`.
+        model: the architecture, where one wants to be sure.
+        num_classes: any other number than the file's gives the network a new, randomly initialised head.
+        convention: whose padding and constants the network has; by default those of the card, or of the implementation
+            that named the layers. Names alone do not tell timm's ports of TensorFlow's weights ('tf') from its own.
+        width_multiplier: where one wants to be sure.
+
+    Raises:
+        UserError: the file is missing, damaged, of no known network or not of the one that was asked for.
+    """
+    card = CARDS.get(path_or_name) or _card_of(path_or_name)
+    path = fetch(card) if path_or_name in CARDS else pathlib.Path(path_or_name)
+    file = read(path, card and card.member)
+    if card is not None:
+        model, convention = model or card.model, convention or card.convention
+        width_multiplier = width_multiplier or card.width_multiplier
+    identity, network, variables = identify(
+        file, path_or_name, model=model, convention=convention, width=width_multiplier
+    )
+    if card is None:
+        card = WeightCard(
+            name=path_or_name,
+            model=identity.name,
+            width_multiplier=identity.width_multiplier,
+            convention=identity.convention,
+            preprocessing=PREPROCESSING[identity.source],
+        )
+    else:
+        card = dataclasses.replace(card, convention=identity.convention)
+    if network.num_classes == IMAGENET_CLASSES + 1 and num_classes != network.num_classes:
+        network, variables = _without_background(network, variables)
+    if num_classes not in (None, network.num_classes):
+        network, variables = with_new_head(network, variables, num_classes)
+    return Pretrained(network, variables, card)
+
+
+def _card_of(path: str) -> WeightCard | None:
+    """The card of a local file, by the name that it was published under."""
+    if ':' in path and not pathlib.Path(path).exists():
+        known = ', '.join(name for name in CARDS if name.partition(':')[0] == path.partition(':')[0])
+        raise UserError(f'weights={path!r} is no file and no card. Known: {known or ", ".join(CARDS)}.')
+    name = pathlib.Path(path).name
+    return next((card for card in CARDS.values() if card.file_name == name), None)
+
+
+def _without_background(network: ImageClassifier, variables: PyTree) -> tuple[ImageClassifier, PyTree]:
+    logits = {name: np.ascontiguousarray(leaf[..., 1:]) for name, leaf in variables['params']['logits'].items()}
+    return network.clone(num_classes=IMAGENET_CLASSES), _with_logits(variables, logits)
+
+
+def with_new_head(network: ImageClassifier, variables: PyTree, num_classes: int) -> tuple[ImageClassifier, PyTree]:
+    """The network with freshly initialised logits of `num_classes`, the same on every call."""
+    check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
+    old = variables['params']['logits']
+    shape = (old['kernel'].shape[0], num_classes)
+    initialize = network.settings.initializers.dense
+    logits = {'kernel': np.asarray(initialize(jax.random.key(HEAD_SEED), shape, np.float32))}
+    if 'bias' in old:
+        logits['bias'] = np.zeros(num_classes, np.float32)
+    return network.clone(num_classes=num_classes), _with_logits(variables, logits)
+
+
+def _with_logits(variables: PyTree, logits: PyTree) -> PyTree:
+    return {**variables, 'params': {**variables['params'], 'logits': logits}}

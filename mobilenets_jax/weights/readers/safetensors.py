@@ -1,0 +1,44 @@
+"""Reads .safetensors: eight bytes of length, a JSON header of that length, then the tensors' bytes."""
+
+import json
+import math
+import pathlib
+
+import ml_dtypes
+import numpy as np
+
+from mobilenets_jax.weights.readers.errors import UnreadableFileError
+
+DTYPES = {
+    'F64': np.dtype('<f8'),
+    'F32': np.dtype('<f4'),
+    'F16': np.dtype('<f2'),
+    'BF16': np.dtype(ml_dtypes.bfloat16),
+    'I64': np.dtype('<i8'),
+    'I32': np.dtype('<i4'),
+    'U8': np.dtype('u1'),
+    'I8': np.dtype('i1'),
+    'BOOL': np.dtype('?'),
+}
+
+
+def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The tensors of the file by name; raises `UnreadableFileError` where it is not what its header says."""
+    content = path.read_bytes()
+    data_start = 8 + int.from_bytes(content[:8], 'little')
+    if not 8 < data_start <= len(content):
+        raise UnreadableFileError('the header is longer than the file')
+    header = json.loads(content[8:data_start])
+    header.pop('__metadata__', None)
+    data = memoryview(content)[data_start:]
+    return {name: _tensor(name, entry, data) for name, entry in header.items()}
+
+
+def _tensor(name: str, entry: dict, data: memoryview) -> np.ndarray:
+    if entry['dtype'] not in DTYPES:
+        raise UnreadableFileError(f'{name} has the unknown type {entry["dtype"]}')
+    dtype, shape = DTYPES[entry['dtype']], entry['shape']
+    start, stop = entry['data_offsets']
+    if not 0 <= start <= stop <= len(data) or stop - start != math.prod(shape) * dtype.itemsize:
+        raise UnreadableFileError(f'{name} lies outside of the file or has the wrong size')
+    return np.frombuffer(data[start:stop], dtype).reshape(shape)

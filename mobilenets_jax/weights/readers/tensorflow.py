@@ -1,0 +1,34 @@
+"""Reads TensorFlow checkpoints, as slim and the TensorFlow Model Garden write them."""
+
+import pathlib
+
+import numpy as np
+
+from mobilenets_jax.weights.readers.errors import UnreadableFileError
+
+EMA = '/ExponentialMovingAverage'
+# What an optimizer keeps beside the weights, and counters.
+_STATE = ('/RMSProp', '/RMSProp_1', '/Momentum', '/Adam', '/Adam_1')
+_OBJECT_VALUE = '/.ATTRIBUTES/VARIABLE_VALUE'
+
+
+def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The variables of the checkpoint with the prefix `path` (or its .index file) by name.
+
+    Where the checkpoint keeps moving averages of the weights, they stand for the weights, as in its evaluation.
+    """
+    import tensorflow as tf
+
+    prefix = str(path).removesuffix('.index')
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        names = [name for name in reader.get_variable_to_shape_map() if not _is_state(name)]
+        arrays = {name: reader.get_tensor(name) for name in names if not name.endswith(EMA)}
+        arrays |= {name.removesuffix(EMA): reader.get_tensor(name) for name in names if name.endswith(EMA)}
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise UnreadableFileError(str(error).partition('\n')[0]) from error
+    return {name.removesuffix(_OBJECT_VALUE): np.asarray(array) for name, array in arrays.items()}
+
+
+def _is_state(name: str) -> bool:
+    return name.endswith(_STATE) or name in ('global_step', '_CHECKPOINTABLE_OBJECT_GRAPH', 'save_counter')

@@ -23,15 +23,17 @@ def assert_same_as_torch(torch, model, network, image_size: int):
 
 
 def _randomise(torch, network, images, generator) -> None:
-    """Fresh weights: kernels of He's scale, scales near 1, small biases; and the statistics that fit these images.
+    """Fresh weights: kernels of He's scale, scales near 1, small biases; and statistics that fit these images.
 
-    With statistics that do not fit, activations grow from layer to layer until rounding alone exceeds any tolerance.
+    With statistics that do not fit, activations grow from layer to layer until rounding alone exceeds any tolerance;
+    so it does in a channel that hardly varies, hence the floor under the variances.
     """
 
     def normal(tensor):
         return torch.from_numpy(generator.standard_normal(tuple(tensor.shape)).astype(np.float32))
 
-    for layer in _weighted_layers(torch, network).values():
+    layers = _weighted_layers(torch, network).values()
+    for layer in layers:
         if layer.bias is not None:
             layer.bias.copy_(0.2 * normal(layer.bias))
         if isinstance(layer, torch.nn.BatchNorm2d):
@@ -43,6 +45,9 @@ def _randomise(torch, network, images, generator) -> None:
     network.train()
     network(images)
     network.eval()
+    for layer in layers:
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_var += layer.running_var.mean()
 
 
 def _weighted_layers(torch, network) -> dict:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.report import models_command
+from mobilenets_jax.weights import predict_command, weights_command
 
 # Each has `add_parser(subparsers)`, which sets `run` to a function of the parsed arguments.
-COMMANDS = (models_command,)
+COMMANDS = (models_command, weights_command, predict_command)
 
 
 class _Parser(argparse.ArgumentParser):

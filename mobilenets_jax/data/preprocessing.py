@@ -60,12 +60,12 @@ class ImageOptions:
     """
 
     image_size: int
-    crop: str
-    min_area_fraction: float
-    random_flip: bool
-    color_distortion: str
-    eval_crop: str
-    crop_fraction: float
+    crop: str = 'inception'
+    min_area_fraction: float = 0.05
+    random_flip: bool = True
+    color_distortion: str = 'fast'
+    eval_crop: str = 'central_fraction'
+    crop_fraction: float = 0.875
     interpolation: str = 'bilinear'
 
     def __post_init__(self):

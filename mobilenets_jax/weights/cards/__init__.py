@@ -19,6 +19,7 @@ CARDS: dict[str, WeightCard] = {card.name: card for table in (torchvision, timm,
 PREPROCESSING = {
     'torchvision': Preprocessing(value_range='imagenet'),
     'timm': Preprocessing(value_range='imagenet', interpolation='bicubic'),
+    'd_li14': Preprocessing(value_range='imagenet'),
     'keras': Preprocessing(crop='rounded_resize_crop'),
     'slim': Preprocessing(crop='central_fraction'),
     'tflite': Preprocessing(crop='rounded_resize_crop'),

@@ -9,7 +9,7 @@ from mobilenets_jax.weights.cards.card import Preprocessing, WeightCard
 
 _ROOT = 'https://storage.googleapis.com/tensorflow/keras-applications'
 _V1_WIDTHS = {1.0: '1_0', 0.75: '7_5', 0.5: '5_0', 0.25: '2_5'}
-_MEASURED = {'keras:mobilenet_v1_0.25_224': (56.7, 81.0)}
+_MEASURED = {'keras:mobilenet_v1_0.25_224': (56.8, 81.0)}
 _V3_ROWS = (
     # architecture, width, the name's middle, MD5, top-1
     ('mobilenet_v3_large', 1.0, 'large_224_1.0', '59e551e166be033d707958cf9e29a6a7', 75.6),

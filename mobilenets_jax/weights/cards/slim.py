@@ -1,13 +1,14 @@
 """The checkpoints and TFLite files of tensorflow/models research/slim.
 
-Reference: research/slim/nets/mobilenet_v1.md@02c04f4 and mobilenet/README.md@0ba83cf: files and accuracies; evaluated
-    with the Inception preprocessing: the central 87.5 % of each side. No hashes are published.
+Reference: research/slim/nets/mobilenet_v1.md@02c04f4 and mobilenet/README.md@0ba83cf: files and accuracies. The
+    checkpoints are evaluated with the Inception preprocessing: the central 87.5 % of each side. No hash is published.
 """
 
 from mobilenets_jax.weights.cards.card import Preprocessing, WeightCard
 
 _GOOGLE = 'https://storage.googleapis.com'
 _V1 = f'{_GOOGLE}/download.tensorflow.org/models/mobilenet_v1_2018_02_22'
+_V2_QUANTIZED = f'{_GOOGLE}/download.tensorflow.org/models/tflite_11_05_08'
 _CHECKPOINT, _TFLITE = '*.ckpt*', '*.tflite'
 
 # Width -> (top-1, top-5) at each of the sizes.
@@ -46,6 +47,13 @@ _V3_ROWS = (
     ('mobilenet_v3_small_minimalistic', 1.0, 'v3-small-minimalistic_224_1.0_float', 61.9),
 )
 
+# Quantized files as this project reads them: in float, without the rounding of activations that they were trained for.
+_MEASURED = {
+    'tflite:mobilenet_v1_0.25_224': (55.4, 80.6),
+    'tflite:mobilenet_v2_1.0_224_quant': (87.9, 97.6),
+    'tflite:v3-small_224_1.0_uint8': (72.6, 92.7),
+}
+
 
 def _card(
     name: str, model: str, width: float, preprocessing: Preprocessing, url: str, member: str, **facts
@@ -76,36 +84,25 @@ def _slim_cards(model: str, sizes: tuple, rows: dict, root: str):
             )
 
 
-def _quantized_v1_cards():
+def _tflite_card(model: str, width: float, image_size: int, url: str, **facts) -> WeightCard:
+    name = f'tflite:{url.rpartition("/")[2].removesuffix(".tgz")}'
+    preprocessing = Preprocessing(image_size=image_size, crop='rounded_resize_crop')
+    return _card(name, model, width, preprocessing, url, _TFLITE, measured=_MEASURED.get(name), **facts)
+
+
+def _tflite_cards():
+    yield _tflite_card('mobilenet_v1', 0.25, 224, f'{_V1}/mobilenet_v1_0.25_224.tgz', top1=49.8, top5=74.2)
     for width, accuracies in _V1_QUANTIZED_ROWS.items():
         for size, (top1, top5) in zip(_V1_SIZES, accuracies, strict=True):
-            file = f'mobilenet_v1_{width}_{size}_quant'
-            yield _card(
-                f'tflite:{file}',
-                'mobilenet_v1',
-                width,
-                _inception(size),
-                f'{_V1}/{file}.tgz',
-                _TFLITE,
-                top1=top1,
-                top5=top5,
-            )
+            url = f'{_V1}/mobilenet_v1_{width}_{size}_quant.tgz'
+            yield _tflite_card('mobilenet_v1', width, size, url, top1=top1, top5=top5)
+    yield _tflite_card('mobilenet_v2', 1.0, 224, f'{_V2_QUANTIZED}/mobilenet_v2_1.0_224_quant.tgz')
+    for model, width, file, top1 in _V3_ROWS:
+        yield _tflite_card(model, width, 224, f'{_GOOGLE}/mobilenet_v3/checkpoints/{file}.tgz', top1=top1)
 
 
 CARDS = (
     *_slim_cards('mobilenet_v1', _V1_SIZES, _V1_ROWS, _V1),
     *_slim_cards('mobilenet_v2', _V2_SIZES, _V2_ROWS, f'{_GOOGLE}/mobilenet_v2/checkpoints'),
-    *_quantized_v1_cards(),
-    *(
-        _card(
-            f'tflite:{file}',
-            model,
-            width,
-            _inception(224),
-            f'{_GOOGLE}/mobilenet_v3/checkpoints/{file}.tgz',
-            _TFLITE,
-            top1=top1,
-        )
-        for model, width, file, top1 in _V3_ROWS
-    ),
+    *_tflite_cards(),
 )

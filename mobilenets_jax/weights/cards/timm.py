@@ -30,7 +30,7 @@ _FILES = {
     'mnasnet_small.lamb_in1k': 'v0.1-weights/mnasnet_small_lamb-aff75073',
     'semnasnet_075.rmsp_in1k': 'v0.1-weights/semnasnet_075-18710866',
     'semnasnet_100.rmsp_in1k': 'v0.1-weights/mnasnet_a1-d9418771',
-    'legacy_seresnet50.in1k': 'v0.1-cadene/se_resnet50-ce0d4300',
+    'seresnet50.ra2_in1k': 'v0.1-weights/seresnet50_ra_224-8efdb4bb',
 }
 
 _V3_LARGE, _V3_SMALL = 'mobilenet_v3_large', 'mobilenet_v3_small'
@@ -42,7 +42,7 @@ _ROWS = (
     ('mobilenetv1_125.ra4_e3600_r224_in1k', 'mobilenet_v1', 1.25, 248, 'bicubic', 'symmetric', 76.920, 93.232),
     ('mobilenetv2_050.lamb_in1k', 'mobilenet_v2', 0.5, 256, 'bicubic', 'imagenet', 65.928, 86.114),
     ('mobilenetv2_100.ra_in1k', 'mobilenet_v2', 1.0, 256, 'bicubic', 'imagenet', 72.910, 91.000),
-    ('mobilenetv2_140.ra_in1k', 'mobilenet_v2', 1.4, 256, 'bicubic', 'imagenet', 76.528, None),
+    ('mobilenetv2_140.ra_in1k', 'mobilenet_v2', 1.4, 256, 'bicubic', 'imagenet', 76.528, 93.008),
     ('mobilenetv3_large_100.ra_in1k', _V3_LARGE, 1.0, 256, 'bicubic', 'imagenet', 75.784, 92.528),
     ('mobilenetv3_large_100.ra4_e3600_r224_in1k', _V3_LARGE, 1.0, 235, 'bicubic', 'symmetric', 76.310, 92.842),
     ('mobilenetv3_large_100.miil_in21k_ft_in1k', _V3_LARGE, 1.0, 256, 'bilinear', 'unit', 77.920, 92.894),
@@ -58,9 +58,9 @@ _ROWS = (
     ('mnasnet_100.rmsp_in1k', 'mnasnet_b1', 1.0, 256, 'bicubic', 'imagenet', 74.672, 92.108),
     ('mnasnet_small.lamb_in1k', 'mnasnet_small', 1.0, 256, 'bicubic', 'imagenet', 66.204, 86.470),
     ('semnasnet_075.rmsp_in1k', 'mnasnet_a1', 0.75, 256, 'bicubic', 'imagenet', 73.000, 91.124),
-    ('semnasnet_100.rmsp_in1k', 'mnasnet_a1', 1.0, 256, 'bicubic', 'imagenet', 75.452, 92.548),
+    ('semnasnet_100.rmsp_in1k', 'mnasnet_a1', 1.0, 256, 'bicubic', 'imagenet', 75.452, 92.608),
     ('ghostnet_100.in1k', 'ghostnet', 1.0, 256, 'bicubic', 'imagenet', 73.958, 91.542),
-    ('legacy_seresnet50.in1k', 'se_resnet50', 1.0, 256, 'bilinear', 'imagenet', 77.650, 93.732),
+    ('seresnet50.ra2_in1k', 'se_resnet50', 1.0, 256, 'bicubic', 'imagenet', 80.260, 95.068),
 )
 
 

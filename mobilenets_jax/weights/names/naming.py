@@ -1,8 +1,8 @@
 """What the name maps are made of."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from mobilenets_jax.weights.network import Network
 
@@ -33,6 +33,11 @@ def conv_norm(path: str, conv: str, norm: str) -> Names:
     return {f'{path}/conv': conv, f'{path}/bn': norm}
 
 
+def pair(path: str, module: str) -> Names:
+    """Names for a `ConvNorm` that PyTorch writes as the first two modules of a sequence."""
+    return conv_norm(path, f'{module}.0', f'{module}.1')
+
+
 def units(network: Network) -> Iterator[tuple[int, str, str]]:
     """Yields all units of all blocks: the block's number from 0, the unit in it, and the path of the unit."""
     for number, block in enumerate(network.blocks):
@@ -40,11 +45,24 @@ def units(network: Network) -> Iterator[tuple[int, str, str]]:
             yield number, unit, f'backbone/block{number + 1:02d}/{unit}'
 
 
-def stages(network: Network) -> list[tuple[int, int]]:
+def stages(
+    network: Network, key: Callable[[Any], Any] = lambda row: (row.kernel_size, row.out_channels)
+) -> list[tuple[int, int]]:
     """For each block the number of its stage and its place in it, from 0.
 
-    A stage is a line of the paper's table: blocks one after another with the same kernel and output channels at width
-    1.0 (at other widths two stages can come to have the same).
+    Args:
+        network: ours.
+        key: a stage ends where this changes from a row to the next, at width 1.0 (at other widths two stages can come
+            to have the same channels), and before every strided block. By default a stage is a line of the paper's
+            table.
     """
-    groups = itertools.groupby(network.table.blocks, key=lambda row: (row.kernel_size, row.out_channels))
-    return [(number, place) for number, (_, rows) in enumerate(groups) for place, _ in enumerate(rows)]
+    places: list[tuple[int, int]] = []
+    rows = network.table.blocks
+    for row, previous in zip(rows, (None, *rows), strict=False):
+        if previous is None:
+            places.append((0, 0))
+        elif row.stride == 2 or key(row) != key(previous):
+            places.append((places[-1][0] + 1, 0))
+        else:
+            places.append((places[-1][0], places[-1][1] + 1))
+    return places

@@ -1,0 +1,64 @@
+"""The table of published weights: complete, consistent, and only what its sources print."""
+
+import re
+import urllib.parse
+
+import pytest
+
+from mobilenets_jax.data.augmentation import NORMALIZATIONS
+from mobilenets_jax.data.preprocessing import EVAL_CROPS, INTERPOLATIONS
+from mobilenets_jax.models import get_architecture, get_spec
+from mobilenets_jax.weights import CARDS
+from mobilenets_jax.weights.imagenet import class_names
+from mobilenets_jax.weights.names import SOURCES
+
+
+@pytest.mark.parametrize('name', CARDS)
+def test_every_card_is_complete(name):
+    card = CARDS[name]
+    source = name.partition(':')[0]
+    assert card.name == name and card.model in SOURCES[source].maps
+    assert card.convention in get_architecture(card.model).conventions
+    assert get_spec(card.model, card.width_multiplier, card.convention).blocks
+    url = urllib.parse.urlparse(card.url)
+    assert url.scheme == 'https' and card.file_name
+    assert card.digest is None or re.fullmatch('sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32}', card.digest)
+    preprocessing = card.preprocessing
+    assert preprocessing.crop in EVAL_CROPS and preprocessing.interpolation in INTERPOLATIONS
+    assert preprocessing.value_range in NORMALIZATIONS and 0 < preprocessing.crop_fraction <= 1
+    assert card.top1 is None or 35 < card.top1 < 85
+    assert card.top5 is None or card.top1 < card.top5 < 97
+    assert card.licence
+
+
+def test_files_are_told_apart_by_their_names():
+    """A local file finds its card by the name it was published under."""
+    found = {}
+    for card in CARDS.values():
+        found.setdefault((card.file_name, card.member), []).append(card.name)
+    assert all(len(names) == 1 for names in found.values())
+
+
+@pytest.mark.parametrize(
+    ('name', 'bn_epsilon', 'resized', 'value_range', 'top1'),
+    [
+        ('torchvision:mobilenet_v3_large.IMAGENET1K_V2', 1e-3, 232, 'imagenet', 75.274),
+        ('torchvision:mobilenet_v2.IMAGENET1K_V1', 1e-5, 256, 'imagenet', 71.878),
+        ('timm:mobilenetv3_large_100.ra4_e3600_r224_in1k', 1e-5, 235, 'symmetric', 76.31),
+        ('timm:tf_mobilenetv3_large_100.in1k', 1e-3, 256, 'symmetric', 75.51),
+        ('keras:mobilenet_v3_small_1.0_224', 1e-3, 256, 'symmetric', 68.1),
+        ('slim:mobilenet_v2_0.35_96', 1e-3, 110, 'symmetric', 45.5),
+    ],
+)
+def test_some_cards_in_full(name, bn_epsilon, resized, value_range, top1):
+    card = CARDS[name]
+    preprocessing = card.preprocessing
+    assert card.bn_epsilon == bn_epsilon and card.top1 == top1 and preprocessing.value_range == value_range
+    assert round(preprocessing.image_size / preprocessing.crop_fraction) == resized
+
+
+def test_class_names():
+    names = class_names(1000)
+    assert len(set(names)) == 1000
+    assert [names[i] for i in (0, 1, 134, 517, 999)] == ['tench', 'goldfish', 'crane bird', 'crane', 'toilet tissue']
+    assert class_names(3) == ['class 0', 'class 1', 'class 2']

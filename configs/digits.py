@@ -15,7 +15,7 @@ def get_config():
     config = base.get_config()
     config.batch_size = 128
     config.image_size = 32
-    config.num_steps = 540  # 48 epochs
+    config.num_steps = 720  # 64 epochs
     config.label_smoothing = 0.1
 
     config.model.output_stride = 16  # 32 pixels leave a 2x2 map rather than a single position
@@ -23,7 +23,7 @@ def get_config():
 
     config.optimizer.epsilon = 0.002
     config.schedule.name = 'cosine'
-    config.schedule.learning_rate = 0.01
+    config.schedule.learning_rate = 0.006
     config.schedule.warmup_percent = 10.0
     config.weight_decay.rate = 1e-5
     config.ema.decay = 0.99

@@ -58,16 +58,13 @@ def plot_curves(metrics_path: epath.Path, png_path: epath.Path, *, title: str) -
     """Draws loss and accuracy over the steps, training and evaluation, from a `metrics.jsonl`."""
     rows = read_metrics(metrics_path)
     figure, (loss_axes, accuracy_axes) = plt.subplots(1, 2, figsize=(10, 4), layout='constrained')
-    styles = {
-        'train': ('accuracy', 'training (loss with label smoothing and L2)', '-'),
-        'eval': ('top1', 'evaluation', 'o-'),
-    }
+    styles = {'train': ('accuracy', 'training', '-'), 'eval': ('top1', 'evaluation', 'o-')}
     for kind, (accuracy, label, style) in styles.items():
         chosen = [row for row in rows if row['kind'] == kind]
         steps = [row['step'] for row in chosen]
         loss_axes.plot(steps, [row['loss'] for row in chosen], style, label=label)
         accuracy_axes.plot(steps, [row[accuracy] for row in chosen], style, label=label)
-    loss_axes.set(xlabel='step', ylabel='loss', yscale='log')
+    loss_axes.set(xlabel='step', ylabel='loss (in training with label smoothing and L2)', yscale='log')
     accuracy_axes.set(xlabel='step', ylabel='top-1 accuracy, %')
     for axes in (loss_axes, accuracy_axes):
         axes.grid(alpha=0.3)

@@ -15,7 +15,7 @@ def get_config():
     config = base.get_config()
     config.batch_size = 128
     config.image_size = 32
-    config.num_steps = 720  # 64 epochs
+    config.num_steps = 540  # 48 epochs
     config.label_smoothing = 0.1
 
     config.model.output_stride = 16  # 32 pixels leave a 2x2 map rather than a single position

@@ -20,7 +20,7 @@ from mobilenets_jax.training.ema import EmaOptions
 from mobilenets_jax.training.loop import LoopOptions
 from mobilenets_jax.training.optimizers import WeightDecayOptions, create_optimizer
 from mobilenets_jax.training.schedules import create_schedule
-from mobilenets_jax.training.state import TrainState, create_state, make_init
+from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
 
 # What a checkpoint must share with the run that reads it.
@@ -143,10 +143,8 @@ class Experiment:
 
     def abstract_variables(self) -> dict[str, Any]:
         """What evaluation takes of a checkpoint: shapes and dtypes of raw and averaged parameters and statistics."""
-        size = self._config.image_size
-        images = jax.ShapeDtypeStruct((1, size, size, 3), 'float32')
-        variables = jax.eval_shape(functools.partial(self.model.init, train=False), _abstract_key(), images)
-        params, batch_stats = variables['params'], variables.get('batch_stats', {})
+        init = functools.partial(init_variables, self.model, image_size=self._config.image_size)
+        params, batch_stats = jax.eval_shape(init, _abstract_key())
         return {'params': params, 'batch_stats': batch_stats, 'ema_params': params, 'ema_batch_stats': batch_stats}
 
     def train_step(self) -> Callable:

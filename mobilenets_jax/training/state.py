@@ -22,8 +22,8 @@ class TrainState:
 
     Attributes:
         step: int32 scalar, the number of updates made.
-        params: trainable parameters, float32.
-        batch_stats: running means and variances, float32.
+        params: trainable parameters, float32 (float64 for float64 networks).
+        batch_stats: running means and variances, likewise.
         opt_state: the optimizer's.
         ema_params: averaged parameters, or None without averaging.
         ema_batch_stats: averaged statistics, or None if they are not averaged.
@@ -50,6 +50,21 @@ def evaluated_variables(state: Mapping[str, PyTree], which: str) -> tuple[PyTree
     return state['ema_params'], state['batch_stats'] if averaged is None else averaged
 
 
+def init_variables(model: Any, key: jax.Array, image_size: int) -> tuple[PyTree, PyTree]:
+    """The (params, batch_stats) that a model starts with.
+
+    Args:
+        model: a module with the call contract of `mobilenets_jax.models`.
+        key: random.
+        image_size: in pixels.
+    """
+    variables = model.init(key, jnp.zeros((1, image_size, image_size, 3), jnp.float32), train=False)
+    params = variables['params']
+    # Flax starts statistics in float32 always; in a float64 network they would change their dtype at the first update.
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    return params, jax.tree.map(lambda leaf: leaf.astype(dtype), variables.get('batch_stats', {}))
+
+
 def make_init(
     model: Any, optimizer: optax.GradientTransformation, *, image_size: int, ema: EmaOptions
 ) -> Callable[[jax.Array], TrainState]:
@@ -63,9 +78,7 @@ def make_init(
     """
 
     def init(key: jax.Array) -> TrainState:
-        images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
-        variables = model.init(key, images, train=False)
-        params, batch_stats = variables['params'], variables.get('batch_stats', {})
+        params, batch_stats = init_variables(model, key, image_size)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,

@@ -2,11 +2,11 @@
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from launching import Launcher
+from launching import SHORT_RUN, Launcher
 
 
 @pytest.fixture(scope='session')
@@ -46,15 +46,17 @@ def made_once(shared_folder) -> Callable[[str, Callable[[Path], None]], Path]:
 
 
 @pytest.fixture
-def straight_run(made_once, launcher) -> Callable[[int], Path]:
-    """From a number of devices to a workdir in which the short run went through without a stop.
+def straight_run(made_once, launcher) -> Callable[..., Path]:
+    """From a number of devices, and fields, to the workdir of a run that went through without a stop.
 
-    It compiles what the other runs of that size find in the cache, and leaves its log of that in `compile.log`.
+    It compiles what the other runs of its kind find in the cache, and leaves its log of that in `compile.log`.
     """
 
-    def train(devices: int, folder: Path) -> None:
-        ended = launcher.train(folder, devices=devices, JAX_LOG_COMPILES='1').end()
+    def train(folder: Path, devices: int, fields: Mapping[str, object]) -> None:
+        ended = launcher.train(folder, fields=fields, devices=devices, JAX_LOG_COMPILES='1').end()
         assert ended.status == 0, ended
         (folder / 'compile.log').write_text('\n'.join(ended.errors))
 
-    return lambda devices: made_once(f'straight_{devices}', lambda folder: train(devices, folder))
+    return lambda devices=1, fields=SHORT_RUN: made_once(
+        f'straight_{devices}', lambda folder: train(folder, devices, fields)
+    )

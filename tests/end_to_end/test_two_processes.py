@@ -1,0 +1,72 @@
+"""Two processes with two devices each train, stop, go on and evaluate as one."""
+
+import json
+import signal
+import socket
+
+import pytest
+from launching import PRECISE_RUN, assert_states_agree, read_rows, read_state, read_summary
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return listener.getsockname()[1]
+
+
+def coordinates():
+    """The flags of each of two processes that find each other."""
+    together = [f'--coordinator=127.0.0.1:{free_port()}', '--num_processes=2']
+    return [[*together, f'--process_id={rank}'] for rank in range(2)]
+
+
+def end_of(pair):
+    """How the first of two processes ended. Both must succeed, and the other leaves the speaking to it."""
+    first, second = (process.end() for process in pair)
+    assert (first.status, second.status) == (0, 0), f'{first}\n{second}'
+    assert [line for line in second.output if 'step' in line] == []
+    return first
+
+
+@pytest.fixture
+def train_pair(launcher):
+    """Starts a pair of processes that train in one workdir."""
+    return lambda workdir: [launcher.train(workdir, *flags, fields=PRECISE_RUN, devices=2) for flags in coordinates()]
+
+
+@pytest.fixture
+def straight_pair(made_once, train_pair):
+    """The workdir of a pair that went through without a stop."""
+    return made_once('straight_pair', lambda folder: end_of(train_pair(folder)))
+
+
+def test_pair_trains_as_one_process_with_four_devices(straight_pair, straight_run):
+    step = PRECISE_RUN['num_steps']
+    assert_states_agree(read_state(straight_pair, step), read_state(straight_run(4, PRECISE_RUN), step))
+
+
+def test_pair_stopped_through_one_process_goes_on_to_the_same_end(straight_pair, train_pair, tmp_path):
+    pair = train_pair(tmp_path)
+    pair[0].read('starting from')
+    pair[1].send(signal.SIGTERM)
+    stopped = end_of(pair)
+    (line,) = [line for line in stopped.output if line.startswith('stopped by SIGTERM')]
+    assert 'saved' in line
+    assert not (tmp_path / 'summary.json').exists()
+
+    ended = end_of(train_pair(tmp_path))
+    assert any(line.startswith('going on from the checkpoint of step') for line in ended.output), ended
+    assert read_rows(tmp_path) == read_rows(straight_pair)
+    for name in ('params_sha256', 'ema_sha256'):
+        assert read_summary(tmp_path)[name] == read_summary(straight_pair)[name], f'{line}\n{ended}'
+
+
+def test_pair_evaluates_as_one_process_does(straight_pair, launcher):
+    evaluate = ['eval.py', f'--workdir={straight_pair}']
+    double = {'JAX_ENABLE_X64': '1'}
+    pair = end_of([launcher.start(*evaluate, *flags, devices=2, **double) for flags in coordinates()])
+    alone = launcher.run(*evaluate, **double)
+    by_pair, by_one = (json.loads(ended.output[-1]) for ended in (pair, alone))
+    assert by_pair.pop('loss') == pytest.approx(by_one.pop('loss'), rel=1e-6)
+    assert by_pair == by_one
+    assert by_pair['count'] == 360

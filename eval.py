@@ -87,7 +87,10 @@ def _checkpoint() -> tuple[epath.Path, int | None]:
 
 def _with_config(argv: list[str]) -> list[str]:
     """Adds a config to the flags where there is none: of `--workdir` the run's own, for `--weights` the base."""
-    given = {name.lstrip('-'): value for name, _, value in (argument.partition('=') for argument in argv)}
+    given = {}
+    for argument, following in zip(argv, [*argv[1:], ''], strict=True):  # --name=value or --name value
+        name, equals, value = argument.partition('=')
+        given[name.lstrip('-')] = value if equals else following
     configs = pathlib.Path(__file__).parent / 'configs'
     if 'config' not in given and 'workdir' in given:
         return [argv[0], f'--config={configs / "saved.py"}:{given["workdir"]}/config.json', *argv[1:]]

@@ -1,0 +1,97 @@
+"""eval.py measures what it is asked for, in every form of asking, and refuses what does not belong together."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from launching import SHORT_RUN, read_state, read_summary
+
+from mobilenets_jax.data import Layout, create_dataset
+from mobilenets_jax.models import create_model
+
+CONFIG = ' '.join(['--config=configs/digits.py', *(f'--config.{name}={value}' for name, value in SHORT_RUN.items())])
+KEYS = ['model', 'top1', 'top5', 'loss', 'count', 'step', 'params']
+
+# Arguments, in which RUN is the workdir, and the step and the parameters that they ask for.
+FORMS = [
+    ('--workdir=RUN', 12, 'ema'),
+    ('--workdir RUN --step=8 --params=raw --config.batch_size=25', 8, 'raw'),
+    (f'{CONFIG} --checkpoint=RUN --params=raw', 12, 'raw'),
+    (f'{CONFIG} --checkpoint=RUN/checkpoints --params=ema', 12, 'ema'),
+    (f'{CONFIG} --checkpoint=RUN/checkpoints/8', 8, 'ema'),
+]
+
+
+@pytest.fixture(scope='module')
+def measure():
+    """From parameters and statistics to top-1, top-5 and loss on the test set, computed in NumPy from the logits."""
+    dataset = create_dataset('digits', image_size=32, batch_size=360, seed=0)
+    (batch,) = dataset.eval_batches(Layout(process_index=0, process_count=1, local_device_count=1))
+    labels = batch['label'][0]
+    model = create_model(SHORT_RUN['model.name'], 10, SHORT_RUN['model.width_multiplier'], output_stride=16)
+
+    @jax.jit
+    def logits_of(params, batch_stats):
+        images = dataset.device_preprocess({'image': batch['image'][0]}, train=False)
+        return model.apply({'params': params, 'batch_stats': batch_stats}, images, train=False)[0]
+
+    def measure(params, batch_stats):
+        logits = np.asarray(logits_of(params, batch_stats), np.float64)
+        own = logits[np.arange(len(labels)), labels]
+        rank = (logits > own[:, None]).sum(axis=1)
+        loss = np.log(np.exp(logits).sum(axis=1)) - own
+        return {'top1': 100 * np.mean(rank < 1), 'top5': 100 * np.mean(rank < 5), 'loss': np.mean(loss)}
+
+    return measure
+
+
+@pytest.mark.parametrize(('arguments', 'step', 'which'), FORMS)
+def test_result_is_that_of_the_parameters_asked_for(arguments, step, which, launcher, straight_run, measure):
+    run = straight_run()
+    ended = launcher.run('eval.py', *arguments.replace('RUN', str(run)).split())
+    assert ended.status == 0, ended
+    result = json.loads(ended.output[-1])
+    assert list(result) == KEYS
+    assert {name: result[name] for name in ('model', 'count', 'step', 'params')} == {
+        'model': 'mobilenet_v1',
+        'count': 360,
+        'step': step,
+        'params': which,
+    }
+    state = read_state(run, step)
+    prefix = 'ema_' if which == 'ema' else ''
+    expected = measure(state[f'{prefix}params'], state[f'{prefix}batch_stats'])
+    assert {name: result[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    if (step, which) == (12, 'ema'):
+        summary = read_summary(run)
+        assert [result[name] for name in ('top1', 'top5', 'loss')] == [
+            summary[f'test_{name}'] for name in ('top1', 'top5', 'loss')
+        ]
+
+
+@pytest.fixture
+def copied_run(straight_run, tmp_path):
+    return shutil.copytree(straight_run(), tmp_path / 'run')
+
+
+def test_checkpoint_of_another_model_is_refused_by_training_and_left_alone(launcher, copied_run):
+    before = {path: path.read_bytes() for path in copied_run.rglob('*') if path.is_file()}
+    ended = launcher.train(copied_run, '--config.model.name=mobilenet_v3_small').end()
+    assert (ended.status, ended.output) == (2, [])
+    assert ended.errors == [
+        f'error: checkpoint {copied_run}/checkpoints/12 holds mobilenet_v1; the run asks for mobilenet_v3_small. '
+        'Give the run a directory of its own.'
+    ]
+    assert {path: path.read_bytes() for path in copied_run.rglob('*') if path.is_file()} == before
+
+
+def test_checkpoint_of_another_class_count_is_refused_by_evaluation(launcher, straight_run):
+    run = straight_run()
+    ended = launcher.run('eval.py', *CONFIG.split(), f'--checkpoint={run}', '--config.model.num_classes=12')
+    assert (ended.status, ended.output) == (2, [])
+    assert ended.errors == [
+        f'error: checkpoint {run}/checkpoints/12 holds mobilenet_v1 (num_classes=10); '
+        'the run asks for mobilenet_v1 (num_classes=12). Give the run a directory of its own.'
+    ]

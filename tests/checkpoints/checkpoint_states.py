@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 IDENTITY = {'model': 'mobilenet_v3_large', 'width_multiplier': 1.0, 'num_classes': 10}
+WIDTH = 512  # a state of 4 MB: a save takes long enough to be killed in each of its phases
 
 
 @flax.struct.dataclass

@@ -13,12 +13,10 @@ os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=2'
 
 import jax  # noqa: E402
-from checkpoint_states import IDENTITY, digest, make_state, replicated  # noqa: E402
+from checkpoint_states import IDENTITY, WIDTH, digest, make_state, replicated  # noqa: E402
 
 from mobilenets_jax.checkpoints import CheckpointManager  # noqa: E402
 from mobilenets_jax.errors import UserError  # noqa: E402
-
-WIDTH = 512  # a state of 4 MB: a save takes long enough to be killed in each of its phases
 
 
 def say(*words):

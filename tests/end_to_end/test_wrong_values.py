@@ -40,7 +40,7 @@ WRONG_VALUES = [
     ('--config.schedule.learning_rate=-0.1', r'schedule\.learning_rate=-0\.1 must be positive\.'),
     ('--config.schedule.learning_rate_batch_size=0', r'schedule\.learning_rate_batch_size=0 must be positive\.'),
     ('--config.schedule.warmup_from=-1', r'schedule\.warmup_from=-1\.0 must not be negative\.'),
-    ('--config.schedule.warmup_steps=451', r'schedule\.warmup=451 steps exceed the run of 450\.'),
+    ('--config.schedule.warmup_steps=541', r'schedule\.warmup=541 steps exceed the run of 540\.'),
     ('--config.schedule.warmup_epochs=-1', r'schedule\.warmup_epochs=-1\.0 must not be negative\.'),
     (
         '--config.schedule.warmup_steps=3 --config.schedule.warmup_percent=2',

@@ -82,6 +82,5 @@ MAPS = {
         NameMap('conv_stem', 'classifier', _v3),
     ),
     'ghostnet': NameMap('conv_stem', 'classifier', _ghostnet),
-    'resnet50': NameMap('conv1', 'fc', resnet),
-    'se_resnet50': NameMap('conv1', 'fc', resnet),
+    'se_resnet50': NameMap('conv1', 'fc', resnet),  # its resnet50 is torchvision's, name for name
 }

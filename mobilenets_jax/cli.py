@@ -10,6 +10,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
+from mobilenets_jax import hosts
 from mobilenets_jax.config import ConfigView, keep_overriding_spellings
 from mobilenets_jax.errors import UserError
 
@@ -18,6 +19,10 @@ _COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0;
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'Processes in the run, with --coordinator.')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'This process, from 0, with --coordinator.')
 _MULTIHOST = flags.DEFINE_boolean('multihost', False, 'Join the other hosts of a Cloud TPU slice.')
+_JOIN_TIMEOUT = flags.DEFINE_integer('join_timeout_seconds', 300, 'How long to wait for the other hosts.', 1)
+_HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
+    'heartbeat_timeout_seconds', 100, 'A host that is silent for so long is dead, and the others end.', 1
+)
 
 USER_ERROR_STATUS = 2
 
@@ -30,16 +35,16 @@ def run(main: Callable[[], None], argv: Sequence[str]) -> None:
     """Parses `argv`, joins the other hosts and calls `main`; a user's mistake ends in one line and status 2."""
     try:
         _parse(argv)
-        _join_hosts()
+        _join_hosts(argv)
         main()
     except UserError as error:
         print(f'error: {error}', file=sys.stderr, flush=True)
-        _exit(USER_ERROR_STATUS)
+        hosts.end(USER_ERROR_STATUS)
     except Exception:
         if jax.process_count() == 1:
             raise
         traceback.print_exc()
-        _exit(1)
+        hosts.end(1)
 
 
 def config_view(fields: Mapping[str, Any] | None = None) -> ConfigView:
@@ -94,17 +99,20 @@ def _one_line(error: Exception) -> str:
     return f'--config: {(more or [first])[-1].strip() or type(error).__name__}'
 
 
-def _join_hosts() -> None:
-    if _COORDINATOR.value is not None:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    elif _MULTIHOST.value:
-        jax.distributed.initialize()
-
-
-def _exit(status: int) -> None:
-    """Ends the process; at once where there are several, since an orderly end would wait for the others."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if jax.process_count() > 1:
-        os._exit(status)
-    sys.exit(status)
+def _join_hosts(argv: Sequence[str]) -> None:
+    """Joins the other hosts, and sees to it that all run one command with one code on one kind of devices."""
+    if _COORDINATOR.value is None and not _MULTIHOST.value:
+        return
+    hosts.join(
+        _COORDINATOR.value,
+        _NUM_PROCESSES.value,
+        _PROCESS_ID.value,
+        timeout_seconds=_JOIN_TIMEOUT.value,
+        heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT.value,
+    )
+    facts = {f'--{flag.name}': flag.value for flag in flags.FLAGS.get_key_flags_for_module(argv[0])}
+    facts |= {'code version': hosts.code_version(), 'JAX version': jax.__version__}
+    facts |= {'device kind': jax.local_devices()[0].device_kind, 'local device count': jax.local_device_count()}
+    if CONFIG.value is not None:
+        facts |= config_view().leaves()
+    hosts.check_agreement(facts)

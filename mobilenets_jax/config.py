@@ -48,9 +48,13 @@ class ConfigView(Mapping):
         """A nested dict of the values; reads none of them."""
         return _plain(self._values)
 
+    def leaves(self) -> dict[str, Any]:
+        """The values by dotted path, e.g. 'config.model.name'; reads none of them."""
+        return dict(_leaves(self._values, self._prefix))
+
     def unread(self) -> list[str]:
         """The dotted paths of all leaves that nothing has read yet."""
-        return [path for path in _leaf_paths(self._values, self._prefix) if path not in self._read]
+        return [path for path in self.leaves() if path not in self._read]
 
     def check_all_read(self) -> None:
         """Raises `UserError` naming the leaves that nothing read: a setting without effect is a mistake."""
@@ -63,12 +67,12 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
 
-def _leaf_paths(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _leaf_paths(value, f'{prefix}.{key}')
+            yield from _leaves(value, f'{prefix}.{key}')
         else:
-            yield f'{prefix}.{key}'
+            yield f'{prefix}.{key}', value
 
 
 def duration(

@@ -13,6 +13,7 @@ from mobilenets_jax.config import ConfigView, duration
 from mobilenets_jax.data import Layout, create_dataset
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.evaluation.classification import ClassificationEvaluator
+from mobilenets_jax.hosts import check_agreement
 from mobilenets_jax.models import DTYPES, create_model
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.classification import ClassificationTask
@@ -53,6 +54,8 @@ class Experiment:
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
         check(self.batch_size % devices == 0, 'batch_size', self.batch_size, f'must be divisible by {devices} devices')
         self.dataset = self._create_dataset()
+        counts = {name: getattr(self.dataset, name) for name in ('num_train', 'num_eval', 'num_classes')}
+        check_agreement({f'{self.dataset.name} {name}': count for name, count in counts.items()})
         self.model = self._create_model()
         self._task = ClassificationTask(
             model=self.model,

@@ -28,8 +28,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
 
 from mobilenets_jax.checkpoints.manifest import verify_manifest, write_manifest
-from mobilenets_jax.checkpoints.processes import barrier, decided_by_primary
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.hosts import barrier, decided_by_primary
 from mobilenets_jax.trees import describe_leaf, named_leaves
 
 PyTree = Any

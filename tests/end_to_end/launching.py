@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -152,6 +153,15 @@ class Launcher:
         return self.start(
             'train.py', *config, f'--workdir={workdir}', *arguments, optimize=not double, **environment, **options
         )
+
+
+def coordinates() -> list[list[str]]:
+    """The flags of each of two processes that find each other."""
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        port = listener.getsockname()[1]
+    together = [f'--coordinator=127.0.0.1:{port}', '--num_processes=2', '--heartbeat_timeout_seconds=10']
+    return [[*together, f'--process_id={rank}'] for rank in range(2)]
 
 
 def read_summary(workdir: Path) -> dict:

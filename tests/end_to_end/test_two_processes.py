@@ -2,22 +2,9 @@
 
 import json
 import signal
-import socket
 
 import pytest
-from launching import PRECISE_RUN, assert_states_agree, read_rows, read_state, read_summary
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return listener.getsockname()[1]
-
-
-def coordinates():
-    """The flags of each of two processes that find each other."""
-    together = [f'--coordinator=127.0.0.1:{free_port()}', '--num_processes=2']
-    return [[*together, f'--process_id={rank}'] for rank in range(2)]
+from launching import PRECISE_RUN, assert_states_agree, coordinates, read_rows, read_state, read_summary
 
 
 def end_of(pair):

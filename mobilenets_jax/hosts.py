@@ -1,0 +1,177 @@
+"""The hosts of a run: how they find each other, see that they run the same thing, and decide as one.
+
+All of it goes through the coordinator of `jax.distributed`, not through the devices: it works before anything is
+compiled, from any thread, and between hosts whose devices differ. A host is a process here.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
+
+import jax
+import orbax.checkpoint as ocp
+from jax._src import distributed  # JAX publishes no other way to its coordinator's key-value store
+
+from mobilenets_jax.errors import UserError, check
+
+T = TypeVar('T')
+
+_LAST_WORDS_SECONDS = 5
+_HEAD_START_SECONDS = 1
+_TIMEOUT_SECONDS = 1200  # as long as Orbax waits at its own barriers: the slowest write to a busy bucket
+# A name must be new each time. All hosts pass the same calls in the same order, but barriers in a thread of their own.
+_message_numbers = itertools.count()
+_barrier_numbers = itertools.count()
+
+
+def join(
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    *,
+    timeout_seconds: int,
+    heartbeat_timeout_seconds: int,
+) -> None:
+    """Joins the other hosts; must come before JAX is asked for its devices.
+
+    A host that waits in vain ends with status 1 and one line: XLA would end it with a stack of C++ instead.
+
+    Args:
+        coordinator: HOST:PORT of process 0; None on Cloud TPU, where all three are found by themselves.
+        num_processes: hosts in the run.
+        process_id: this host.
+        timeout_seconds: how long to wait until all are there.
+        heartbeat_timeout_seconds: a host that is silent for so long is dead, and the others end.
+
+    Raises:
+        UserError: the flags do not fit together.
+    """
+    if coordinator is not None:
+        check(num_processes is not None and num_processes >= 1, '--num_processes', num_processes, 'must be positive')
+        in_range = process_id is not None and 0 <= process_id < num_processes
+        check(in_range, '--process_id', process_id, f'must lie in [0, {num_processes})')
+    who = f'process {process_id} of {num_processes} at {coordinator}' if coordinator else 'this host'
+    failure = f'{who} waited {timeout_seconds} s for the others in vain; start the same command on every host'
+    with _ends_after(timeout_seconds, failure):
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            initialization_timeout=2 * timeout_seconds,
+            heartbeat_timeout_seconds=heartbeat_timeout_seconds,
+            shutdown_timeout_seconds=timeout_seconds,
+        )
+
+
+def check_agreement(facts: Mapping[str, Any]) -> None:
+    """Raises the same `UserError` on every host, naming the first that differs and in what, unless all facts agree.
+
+    Args:
+        facts: JSON-able, by the names under which a user knows them.
+    """
+    if jax.process_count() == 1:
+        return
+    name = f'facts_{next(_message_numbers)}'
+    own = json.dumps(facts, sort_keys=True)
+    _set(f'{name}/{jax.process_index()}', own)
+
+    def compare() -> None:
+        for host in range(1, jax.process_count()):
+            given = _get(f'{name}/{host}')
+            if given != own:
+                raise UserError(
+                    f'host {host} differs from host 0 in {_difference(json.loads(given), json.loads(own))}.'
+                )
+
+    decided_by_primary(compare)
+
+
+def code_version() -> str:
+    """The start of a hash of the package's source files."""
+    root = pathlib.Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob('*.py')):
+        digest.update(f'{path.relative_to(root)}\n'.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def decided_by_primary(decide: Callable[[], T]) -> T:
+    """Calls `decide` on the primary process alone and hands its JSON-able result, or its `UserError`, to every process.
+
+    So all hosts act on one reading of a shared file system, which may show two hosts two different lists of
+    checkpoints at one moment. Called by every process.
+    """
+    outcome = {}
+    if jax.process_index() == 0:
+        try:
+            outcome = {'result': decide()}
+        except UserError as error:
+            outcome = {'error': str(error)}
+    if jax.process_count() > 1:
+        name = f'decision_{next(_message_numbers)}'
+        if jax.process_index() == 0:
+            _set(name, json.dumps(outcome))
+        outcome = json.loads(_get(name))
+    if 'error' in outcome:
+        raise UserError(outcome['error'])
+    return outcome['result']
+
+
+def barrier(name: str) -> None:
+    """Waits until every process is here. Not for several threads at once."""
+    wait = ocp.multihost.get_barrier_sync_fn()
+    wait(key=f'{name}_{next(_barrier_numbers)}', timeout_ms=_TIMEOUT_SECONDS * 1000)
+
+
+def end(status: int) -> NoReturn:
+    """Ends this process at once where there are several, since an orderly end would wait for the others.
+
+    Hosts that end for one reason end together: the coordinator goes with host 0, and would cut off the others' words.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if jax.process_count() == 1:
+        sys.exit(status)
+    with contextlib.suppress(Exception):  # the others go on, or are gone
+        distributed.global_state.client.wait_at_barrier('mobilenets_jax/end', _LAST_WORDS_SECONDS * 1000)
+        if jax.process_index() == 0:
+            time.sleep(_HEAD_START_SECONDS)
+    os._exit(status)
+
+
+def _set(name: str, value: str) -> None:
+    distributed.global_state.client.key_value_set(f'mobilenets_jax/{name}', value)
+
+
+def _get(name: str) -> str:
+    return distributed.global_state.client.blocking_key_value_get(f'mobilenets_jax/{name}', _TIMEOUT_SECONDS * 1000)
+
+
+def _difference(other: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    name = next(name for name in {**own, **other} if own.get(name) != other.get(name))
+    return f'{name}: {other.get(name)!r} instead of {own.get(name)!r}'
+
+
+@contextlib.contextmanager
+def _ends_after(seconds: float, failure: str) -> Iterator[None]:
+    """Ends the process with status 1 and one line if the body takes longer."""
+
+    def end():
+        print(f'error: {failure}', file=sys.stderr, flush=True)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

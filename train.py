@@ -19,6 +19,7 @@ from mobilenets_jax.report.run import finish_report
 from mobilenets_jax.training import loop
 from mobilenets_jax.training.progress import Progress, Timing
 from mobilenets_jax.training.state import evaluated_variables, num_params
+from mobilenets_jax.weights.init_from import starting_point
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, curves; local, or gs://.')
 
@@ -28,7 +29,10 @@ def main() -> None:
     if WORKDIR.value is None:
         raise UserError('--workdir is missing, e.g. --workdir=runs/digits.')
     config = cli.config_view()
-    experiment = Experiment(config)
+    start = starting_point(config.init_from, cli.overrides()) if config.init_from else None
+    if start is not None:
+        config = config.updated(start.fields)
+    experiment = Experiment(config, start)
     target = experiment.abstract_state()
     train_step, evaluator = experiment.train_step(), experiment.evaluator()
     options = experiment.options

@@ -22,6 +22,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.num_steps = placeholder(int)  # length of the run: this or num_epochs
     config.num_epochs = placeholder(float)
     config.label_smoothing = 0.0  # share of the target spread evenly over the classes
+    # Published weights (a file, or a name of `python -m mobilenets_jax weights`) or the workdir of a run to start from;
+    # the network and the range of its input are theirs then. '' draws the parameters.
+    config.init_from = ''
+    config.new_head = False  # with init_from: a fresh classifier, which another number of classes needs
 
     config.model = ml_collections.ConfigDict()
     config.model.name = 'mobilenet_v3_small'  # `python -m mobilenets_jax models` lists them
@@ -62,6 +66,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.beta1 = 0.9  # adamw
     config.optimizer.beta2 = 0.999  # adamw
     config.optimizer.clip_norm = placeholder(float)  # global gradient norm; unset: never clipped
+    # (pattern, factor): parameters whose path has the pattern learn at that multiple of the rate; 0 freezes them.
+    config.optimizer.rate_factors = ()
     config.optimizer.accumulation_steps = 1  # each device's batch is taken in so many parts
 
     config.schedule = ml_collections.ConfigDict()

@@ -58,10 +58,8 @@ def config_view(fields: Mapping[str, Any] | None = None) -> ConfigView:
     config, overridden = CONFIG.value, overrides()
     with config.unlocked():
         keep_overriding_spellings(config, overridden)
-        config.update_from_flattened_dict(
-            {path: value for path, value in (fields or {}).items() if path not in overridden}
-        )
-    return ConfigView(config.to_dict())
+    silent = {path: value for path, value in (fields or {}).items() if path not in overridden}
+    return ConfigView(config.to_dict()).updated(silent)
 
 
 def overrides() -> dict[str, Any]:

@@ -52,6 +52,17 @@ class ConfigView(Mapping):
         """The values by dotted path, e.g. 'config.model.name'; reads none of them."""
         return dict(_leaves(self._values, self._prefix))
 
+    def updated(self, fields: Mapping[str, Any]) -> 'ConfigView':
+        """The same view, and memory of what was read, with other values at some dotted paths."""
+        values = self.to_dict()
+        for path, value in fields.items():
+            *parents, leaf = path.split('.')
+            node = values
+            for parent in parents:
+                node = node[parent]
+            node[leaf] = value
+        return ConfigView(values, self._prefix, self._read)
+
     def unread(self) -> list[str]:
         """The dotted paths of all leaves that nothing has read yet."""
         return [path for path in self.leaves() if path not in self._read]

@@ -23,7 +23,11 @@ from mobilenets_jax.training.optimizers import WeightDecayOptions, create_optimi
 from mobilenets_jax.training.schedules import create_schedule
 from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
+from mobilenets_jax.weights.folding import unfold_batch_norms
+from mobilenets_jax.weights.init_from import StartingPoint, fit
 
+# From so many images a network with folded batch norms gets its statistics.
+STATISTICS_IMAGES = 64
 # What a checkpoint must share with the run that reads it.
 IDENTITY_FIELDS = ('width_multiplier', 'convention')
 
@@ -33,6 +37,7 @@ class Experiment:
 
     Args:
         config: all fields of `configs/base.py`.
+        start: the variables that a new run starts from; None draws them.
 
     Attributes:
         batch_size: global.
@@ -47,8 +52,10 @@ class Experiment:
         UserError: for any value that cannot be run.
     """
 
-    def __init__(self, config: ConfigView):
+    def __init__(self, config: ConfigView, start: StartingPoint | None = None):
         self._config = config
+        self._start = start
+        self._init_from, self._new_head = config.init_from, config.new_head
         self.batch_size = config.batch_size
         devices = jax.device_count()
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
@@ -138,7 +145,27 @@ class Experiment:
 
     def initial_state(self) -> TrainState:
         """The state before the first step."""
-        return create_state(self._init, self._config.seed)
+        state = create_state(self._init, self._config.seed)
+        if self._start is None:
+            return state
+        fresh = {'params': state.params, 'batch_stats': state.batch_stats}
+        variables = fit(self._start.variables, fresh, self._init_from, new_head=self._new_head)
+        if self._start.folded:
+            variables = unfold_batch_norms(self.model, variables, self._first_images())
+        params, batch_stats = variables['params'], variables['batch_stats']
+        return state.replace(
+            params=params,
+            batch_stats=batch_stats,
+            ema_params=None if state.ema_params is None else params,
+            ema_batch_stats=None if state.ema_batch_stats is None else batch_stats,
+        )
+
+    def _first_images(self) -> jax.Array:
+        """Some normalised images of the first training batch, [n, H, W, 3], the same on every process."""
+        alone = Layout(process_index=0, process_count=1, local_device_count=1)
+        batch = next(self.dataset.train_batches(alone))
+        batch = {name: leaf[0, :STATISTICS_IMAGES] for name, leaf in batch.items()}
+        return self.dataset.device_preprocess(batch, train=True)
 
     def abstract_state(self) -> TrainState:
         """Shapes and dtypes of the state, without computing it."""

@@ -62,7 +62,7 @@ class CheckpointManager:
     Args:
       directory: where the steps are kept; local or gs://; created unless `read_only`.
       identity: JSON-able fields that a checkpoint must share with the run, among them 'model'. A checkpoint with other
-        values is refused by `restore`.
+        values is refused by `restore`. None, with `read_only`, takes any: to start another run from it.
       keep_last: how many of the newest steps are kept; at least 1.
       keep_best: whether the step with the highest metric is kept as well.
       read_only: for evaluation: nothing is created, written or deleted, and SIGTERM is left alone.
@@ -75,14 +75,14 @@ class CheckpointManager:
         self,
         directory: epath.PathLike,
         *,
-        identity: Mapping[str, Any],
+        identity: Mapping[str, Any] | None,
         keep_last: int = 3,
         keep_best: bool = True,
         read_only: bool = False,
     ):
         check(keep_last >= 1, 'keep_last', keep_last, 'must be positive')
         self._directory = _absolute(directory)
-        self._identity = _as_json(identity)
+        self._identity = None if identity is None else _as_json(identity)
         self._keep_last = keep_last
         self._keep_best = keep_best
         self._read_only = read_only
@@ -142,11 +142,12 @@ class CheckpointManager:
             )
         self._pending = self._finisher.submit(self._finish, step)
 
-    def restore(self, target: PyTree, *, step: int | None = None, partial: bool = False) -> Restored | None:
+    def restore(self, target: PyTree | None, *, step: int | None = None, partial: bool = False) -> Restored | None:
         """Restores the newest intact checkpoint, or the one of `step`; all processes restore the same one.
 
         Args:
-          target: pytree of arrays or jax.ShapeDtypeStructs in the structure that was saved.
+          target: pytree of arrays or jax.ShapeDtypeStructs in the structure that was saved; None takes whatever was
+            saved, in nested dicts by the names of the leaves.
           step: the step to restore; None takes the newest whose files are as they were written, and prints a warning
             on standard error for every newer one that is damaged.
           partial: whether `target` is a dict of some of the top-level fields that were saved; a field of which the
@@ -164,6 +165,8 @@ class CheckpointManager:
         if chosen is None:
             return None
         step, stored = chosen['step'], chosen['arrays']
+        if target is None:
+            target = unflatten_dict({name: _empty(description) for name, description in stored.items()}, sep='/')
         missing = {}
         if partial:
             missing = {field: None for field in target if not any(name.startswith(f'{field}/') for name in stored)}
@@ -320,7 +323,7 @@ class CheckpointManager:
 
     def _check_identity(self, step: int, stored: dict[str, Any]) -> None:
         """Raises `UserError` naming both models and the fields that differ, unless the identities are equal."""
-        if stored == self._identity:
+        if self._identity in (None, stored):
             return
         fields = [name for name in {**self._identity, **stored} if stored.get(name) != self._identity.get(name)]
 

@@ -40,10 +40,7 @@ class WeightDecayOptions:
     def __post_init__(self):
         check(self.rate >= 0, 'weight_decay.rate', self.rate, 'must not be negative')
         for pattern in self.skip:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise UserError(f'weight_decay.skip={pattern!r} is no regular expression: {error}.') from error
+            _check_pattern('weight_decay.skip', pattern)
 
     def mask(self, params: Any) -> Any:
         """A pytree of booleans like `params`: True where weight decay applies."""
@@ -72,6 +69,13 @@ class WeightDecayOptions:
         return self.rate / 2 * sum(jnp.sum(jnp.square(leaf)) for leaf, decayed in chosen if decayed)
 
 
+def _check_pattern(field: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError(f'{field}={pattern!r} is no regular expression: {error}.') from error
+
+
 def create_optimizer(
     name: str,
     schedule: Schedule,
@@ -84,6 +88,7 @@ def create_optimizer(
     beta2: float = 0.999,
     clip_norm: float | None = None,
     weight_decay: WeightDecayOptions | None = None,
+    rate_factors: Sequence[tuple[str, float]] = (),
 ) -> optax.GradientTransformation:
     """An optax optimizer whose updates are added to the parameters.
 
@@ -98,6 +103,8 @@ def create_optimizer(
         beta2: of 'adamw'.
         clip_norm: gradients are scaled down to this global L2 norm; None never clips.
         weight_decay: applied here if it is decoupled; as a loss term it is the step's.
+        rate_factors: (regular expression, factor): parameters whose path the expression is found in learn at that
+            multiple of the rate, 0 not at all; the first that is found counts.
 
     Raises:
         UserError: for an unknown name or a value out of its range.
@@ -119,6 +126,8 @@ def create_optimizer(
         chain.insert(0, optax.clip_by_global_norm(clip_norm))
     if weight_decay is not None and weight_decay.decoupled and weight_decay.rate:
         chain.append(_decoupled_weight_decay(schedule, weight_decay))
+    if rate_factors:
+        chain.append(_scaled_rates(rate_factors))
     return optax.chain(*chain)
 
 
@@ -142,5 +151,32 @@ def _decoupled_weight_decay(schedule: Schedule, options: WeightDecayOptions) -> 
             options.mask(params),
         )
         return decayed, _CountState(state.count + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _scaled_rates(rate_factors: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
+    """Multiplies the updates of the parameters that a pattern is found in; raises `UserError` for one found in none."""
+    for pattern, factor in rate_factors:
+        _check_pattern('optimizer.rate_factors', pattern)
+        check(factor >= 0, f'optimizer.rate_factors of {pattern!r}', factor, 'must not be negative')
+
+    def factor_of(name: str) -> float:
+        return next((factor for pattern, factor in rate_factors if re.search(pattern, name)), 1.0)
+
+    def init(params):
+        names = list(named_leaves(params))
+        for pattern, _ in rate_factors:
+            found = any(re.search(pattern, name) for name in names)
+            check(found, 'optimizer.rate_factors', pattern, f'is found in no parameter; one is {names[0]}')
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
+        del params
+        scaled = [
+            jnp.zeros_like(leaf) if factor_of(name) == 0 else factor_of(name) * leaf
+            for name, leaf in named_leaves(updates).items()
+        ]
+        return jax.tree.unflatten(jax.tree.structure(updates), scaled), state
 
     return optax.GradientTransformation(init, update)

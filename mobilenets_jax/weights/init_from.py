@@ -1,17 +1,68 @@
 """Where a run's variables come from: published weights, or a checkpoint of another run."""
 
+import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.trees import describe_leaf, named_leaves
-from mobilenets_jax.weights.pretrained import Pretrained
+from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
 
 PyTree = Any
 
 HEAD = 'params/logits/'
+# Of the config, what the variables of a network depend on.
+NETWORK_FIELDS = ('model.name', 'model.width_multiplier', 'model.convention', 'data.normalization')
+
+
+class StartingPoint(NamedTuple):
+    """What a run starts from.
+
+    Attributes:
+        variables: 'params' and 'batch_stats'.
+        fields: of the config, by dotted path, that they need and the command line does not set.
+        folded: whether the batch norms are identities, folded into the convolutions.
+    """
+
+    variables: PyTree
+    fields: dict[str, Any]
+    folded: bool
+
+
+def starting_point(source: str, given: Mapping[str, Any]) -> StartingPoint:
+    """Reads published weights, or the newest checkpoint of a run: its averaged parameters, where it has some.
+
+    Args:
+        source: a file, a name in `CARDS`, or the workdir of a run.
+        given: what the command line sets of the config, by dotted path.
+
+    Raises:
+        UserError: there is no such thing, or it is damaged.
+    """
+    checkpoints = pathlib.Path(source) / 'checkpoints'
+    if checkpoints.is_dir():
+        return _checkpoint(source, checkpoints, given)
+    network = {name: given.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
+    pretrained = load_pretrained(source, given.get('model.name'), **network)
+    fields = config_fields(pretrained)
+    fields = {name: fields[name] for name in NETWORK_FIELDS if name not in given}
+    return StartingPoint(pretrained.variables, fields, pretrained.card.folded)
+
+
+def _checkpoint(source: str, directory: pathlib.Path, given: Mapping[str, Any]) -> StartingPoint:
+    with CheckpointManager(directory, identity=None, read_only=True) as checkpoints:
+        restored = checkpoints.restore(None)
+    if restored is None:
+        raise UserError(f'init_from={source!r} holds no checkpoint.')
+    state, config = restored.state, restored.meta['config']
+    variables = {name: state.get(f'ema_{name}', state[name]) for name in ('params', 'batch_stats')}
+    saved = {name: config[section][field] for name in NETWORK_FIELDS for section, field in [name.split('.')]}
+    fields = {name: value for name, value in saved.items() if name not in given}
+    return StartingPoint(variables, fields, folded=False)
 
 
 def config_fields(pretrained: Pretrained) -> dict[str, Any]:
@@ -30,20 +81,28 @@ def config_fields(pretrained: Pretrained) -> dict[str, Any]:
     }
 
 
-def fit(variables: Mapping[str, PyTree], target: Mapping[str, PyTree], source: str) -> PyTree:
+def fit(
+    variables: Mapping[str, PyTree], target: Mapping[str, PyTree], source: str, *, new_head: bool = False
+) -> PyTree:
     """`variables` in the structure of `target`.
 
     Args:
         variables: 'params' and 'batch_stats'.
         target: the same of the network that is asked for; only names, shapes and dtypes are looked at.
         source: where the variables come from, for messages.
+        new_head: whether the classifier starts afresh, from zeros.
 
     Raises:
         UserError: they differ; the message names the first array that does.
     """
     found, asked = named_leaves(dict(variables)), named_leaves(dict(target))
+    if new_head:
+        found = {name: leaf for name, leaf in found.items() if not name.startswith(HEAD)}
+        head = {name: leaf for name, leaf in asked.items() if name.startswith(HEAD)}
+        found |= {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in head.items()}
     for name in asked | found:
         has, wants = (describe_leaf(leaves[name]) if name in leaves else 'nothing' for leaves in (found, asked))
         if has != wants:
-            raise UserError(f'weights={source!r} have {has} at {name}; the config asks for {wants}.')
+            hint = ' With new_head=True the classifier starts afresh.' if name.startswith(HEAD) else ''
+            raise UserError(f'weights={source!r} have {has} at {name}; the config asks for {wants}.{hint}')
     return jax.tree.unflatten(jax.tree.structure(dict(target)), [found[name] for name in asked])

@@ -4,7 +4,6 @@ import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from mobilenets_jax.errors import UserError, check
@@ -13,11 +12,11 @@ from mobilenets_jax.weights.cache import fetch
 from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, WeightCard
 from mobilenets_jax.weights.files import read
 from mobilenets_jax.weights.identify import identify
+from mobilenets_jax.weights.layouts import LAYOUTS
 
 PyTree = Any
 
 IMAGENET_CLASSES = 1000
-HEAD_SEED = 0
 
 
 class Pretrained(NamedTuple):
@@ -51,7 +50,7 @@ def load_pretrained(
         path_or_name: a .pth, .safetensors, .h5, .keras or .tflite file, the prefix of a TensorFlow checkpoint, a tar
             archive of one of these, or a name in `CARDS`.
         model: the architecture, where one wants to be sure.
-        num_classes: any other number than the file's gives the network a new, randomly initialised head.
+        num_classes: any other number than the file's gives the network a new head, all zeros, to be trained.
         convention: whose padding and constants the network has; by default those of the card, or of the implementation
             that named the layers. Names alone do not tell timm's ports of TensorFlow's weights ('tf') from its own.
         width_multiplier: where one wants to be sure.
@@ -76,12 +75,11 @@ def load_pretrained(
             convention=identity.convention,
             preprocessing=PREPROCESSING[identity.source],
         )
-    else:
-        card = dataclasses.replace(card, convention=identity.convention)
+    card = dataclasses.replace(card, convention=identity.convention, folded=LAYOUTS[file.layout].folded)
     if network.num_classes == IMAGENET_CLASSES + 1 and num_classes != network.num_classes:
         network, variables = _without_background(network, variables)
     if num_classes not in (None, network.num_classes):
-        network, variables = with_new_head(network, variables, num_classes)
+        network, variables = _with_new_head(network, variables, num_classes)
     return Pretrained(network, variables, card)
 
 
@@ -99,15 +97,10 @@ def _without_background(network: ImageClassifier, variables: PyTree) -> tuple[Im
     return network.clone(num_classes=IMAGENET_CLASSES), _with_logits(variables, logits)
 
 
-def with_new_head(network: ImageClassifier, variables: PyTree, num_classes: int) -> tuple[ImageClassifier, PyTree]:
-    """The network with freshly initialised logits of `num_classes`, the same on every call."""
+def _with_new_head(network: ImageClassifier, variables: PyTree, num_classes: int) -> tuple[ImageClassifier, PyTree]:
     check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
     old = variables['params']['logits']
-    shape = (old['kernel'].shape[0], num_classes)
-    initialize = network.settings.initializers.dense
-    logits = {'kernel': np.asarray(initialize(jax.random.key(HEAD_SEED), shape, np.float32))}
-    if 'bias' in old:
-        logits['bias'] = np.zeros(num_classes, np.float32)
+    logits = {name: np.zeros((*leaf.shape[:-1], num_classes), np.float32) for name, leaf in old.items()}
     return network.clone(num_classes=num_classes), _with_logits(variables, logits)
 
 

@@ -66,6 +66,7 @@ def _card(
         preprocessing=preprocessing,
         url=url,
         member=member,
+        folded=member == _TFLITE,
         licence='Apache-2.0',
         **facts,
     )

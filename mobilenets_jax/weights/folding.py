@@ -1,0 +1,42 @@
+"""Batch norms that were folded into their convolutions, made fit for training again."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mobilenets_jax.models.layers import Conv
+
+PyTree = Any
+
+
+def unfold_batch_norms(model: Any, variables: PyTree, images: jax.Array) -> PyTree:
+    """Gives every batch norm the statistics of its input, and the scale and bias that leave the network as it was.
+
+    A folded network normalises by mean 0 and variance 1, which no batch of its activations has: trained with batch
+    statistics it would be another network from the first step on.
+
+    Args:
+        model: one of ours.
+        variables: 'params' and 'batch_stats'.
+        images: [n, H, W, 3], normalised: the statistics are theirs.
+    """
+    epsilon = model.settings.bn_epsilon
+
+    @jax.jit
+    def statistics(variables: PyTree) -> PyTree:
+        _, captured = model.apply(
+            variables, images, train=False, capture_intermediates=lambda module, _: isinstance(module, Conv)
+        )
+        return jax.tree.map(lambda x: (x.mean((0, 1, 2)), x.var((0, 1, 2))), captured['intermediates'])
+
+    leaves = flatten_dict(variables, sep='/')
+    for path, ((mean, var),) in flatten_dict(statistics(variables), sep='/').items():
+        norm = path.removesuffix('conv/__call__') + 'bn'
+        names = [f'params/{norm}/scale', f'params/{norm}/bias', f'batch_stats/{norm}/mean', f'batch_stats/{norm}/var']
+        scale, bias, old_mean, old_var = (leaves[name] for name in names)
+        gain = scale / jnp.sqrt(old_var + epsilon)
+        values = gain * jnp.sqrt(var + epsilon), bias + gain * (mean - old_mean), mean, var
+        leaves |= dict(zip(names, values, strict=True))
+    return unflatten_dict(leaves, sep='/')

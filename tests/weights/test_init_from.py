@@ -1,0 +1,147 @@
+"""A run that starts from weights: what it takes, what it refuses, which parameters stay, and what folding costs."""
+
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import weight_files
+from source_arrays import source_arrays
+
+from mobilenets_jax.checkpoints import CheckpointManager
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.models import create_model
+from mobilenets_jax.trees import named_leaves
+from mobilenets_jax.weights import load_pretrained
+from mobilenets_jax.weights.folding import unfold_batch_norms
+from mobilenets_jax.weights.init_from import fit, starting_point
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def zeros(shape):
+    return np.zeros(shape, np.float32)
+
+
+def tree(classes, width=3):
+    head = {'kernel': zeros((4, classes)) + 1, 'bias': zeros(classes) + 1}
+    return {
+        'params': {'backbone': {'kernel': zeros((width, 4)) + 1}, 'logits': head},
+        'batch_stats': {'mean': zeros(2)},
+    }
+
+
+def test_fit_takes_all_or_refuses():
+    fitted = fit(tree(10), tree(10), 'file')
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(fitted), jax.tree.leaves(tree(10)), strict=True))
+    with pytest.raises(
+        UserError, match=r"'file' have float32\[3, 4\] at params/backbone/kernel; the config asks for float32\[5"
+    ):
+        fit(tree(10), tree(10, width=5), 'file')
+    with pytest.raises(UserError, match='With new_head=True the classifier starts afresh'):
+        fit(tree(1000), tree(10), 'file')
+    fitted = fit(tree(1000), tree(10), 'file', new_head=True)
+    assert fitted['params']['logits']['kernel'].shape == (4, 10) and not fitted['params']['logits']['kernel'].any()
+    assert fitted['params']['backbone']['kernel'].all()
+
+
+def test_unfolded_batch_norms_change_nothing_and_fit_the_images():
+    """The outputs stay; with batch statistics, which training uses, they are the same too."""
+    model = create_model('mobilenet_v1', 5, 0.25, dropout_rate=0.0)
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 64, 64, 3)).astype(np.float32)
+    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images)
+    identity = jax.tree.map(np.zeros_like, variables['batch_stats'])
+    variables['batch_stats'] = jax.tree.map_with_path(
+        lambda path, leaf: leaf + (1 - model.settings.bn_epsilon if path[-1].key == 'var' else 0), identity
+    )
+
+    @functools.partial(jax.jit, static_argnames='train')
+    def logits(variables, train):
+        return model.apply(variables, images, train=train, mutable=['batch_stats'])[0][0]
+
+    expected = logits(variables, train=False)
+    unfolded = unfold_batch_norms(model, variables, images)
+    assert jax.tree.map(np.shape, unfolded) == jax.tree.map(np.shape, variables)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(logits(unfolded, train=False), expected, atol=1e-4 * scale)
+    np.testing.assert_allclose(logits(unfolded, train=True), expected, atol=1e-3 * scale)
+    assert np.abs(logits(variables, train=True) - expected).max() > 0.1 * scale
+
+
+def test_the_network_comes_with_the_weights(tmp_path):
+    _, arrays = source_arrays('timm', 'mobilenet_v2', 0.1)
+    weight_files.write_safetensors(tmp_path / 'weights.safetensors', arrays)
+    source = str(tmp_path / 'weights.safetensors')
+    start = starting_point(source, {'data.normalization': 'symmetric'})
+    assert start.fields == {
+        'model.name': 'mobilenet_v2',
+        'model.width_multiplier': 0.1,
+        'model.convention': 'timm',
+    }
+    assert not start.folded
+
+
+def test_a_checkpoint_gives_its_averages(tmp_path):
+    state = {'params': {'w': zeros(2)}, 'batch_stats': {'m': zeros(3)}, 'ema_params': {'w': zeros(2) + 1}}
+    config = {
+        'model': {'name': 'mobilenet_v1', 'width_multiplier': 0.5, 'convention': 'tf'},
+        'data': {'normalization': 'unit'},
+    }
+    with CheckpointManager(tmp_path / 'checkpoints', identity={'model': 'mobilenet_v1'}) as checkpoints:
+        checkpoints.save(3, state, meta={'config': config})
+    start = starting_point(str(tmp_path), {})
+    assert named_leaves(start.variables)['params/w'].tolist() == [1, 1]
+    assert start.variables['batch_stats']['m'].shape == (3,)
+    assert start.fields['model.name'] == 'mobilenet_v1' and start.fields['data.normalization'] == 'unit'
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for split, count in (('train', 6), ('val', 2)):
+        for name in ('ant', 'bee'):
+            (tmp_path / 'images' / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (40, 40, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / 'images' / split / name / f'{number}.png')
+    return tmp_path / 'images'
+
+
+def run(script, *arguments):
+    environment = {**os.environ, 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu'}
+    return subprocess.run(
+        [sys.executable, ROOT / script, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+def test_finetune_needs_a_folder_alone(image_folder, tmp_path):
+    """Frozen parameters come out bit for bit as the file has them; eval.py knows the network from the run."""
+    _, arrays = source_arrays('timm', 'mobilenet_v1', 0.25)
+    weights = tmp_path / 'weights.safetensors'
+    weight_files.write_safetensors(weights, {name: 0.1 * array + 0.1 for name, array in arrays.items()})
+    arguments = [
+        '--config=configs/finetune.py',
+        f'--config.data.dir={image_folder}',
+        f'--config.init_from={weights}',
+        f'--workdir={tmp_path / "run"}',
+        '--config.image_size=32',
+        '--config.batch_size=4',
+        '--config.num_epochs=2',
+    ]
+    frozen = "--config.optimizer.rate_factors=(('^backbone/', 0.0),)"
+    result = run('train.py', *arguments, frozen)
+    assert result.returncode == 0, result.stderr
+    assert 'mobilenet_v1: ' in result.stdout and '2 classes' in result.stdout
+    with CheckpointManager(tmp_path / 'run' / 'checkpoints', identity=None, read_only=True) as checkpoints:
+        trained = named_leaves(checkpoints.restore(None).state['params'])
+    for name, leaf in named_leaves(load_pretrained(str(weights)).variables['params']).items():
+        assert name.startswith('logits/') != np.array_equal(trained[name], leaf), name
+    assert trained['logits/kernel'].shape == (256, 2) and trained['logits/kernel'].any()
+    evaluated = run('eval.py', f'--workdir={tmp_path / "run"}')
+    assert evaluated.returncode == 0 and '"model": "mobilenet_v1"' in evaluated.stdout, evaluated.stderr

@@ -69,6 +69,7 @@ class Network:
         return any(layer.path == path for layer in self.layers)
 
 
+@functools.lru_cache(maxsize=256)  # the same few networks are candidates for every file
 def trace(name: str, model: ImageClassifier) -> Network:
     """The layers of `model`, which is a network of the architecture `name`, without computing anything."""
     calls: list[tuple[str, str]] = []

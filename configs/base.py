@@ -41,11 +41,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.depthwise_implementation = 'auto'  # auto, grouped or shifted
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = 'digits'  # digits, image_folder, or tfds:NAME
-    config.data.dir = ''  # the image folder, or the TFDS data directory ('': TFDS's own)
+    config.data.name = 'digits'  # digits, image_folder, records (made by `prepare`), or tfds:NAME
+    config.data.dir = ''  # of the image folder, the records, or TFDS's data ('': TFDS's own)
     config.data.eval_split = ''  # '': the source's default
     config.data.normalization = 'symmetric'  # symmetric ([-1, 1]), imagenet (mean and deviation) or unit ([0, 1])
-    # Image folders and TFDS; the digits have their own augmentation.
+    # Image folders, records and TFDS; the digits have their own augmentation.
     config.data.crop = 'inception'  # in training: inception (random area and aspect) or resize (the whole image)
     config.data.min_area_fraction = 0.05  # least part of the image that an inception crop takes
     config.data.random_flip = True  # left to right
@@ -56,6 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.crop_fraction = 0.875  # of the side, in evaluation
     config.data.interpolation = 'bilinear'  # of resize_crop: bilinear or bicubic, antialiased as PIL's
     config.data.num_threads = 0  # that decode; 0: as many as pay
+    config.data.skip_bad_records = 0  # unreadable training examples that are replaced before one ends the run
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.name = 'rmsprop'  # rmsprop (TensorFlow's), sgd or adamw

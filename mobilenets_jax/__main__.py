@@ -4,12 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from mobilenets_jax.data import prepare_command
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.report import models_command
 from mobilenets_jax.weights import predict_command, weights_command
 
 # Each has `add_parser(subparsers)`, which sets `run` to a function of the parsed arguments.
-COMMANDS = (models_command, weights_command, predict_command)
+COMMANDS = (models_command, weights_command, predict_command, prepare_command)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -19,7 +19,7 @@ from mobilenets_jax.errors import UserError, check, check_choice
 
 __all__ = ['Dataset', 'Layout', 'create_dataset']
 
-SOURCES = ('digits', 'image_folder', 'tfds:NAME')
+SOURCES = ('digits', 'image_folder', 'records', 'tfds:NAME')
 _TFDS_PREFIX = 'tfds:'
 
 
@@ -40,17 +40,19 @@ def create_dataset(
     crop_fraction: float = 0.875,
     interpolation: str = 'bilinear',
     num_threads: int = 0,
+    skip_bad_records: int = 0,
 ) -> Dataset:
     """Opens a data set and checks it, without reading an image.
 
     Args:
-        name: 'digits' (embedded, in memory), 'image_folder' or 'tfds:NAME'.
+        name: 'digits' (embedded, in memory), 'image_folder', 'records' (an image folder prepared as sharded records) or
+            'tfds:NAME'.
         image_size: height and width of the images that the model sees, in pixels.
         batch_size: global batch size, over all processes and devices, in training and in evaluation.
         seed: seed of the order and of the augmentation, 0 <= seed < 2**31.
         normalization: 'symmetric' ([-1, 1]), 'imagenet' (mean and standard deviation per channel) or 'unit' ([0, 1]).
-        directory: the image folder, or the TFDS data directory ('' = TFDS's own). This and what follows concern image
-            folders and TFDS; the digits have their own augmentation and split.
+        directory: of the image folder, the prepared records or TFDS's data ('' = TFDS's own). This and what follows do
+            not concern the digits, which have their own augmentation and split.
         eval_split: the split to evaluate on; '' for the source's default, the validation split if it has one.
         crop: training crop, 'inception' (random area and aspect) or 'resize' (the whole image, aspect not kept).
         min_area_fraction: the least part of the image's area that an Inception crop takes, in (0, 1].
@@ -62,6 +64,7 @@ def create_dataset(
         crop_fraction: the part of the side that the evaluation crop keeps, in (0, 1].
         interpolation: of the resized crops: 'bilinear' or 'bicubic'.
         num_threads: threads that decode images; 0 for as many as tf.data finds useful.
+        skip_bad_records: how many unreadable training examples are replaced before one ends the run.
 
     Raises:
         UserError: an unknown choice, a value out of range, or data that are missing or do not fit together.
@@ -74,18 +77,17 @@ def create_dataset(
     if name == 'digits':
         return _import_source('digits', name).create(options)
 
-    if name != 'image_folder' and not name.startswith(_TFDS_PREFIX):
+    known = name in ('image_folder', 'records') or name.startswith(_TFDS_PREFIX)
+    if not known:
         raise UserError(f'data.name={name!r} is unknown. Known: {", ".join(SOURCES)}.')
-    preprocessing = _import_source('preprocessing', name)
-    image_options = preprocessing.ImageOptions(
+    image_options = _import_source('preprocessing', name).ImageOptions(
         image_size, crop, min_area_fraction, random_flip, color_distortion, eval_crop, crop_fraction, interpolation
     )
-    check(num_threads >= 0, 'data.num_threads', num_threads, 'must not be negative')
-    if name == 'image_folder':
-        source = _import_source('image_folder', name)
-        return source.create(directory, eval_split, options, image_options, num_threads)
-    source = _import_source('tfds_source', name)
-    return source.create(name.removeprefix(_TFDS_PREFIX), directory, eval_split, options, image_options, num_threads)
+    reading = _import_source('host_pipeline', name).Reading(num_threads, skip_bad_records)
+    if name.startswith(_TFDS_PREFIX):
+        source = _import_source('tfds_source', name)
+        return source.create(name.removeprefix(_TFDS_PREFIX), directory, eval_split, options, image_options, reading)
+    return _import_source(name, name).create(directory, eval_split, options, image_options, reading)
 
 
 def _import_source(module: str, name: str) -> ModuleType:

@@ -1,91 +1,45 @@
 """Images that are read and decoded on the host with tf.data: what image folders and TFDS share.
 
-A split hands out *elements*, the undecoded examples of one process in the order of the run; the elements are read,
-decoded and distorted in parallel without losing that order, and batched.
+The elements of a split, undecoded examples, are read, decoded and distorted in parallel without losing their order, and
+batched.
 """
 
 import dataclasses
-import itertools
 import re
+import sys
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from mobilenets_jax.data import order, preprocessing
+from mobilenets_jax.data import preprocessing
 from mobilenets_jax.data.dataset import Dataset, Options
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.preprocessing import ImageOptions
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.data.splits import Element, Split
+from mobilenets_jax.errors import UserError, check
 
 PREFETCHED_BATCHES = 2
 
-Element = dict[str, tf.Tensor]
-
-
-class Split(Protocol):
-    """The encoded examples of one split.
-
-    Attributes:
-        num_examples: how many there are.
-        read: maps an element to its file's bytes, a string scalar, and its label, an integer scalar (in a graph).
-        describe: names an element for an error message.
-    """
-
-    num_examples: int
-    read: Callable[[Element], tuple[tf.Tensor, tf.Tensor]]
-    describe: Callable[[Element], str]
-
-    def train_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
-        """This process's elements from position `start` on, for ever, with 'epoch' and 'index' (int32 scalars)."""
-
-    def eval_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
-        """This process's elements from position `start` (a multiple of the batch size) on, each once."""
+Example = Callable[[Element], Element]
 
 
 @dataclasses.dataclass(frozen=True)
-class IndexedSplit:
-    """A `Split` with random access, read in the order of `order`.
+class Reading:
+    """How files are read.
 
     Attributes:
-        num_examples: how many examples there are.
-        fetch: maps indices, int32 [k], to the elements' fields, NumPy arrays [k].
-        signature: the fields' types.
-        read: as in `Split`.
-        describe: as in `Split`.
+        num_threads: that decode images; 0 for as many as tf.data finds useful.
+        skip_bad_records: how many training examples may be unreadable before the run ends; the next readable one is
+            taken in the place of each. An evaluation skips none, since it would not be one of the whole set.
     """
 
-    num_examples: int
-    fetch: Callable[[np.ndarray], dict[str, np.ndarray]]
-    signature: dict[str, tf.DType]
-    read: Callable[[Element], tuple[tf.Tensor, tf.Tensor]]
-    describe: Callable[[Element], str]
+    num_threads: int = 0
+    skip_bad_records: int = 0
 
-    def train_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
-        """As in `Split`."""
-        return self._elements(
-            lambda: order.train_rows(self.num_examples, options.batch_size, options.seed, layout, start)
-        )
-
-    def eval_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
-        """As in `Split`."""
-
-        def rows():
-            batches = order.eval_rows(self.num_examples, options.batch_size, layout)
-            for index in itertools.islice(batches, start // options.batch_size, None):
-                yield np.zeros_like(index), index
-
-        return self._elements(rows)
-
-    def _elements(self, rows: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> tf.data.Dataset:
-        def generate():  # A batch at a time: a call into Python for every example would be the bottleneck.
-            for epoch, index in rows():
-                yield {'epoch': epoch, 'index': index, **self.fetch(index)}
-
-        types = {'epoch': tf.int32, 'index': tf.int32, **self.signature}
-        signature = {key: tf.TensorSpec([None], dtype) for key, dtype in types.items()}
-        return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(1).unbatch()
+    def __post_init__(self):
+        for field in ('num_threads', 'skip_bad_records'):
+            check(getattr(self, field) >= 0, f'data.{field}', getattr(self, field), 'must not be negative')
 
 
 class HostDataset(Dataset):
@@ -99,66 +53,86 @@ class HostDataset(Dataset):
         evaluation: Split,
         options: Options,
         image_options: ImageOptions,
-        num_threads: int,
+        reading: Reading,
     ):
-        """Joins two splits; `train` is None for an evaluation set, `num_threads` is 0 for tf.data's own choice."""
+        """Joins two splits; `train` is None for an evaluation set."""
         super().__init__(name, class_names, train.num_examples if train else 0, evaluation.num_examples, options)
         self._train = train
         self._evaluation = evaluation
         self._image_options = image_options
-        self._num_threads = num_threads
+        self._num_threads = reading.num_threads
+        skipped = reading.skip_bad_records
+        if train:
+            check(skipped < train.num_examples, 'data.skip_bad_records', skipped, 'leaves no examples')
+        self._bad_records = BadRecords(skipped)
         tf.config.set_visible_devices([], 'GPU')  # TensorFlow would take the memory that JAX needs.
 
     def _train_rows(self, layout: Layout, start: int) -> Iterator[dict[str, np.ndarray]]:
         def example(element):
-            encoded, label = self._train.read(element)
+            encoded, label = self._read(self._train, element)
             seed = preprocessing.example_seed(self._options.seed, element['epoch'], element['index'])
             image = preprocessing.train_image(encoded, seed, self._image_options)
             return {
                 'image': image,
-                'label': tf.cast(label, tf.int32),
+                'label': label,
                 'epoch': element['epoch'],
                 'index': element['index'],
             }
 
-        return self._batches(self._train, self._train.train_elements, example, layout, start)
+        return self._batches(self._train, self._train.train_elements, example, layout, start, self._bad_records)
 
     def _eval_rows(self, layout: Layout) -> Iterator[dict[str, np.ndarray]]:
         def example(element):
-            encoded, label = self._evaluation.read(element)
+            encoded, label = self._read(self._evaluation, element)
             image = preprocessing.eval_image(encoded, self._image_options)
-            return {'image': image, 'label': tf.cast(label, tf.int32)}
+            return {'image': image, 'label': label}
 
-        return self._batches(self._evaluation, self._evaluation.eval_elements, example, layout, start=0)
+        return self._batches(self._evaluation, self._evaluation.eval_elements, example, layout, 0, BadRecords(0))
+
+    def _read(self, split: Split, element: Element) -> tuple[tf.Tensor, tf.Tensor]:
+        """The file's bytes and the label, int32; fails if it is none of the labels."""
+        encoded, label = split.read(element)
+        message = tf.strings.format(f'its label {{}} is not in [0, {self.num_classes})', label)
+        with tf.control_dependencies([tf.debugging.Assert((label >= 0) & (label < self.num_classes), [message])]):
+            return encoded, tf.cast(label, tf.int32)
 
     def _batches(
         self,
         split: Split,
         elements: Callable[[Options, Layout, int], tf.data.Dataset],
-        example: Callable[[Element], Element],
+        example: Example,
         layout: Layout,
         start: int,
+        bad_records: 'BadRecords',
     ) -> Iterator[dict[str, np.ndarray]]:
         """Yields batches [<= rows, ...] of what `example` makes of the split's `elements` from position `start` on.
 
         Raises:
-            UserError: an example cannot be read or decoded; the message names it.
+            UserError: an example cannot be read or decoded, and may not be skipped; the message names it.
         """
         batch_size = self._options.batch_size
         rows = len(layout.rows(batch_size))
-        dataset = elements(self._options, layout, start).map(example, num_parallel_calls=tf.data.AUTOTUNE)
-        dataset = dataset.batch(rows).prefetch(PREFETCHED_BATCHES).with_options(self._tf_options())
-        iterator = dataset.as_numpy_iterator()
-        for position in itertools.count(start, batch_size):
+
+        def iterate(position):
+            dataset = elements(self._options, layout, position).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+            dataset = dataset.batch(rows).prefetch(PREFETCHED_BATCHES).with_options(self._tf_options())
+            return dataset.as_numpy_iterator()
+
+        position, iterator = start, iterate(start)
+        while True:
             try:
                 batch = next(iterator, None)
-            except tf.errors.OpError as error:
+            except tf.errors.OpError:
                 # The order is a function of the position, so the failed batch can be read again, one by one.
                 again = elements(self._options, layout, position).take(rows)
-                raise _find_fault(again, example, split.describe) or error from error
+                batch = _read_one_by_one(split, again, example, bad_records)
+                if batch is None:
+                    raise
+                iterator = iterate(position + batch_size)
             if batch is None:
                 return
             yield batch
+            position += batch_size
 
     def _tf_options(self) -> tf.data.Options:
         options = tf.data.Options()
@@ -168,19 +142,64 @@ class HostDataset(Dataset):
         return options
 
 
-def _find_fault(elements: tf.data.Dataset, example: Callable, describe: Callable[[Element], str]) -> UserError | None:
-    """An error that names the first element that `example` fails on, or says why the elements cannot be read."""
+class BadRecords:
+    """Counts and reports the examples that cannot be read; the first one beyond `limit` ends the run."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._seen: set[int] = set()
+
+    def add(self, index: int, message: str) -> None:
+        """Adds an example, once however often it is met; `UserError` with the message if there are too many."""
+        if index in self._seen:
+            return
+        if len(self._seen) == self._limit:
+            skipped = (
+                f' {self._limit} others were skipped: data.skip_bad_records allows no more.' if self._limit else ''
+            )
+            raise UserError(message + skipped)
+        self._seen.add(index)
+        print(f'skipped {len(self._seen)} of at most {self._limit}: {message}', file=sys.stderr, flush=True)
+
+
+def _read_one_by_one(
+    split: Split, elements: tf.data.Dataset, example: Example, bad_records: BadRecords
+) -> dict[str, np.ndarray] | None:
+    """The batch of `elements` with the next readable example in the place of each bad one; None if none is bad.
+
+    Raises:
+        UserError: a bad example may not be skipped, or the elements themselves cannot be read.
+    """
+    rows, found = [], False
+    examples = elements.map(example).as_numpy_iterator()  # goes on behind an element that fails
     try:
         for element in elements:
             try:
-                example(element)
+                rows.append(next(examples))
             except tf.errors.OpError as error:
-                return UserError(f'{describe(element)} cannot be read as an image: {_reason(error)}')
+                found = True
+                rows.append(_next_readable(split, element, example, bad_records, error))
     except tf.errors.OpError as error:
-        return UserError(f'The data cannot be read: {_reason(error)}')
-    return None
+        raise split.find_damage() or UserError(f'The data cannot be read: {reason(error)}') from error
+    return {key: np.stack([row[key] for row in rows]) for key in rows[0]} if found else None
 
 
-def _reason(error: tf.errors.OpError) -> str:
+def _next_readable(
+    split: Split, element: Element, example: Example, bad_records: BadRecords, error: tf.errors.OpError
+) -> dict[str, np.ndarray]:
+    """What `example` makes of the first readable element behind a bad one, by index."""
+    epoch, index = int(element['epoch']), int(element['index'])
+    while True:
+        bad_records.add(index, f'{split.describe(element)} cannot be read: {reason(error)}')
+        index = (index + 1) % split.num_examples
+        element = split.element(epoch, index)
+        try:
+            return next(tf.data.Dataset.from_tensors(element).map(example).as_numpy_iterator())
+        except tf.errors.OpError as next_error:
+            error = next_error
+
+
+def reason(error: tf.errors.OpError) -> str:
     """The first line of the message, without the names of TensorFlow's functions."""
-    return re.sub(r'{{.*?}}\s*|\s*\[Op:.*', '', error.message.partition('\n')[0])
+    line = error.message.partition('\n')[0]
+    return re.sub(r'Error in user-defined .* with iterator: \S+ |{{.*?}}\s*|\s*\[Op:.*', '', line)

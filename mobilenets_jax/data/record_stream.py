@@ -19,8 +19,9 @@ import tensorflow as tf
 
 from mobilenets_jax.data import preprocessing
 from mobilenets_jax.data.dataset import Options
-from mobilenets_jax.data.host_pipeline import Element
 from mobilenets_jax.data.order import Layout
+from mobilenets_jax.data.splits import Element
+from mobilenets_jax.errors import UserError
 
 INTERLEAVED_SHARDS = 16
 SHUFFLE_BUFFER = 16384  # examples
@@ -29,19 +30,27 @@ READ_BUFFER_BYTES = 8 * 2**20
 
 @dataclasses.dataclass(frozen=True)
 class RecordStream:
-    """A `host_pipeline.Split` of TFRecord shards; its elements have a 'record', the bytes of a TFRecord.
+    """A `splits.Split` of TFRecord shards; its elements have a 'record', the bytes of a TFRecord.
 
     Attributes:
         paths: the shards.
         shard_lengths: how many examples each of them holds. An example's index counts through all shards.
         read: as in `Split`.
         describe: as in `Split`.
+
+    Raises:
+        UserError: a shard is missing.
     """
 
     paths: Sequence[str]
     shard_lengths: Sequence[int]
     read: Callable[[Element], tuple[tf.Tensor, tf.Tensor]]
     describe: Callable[[Element], str]
+
+    def __post_init__(self):
+        for path in self.paths:
+            if not tf.io.gfile.exists(path):
+                raise UserError(f'{path} cannot be read: No such file or directory.')
 
     @property
     def num_examples(self) -> int:
@@ -56,8 +65,29 @@ class RecordStream:
 
     def eval_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""
-        records = self._checked(_numbered(tf.constant(self.paths), first=0))
+        records = tf.data.Dataset.range(len(self.paths)).flat_map(self._shard)
         return _own_rows(records.skip(start), options, layout)
+
+    def element(self, epoch: int, index: int) -> Element:
+        """As in `Split`; reads the shard up to the record."""
+        ends = np.cumsum(self.shard_lengths)
+        shard = int(np.searchsorted(ends, index, side='right'))
+        position = index - (ends[shard] - self.shard_lengths[shard])
+        (element,) = self._shard(shard).skip(position).take(1)
+        return element | {'epoch': tf.constant(epoch, tf.int32)}
+
+    def find_damage(self) -> UserError | None:
+        """As in `Split`; reads every shard until it meets the fault."""
+        for path, length in zip(self.paths, self.shard_lengths, strict=True):
+            count = 0
+            try:
+                for _ in tf.data.TFRecordDataset(path, buffer_size=READ_BUFFER_BYTES):
+                    count += 1
+            except tf.errors.OpError:
+                return UserError(f'{path} is damaged behind its first {count} of {length} records.')
+            if count != length:
+                return UserError(f'{path} holds {count} records, but should hold {length}.')
+        return None
 
     def _epoch(self, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """All examples in the order of one epoch."""
@@ -66,24 +96,16 @@ class RecordStream:
         records = tf.data.Dataset.from_tensor_slices(shards).interleave(
             self._shard, cycle_length=INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        records = self._checked(records).shuffle(
-            SHUFFLE_BUFFER, seed=tf.cast(key[0], tf.int64), reshuffle_each_iteration=False
-        )
+        records = records.shuffle(SHUFFLE_BUFFER, seed=tf.cast(key[0], tf.int64), reshuffle_each_iteration=False)
         return records.map(lambda element: element | {'epoch': tf.cast(epoch, tf.int32)})
 
-    def _shard(self, shard: tf.Tensor) -> tf.data.Dataset:
+    def _shard(self, shard: int | tf.Tensor) -> tf.data.Dataset:
+        """The records of one shard in order; fails if it was cut short, which would otherwise shift what follows."""
+        length = tf.constant(self.shard_lengths, tf.int64)[shard]
         first = tf.constant(np.cumsum([0, *self.shard_lengths]), tf.int64)[shard]
-        return _numbered(tf.constant(self.paths)[shard], first)
-
-    def _checked(self, records: tf.data.Dataset) -> tf.data.Dataset:
-        """Fails at the end if a shard was cut short, which would otherwise go unnoticed and shift what follows."""
-        return records.apply(tf.data.experimental.assert_cardinality(self.num_examples))
-
-
-def _numbered(paths: tf.Tensor, first: int | tf.Tensor) -> tf.data.Dataset:
-    """The records of one or more shards in order, as elements whose 'index' counts from `first`."""
-    records = tf.data.TFRecordDataset(paths, buffer_size=READ_BUFFER_BYTES).enumerate(first)
-    return records.map(lambda index, record: {'index': tf.cast(index, tf.int32), 'record': record})
+        records = tf.data.TFRecordDataset(tf.constant(self.paths)[shard], buffer_size=READ_BUFFER_BYTES)
+        records = records.apply(tf.data.experimental.assert_cardinality(length)).enumerate(first)
+        return records.map(lambda index, record: {'index': tf.cast(index, tf.int32), 'record': record})
 
 
 def _own_rows(stream: tf.data.Dataset, options: Options, layout: Layout) -> tf.data.Dataset:

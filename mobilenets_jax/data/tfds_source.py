@@ -1,15 +1,12 @@
 """Any image classification set that TFDS has prepared, in ArrayRecord (random access) or TFRecord (a stream)."""
 
-from collections.abc import Callable
-
-import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from mobilenets_jax.data import shards
 from mobilenets_jax.data.dataset import Options
-from mobilenets_jax.data.host_pipeline import Element, HostDataset, IndexedSplit, Split
+from mobilenets_jax.data.host_pipeline import HostDataset, Reading
 from mobilenets_jax.data.preprocessing import ImageOptions
-from mobilenets_jax.data.record_stream import RecordStream
+from mobilenets_jax.data.splits import Split
 from mobilenets_jax.errors import UserError, check_choice
 
 TRAIN_SPLIT = 'train'
@@ -17,7 +14,7 @@ EVAL_SPLITS = ('validation', 'test')  # The first one that is there is the defau
 
 
 def create(
-    name: str, directory: str, eval_split: str, options: Options, image_options: ImageOptions, num_threads: int
+    name: str, directory: str, eval_split: str, options: Options, image_options: ImageOptions, reading: Reading
 ) -> HostDataset:
     """Opens the prepared data set `name`, e.g. 'imagenet2012', under the TFDS data directory ('' = TFDS's default).
 
@@ -38,7 +35,7 @@ def create(
         evaluation=open_split(builder, eval_split, image_key, label_key),
         options=options,
         image_options=image_options,
-        num_threads=num_threads,
+        reading=reading,
     )
 
 
@@ -69,32 +66,8 @@ def classification_keys(name: str, info: tfds.core.DatasetInfo) -> tuple[str, st
 def open_split(builder: tfds.core.DatasetBuilder, split: str, image_key: str, label_key: str) -> Split:
     """One split, in whichever way its file format is read."""
     info = builder.info.splits[split]
-    read = _parser(image_key, label_key)
-
-    def describe(element: Element) -> str:
-        return f'tfds:{builder.name} split {split} example {element["index"].numpy()}'
-
-    if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
-        source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
-
-        def fetch(index: np.ndarray) -> dict[str, np.ndarray]:
-            return {'record': np.array(source.__getitems__(index.tolist()), object)}
-
-        return IndexedSplit(info.num_examples, fetch, {'record': tf.string}, read, describe)
-    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
-        return RecordStream([str(path) for path in info.filepaths], info.shard_lengths, read, describe)
-    raise UserError(f'data.name={builder.name!r}: file format {builder.info.file_format.value} cannot be read.')
-
-
-def _parser(image_key: str, label_key: str) -> Callable[[Element], tuple[tf.Tensor, tf.Tensor]]:
-    """A function from an element's record, a serialised tf.train.Example, to the image's bytes and the label."""
-    features = {
-        image_key: tf.io.FixedLenFeature([], tf.string),
-        label_key: tf.io.FixedLenFeature([], tf.int64),
-    }
-
-    def read(element: Element) -> tuple[tf.Tensor, tf.Tensor]:
-        example = tf.io.parse_single_example(element['record'], features)
-        return example[image_key], example[label_key]
-
-    return read
+    file_format = builder.info.file_format.value
+    check_choice('file format of data.name', file_format, shards.FILE_FORMATS)
+    return shards.open_split(
+        file_format, [str(path) for path in info.filepaths], info.shard_lengths, image_key, label_key
+    )

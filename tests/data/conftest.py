@@ -3,6 +3,9 @@
 import pytest
 from photos import photo, write_class
 
+from mobilenets_jax.data.prepare import prepare
+from mobilenets_jax.data.shards import FILE_FORMATS
+
 
 @pytest.fixture(scope='session')
 def image_folder(tmp_path_factory):
@@ -20,3 +23,13 @@ def image_folder(tmp_path_factory):
     (cats / 'notes.txt').write_text('no image')
     (root / 'train' / '.hidden').mkdir()
     return root
+
+
+@pytest.fixture(scope='session')
+def prepared_folders(image_folder, tmp_path_factory):
+    """File format -> `image_folder` as five shards of records."""
+    folders = {}
+    for file_format in FILE_FORMATS:
+        folders[file_format] = tmp_path_factory.mktemp(file_format)
+        prepare(str(image_folder), str(folders[file_format]), file_format=file_format, num_shards=5, report=print)
+    return folders

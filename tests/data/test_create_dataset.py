@@ -12,7 +12,7 @@ from mobilenets_jax.errors import UserError
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'name': 'mnist'}, "data.name='mnist' is unknown. Known: digits, image_folder, tfds:NAME."),
+        ({'name': 'mnist'}, "data.name='mnist' is unknown. Known: digits, image_folder, records, tfds:NAME."),
         ({'image_size': 0}, 'image_size=0 must be positive.'),
         ({'batch_size': -8}, 'batch_size=-8 must be positive.'),
         ({'seed': -1}, 'seed=-1 must lie in [0, 2**31).'),
@@ -27,6 +27,7 @@ from mobilenets_jax.errors import UserError
         ({'crop_fraction': 1.5}, 'data.crop_fraction=1.5 must lie in (0, 1].'),
         ({'min_area_fraction': 0.0}, 'data.min_area_fraction=0.0 must lie in (0, 1].'),
         ({'num_threads': -1}, 'data.num_threads=-1 must not be negative.'),
+        ({'skip_bad_records': -1}, 'data.skip_bad_records=-1 must not be negative.'),
     ],
 )
 def test_wrong_values(changes, message):

@@ -182,15 +182,26 @@ def damaged_copy(prepared, tmp_path, damage):
     return str(tmp_path)
 
 
-def test_shard_that_was_cut_short_is_noticed(prepared, tmp_path):
+def test_shard_that_was_cut_short_is_named(prepared, tmp_path):
     directory = damaged_copy(prepared, tmp_path, lambda records: records[:-2])
     for batches in (make(directory).train_batches(ONE), make(directory, eval_split='train').eval_batches(ONE)):
-        with pytest.raises(UserError, match='^The data cannot be read: .* 103 elements but contained only 101'):
+        with pytest.raises(
+            UserError, match='/tiny_images-train.tfrecord-00003-of-00007 holds 13 records, but should hold 15.$'
+        ):
             take(batches, 8)
 
 
 def test_broken_image_is_named(prepared, tmp_path):
     png = b'\x89PNG'
     directory = damaged_copy(prepared, tmp_path, lambda records: [records[0].replace(png, b'\x00bad'), *records[1:]])
-    with pytest.raises(UserError, match='^tfds:tiny_images split train example 44 cannot be read as an image: '):
+    message = r'/tiny_images-train.tfrecord-00003-of-00007 record 0 \(example 44\) cannot be read: '
+    with pytest.raises(UserError, match=message):
         take(make(directory).train_batches(ONE), 8)
+
+
+def test_missing_shard_is_named(prepared, tmp_path):
+    directory = damaged_copy(prepared, tmp_path, lambda records: records)
+    shard = f'{directory}/tiny_images/1.0.0/tiny_images-train.tfrecord-00005-of-00007'
+    tf.io.gfile.remove(shard)
+    with pytest.raises(UserError, match=f'^{shard} cannot be read: No such file or directory.$'):
+        make(directory)

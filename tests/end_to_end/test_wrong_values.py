@@ -61,7 +61,7 @@ WRONG_VALUES = [
     ('--config.model=3', r'flag --config\.model=3: .* is not a dict\.'),
     ('--config.model.nme=x', r'\'nme\' is no field of the config\. Did you mean "name" instead of "nme"\?'),
     ('--config.modle.name=x', r'\'modle\' is no field of the config\. Did you mean "model" instead of "modle"\?'),
-    ('--config.data.name=mnist', r"data\.name='mnist' is unknown\. Known: digits, image_folder, tfds:NAME\."),
+    ('--config.data.name=mnist', r"data\.name='mnist' is unknown\. Known: digits, image_folder, records, tfds:NAME\."),
     ('--config.data.name=tfds:mnist --config.data.dir=FOLDER/empty', r"data\.name='tfds:mnist' is not prepared in .*"),
     ('--config.data.name=image_folder', r"data\.dir='' must name the folder of images\."),
     (
@@ -72,6 +72,8 @@ WRONG_VALUES = [
         '--config.data.name=image_folder --config.data.dir=FOLDER/empty',
         r"data\.dir='.*' must have two classes .* but has 0\.",
     ),
+    ('--config.data.name=records', r"data\.dir='' must name the folder of prepared records\."),
+    ('--config.data.name=records --config.data.dir=FOLDER/empty', r"data\.dir='.*' has no manifest\.json; .*"),
     ('--config.data.normalization=zscore', r"data\.normalization='zscore' is unknown\. Known: imagenet, symmetric.*\."),
     ('--confg=x', r"Unknown command line flag 'confg'\. Did you mean: config \?"),
     ('digits', r"'digits' is not a flag; flags are spelled --name=value\."),
@@ -91,6 +93,10 @@ WRONG_AFTER_THE_SCHEDULE = [
 ]
 
 WRONG_COMMANDS = [
+    (
+        f'{EVAL} --checkpoint=FOLDER/empty --config.data.name=image_folder --config.data.dir=FOLDER/file',
+        r'data\.dir: cannot list .*/file: Not a directory\.',
+    ),
     ('train.py --config=configs/digits.py', r'--workdir is missing, e\.g\. --workdir=runs/digits\.'),
     ('train.py --workdir=FOLDER/run', r'--config is missing, e\.g\. --config=configs/digits\.py\.'),
     ('train.py --workdir=FOLDER/run --config=absent.py', r"--config: .*No such file or directory: 'absent\.py'"),
@@ -116,6 +122,7 @@ def results(made_once, launcher):
 
     def run_all(folder):
         (folder / 'empty').mkdir()
+        (folder / 'file').write_text('')
         (folder / 'broken.py').write_text('def get_config():\n    return x\n')
         commands = [command.replace('FOLDER', str(folder)).split() for command, _ in CASES]
         (folder / 'commands.json').write_text(json.dumps(commands))

@@ -26,6 +26,8 @@ def get_config() -> ml_collections.ConfigDict:
     # the network and the range of its input are theirs then. '' draws the parameters.
     config.init_from = ''
     config.new_head = False  # with init_from: a fresh classifier, which another number of classes needs
+    # A step (the first one compiles), evaluation or save that takes longer ends the process with all threads' stacks.
+    config.hang_timeout_seconds = 1800.0
 
     config.model = ml_collections.ConfigDict()
     config.model.name = 'mobilenet_v3_small'  # `python -m mobilenets_jax models` lists them
@@ -97,6 +99,8 @@ def get_config() -> ml_collections.ConfigDict:
     _durations(config.evaluation, 'every')
     config.checkpoint = ml_collections.ConfigDict()
     _durations(config.checkpoint, 'every')
+    config.replica_check = ml_collections.ConfigDict()  # of the devices' copies of the state; before a save always
+    _durations(config.replica_check, 'every')
     config.checkpoint.keep_last = 2
     config.checkpoint.keep_best = True
     return config

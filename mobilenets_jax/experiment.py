@@ -93,14 +93,18 @@ class Experiment:
         check(bool(total_steps), 'num_steps', total_steps, 'must be set to a positive length, or num_epochs')
         every = {
             name: self._duration(config[name], 'every', total_steps, section=name) or total_steps
-            for name in ('log', 'evaluation', 'checkpoint')
+            for name in ('log', 'evaluation', 'checkpoint', 'replica_check')
         }
+        hang_timeout = config.hang_timeout_seconds
+        check(hang_timeout > 0, 'hang_timeout_seconds', hang_timeout, 'must be positive')
         return LoopOptions(
             total_steps=total_steps,
             batch_size=self.batch_size,
             log_every=every['log'],
             eval_every=every['evaluation'],
             checkpoint_every=every['checkpoint'],
+            replica_check_every=every['replica_check'],
+            hang_timeout_seconds=hang_timeout,
         )
 
     @functools.cached_property

@@ -24,6 +24,7 @@ from mobilenets_jax.errors import UserError, check
 
 T = TypeVar('T')
 
+_PREFIX = 'mobilenets_jax/'
 _LAST_WORDS_SECONDS = 5
 _HEAD_START_SECONDS = 1
 _TIMEOUT_SECONDS = 1200  # as long as Orbax waits at its own barriers: the slowest write to a busy bucket
@@ -77,21 +78,33 @@ def check_agreement(facts: Mapping[str, Any]) -> None:
     Args:
         facts: JSON-able, by the names under which a user knows them.
     """
-    if jax.process_count() == 1:
-        return
-    name = f'facts_{next(_message_numbers)}'
-    own = json.dumps(facts, sort_keys=True)
-    _set(f'{name}/{jax.process_index()}', own)
+    everywhere = gathered(facts)
 
     def compare() -> None:
-        for host in range(1, jax.process_count()):
-            given = _get(f'{name}/{host}')
-            if given != own:
-                raise UserError(
-                    f'host {host} differs from host 0 in {_difference(json.loads(given), json.loads(own))}.'
-                )
+        own, *others = everywhere()
+        for host, other in enumerate(others, 1):
+            for name in sorted({**own, **other}):
+                if own.get(name) != other.get(name):
+                    difference = f'{name}: {other.get(name)!r} instead of {own.get(name)!r}'
+                    raise UserError(f'host {host} differs from host 0 in {difference}.')
 
     decided_by_primary(compare)
+
+
+def gathered(value: T) -> Callable[[], list[T]]:
+    """Sends a JSON-able value; returns a function that waits for those of all hosts, for `decided_by_primary`."""
+    text = json.dumps(value)
+    if jax.process_count() == 1:
+        return lambda: [json.loads(text)]
+    name = f'gathered_{next(_message_numbers)}'
+    _set(f'{name}/{jax.process_index()}', text)
+
+    def receive() -> list[T]:
+        values = [json.loads(_get(f'{name}/{host}')) for host in range(jax.process_count())]
+        distributed.global_state.client.key_value_delete(f'{_PREFIX}{name}/')  # or the coordinator's memory would fill
+        return values
+
+    return receive
 
 
 def code_version() -> str:
@@ -141,23 +154,18 @@ def end(status: int) -> NoReturn:
     if jax.process_count() == 1:
         sys.exit(status)
     with contextlib.suppress(Exception):  # the others go on, or are gone
-        distributed.global_state.client.wait_at_barrier('mobilenets_jax/end', _LAST_WORDS_SECONDS * 1000)
+        distributed.global_state.client.wait_at_barrier(f'{_PREFIX}end', _LAST_WORDS_SECONDS * 1000)
         if jax.process_index() == 0:
             time.sleep(_HEAD_START_SECONDS)
     os._exit(status)
 
 
 def _set(name: str, value: str) -> None:
-    distributed.global_state.client.key_value_set(f'mobilenets_jax/{name}', value)
+    distributed.global_state.client.key_value_set(_PREFIX + name, value)
 
 
 def _get(name: str) -> str:
-    return distributed.global_state.client.blocking_key_value_get(f'mobilenets_jax/{name}', _TIMEOUT_SECONDS * 1000)
-
-
-def _difference(other: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    name = next(name for name in {**own, **other} if own.get(name) != other.get(name))
-    return f'{name}: {other.get(name)!r} instead of {own.get(name)!r}'
+    return distributed.global_state.client.blocking_key_value_get(_PREFIX + name, _TIMEOUT_SECONDS * 1000)
 
 
 @contextlib.contextmanager

@@ -14,10 +14,12 @@ from mobilenets_jax.training.parallel import to_host  # noqa: E402
 from mobilenets_jax.training.progress import Progress, read_metrics  # noqa: E402
 from mobilenets_jax.training.state import num_params, tree_sha256  # noqa: E402
 
+PARTS = ('training', 'input', 'evaluation', 'checkpoint', 'replica_check')  # of the run's time
+
 
 def finish_report(workdir: epath.Path, model: str, outcome: Outcome, progress: Progress) -> None:
     """Writes `summary.json` and `curves.png` into `workdir`, and prints the table."""
-    state = to_host(outcome.state)
+    state, timing = to_host(outcome.state), progress.timing
     summary = {
         'model': model,
         'step': int(state.step),
@@ -26,7 +28,9 @@ def finish_report(workdir: epath.Path, model: str, outcome: Outcome, progress: P
         'test_top5': outcome.evaluation['top5'],
         'test_loss': outcome.evaluation['loss'],
         'test_count': outcome.evaluation['count'],
-        'seconds': progress.timing.seconds,
+        'seconds': timing.seconds,
+        'starts': timing.starts,
+        **{f'{part}_percent': timing.percent(part) for part in PARTS},
         'images_per_second': progress.images_per_second,
         'params_sha256': tree_sha256(state.params),
         'ema_sha256': None if state.ema_params is None else tree_sha256(state.ema_params),
@@ -47,11 +51,17 @@ def format_summary(summary: dict) -> str:
         'test loss': f'{summary["test_loss"]:.4f}',
         'test images': f'{summary["test_count"]:,}',
         'time': f'{summary["seconds"]:.0f} s',
+        'of it in training steps': f'{summary["training_percent"]:.1f} %',
+        'waiting for images': f'{summary["input_percent"]:.1f} %',
+        'in evaluation': f'{summary["evaluation_percent"]:.1f} %',
+        'waiting for checkpoints': f'{summary["checkpoint_percent"]:.1f} %',
+        'comparing replicas': f'{summary["replica_check_percent"]:.1f} %',
+        'starts': f'{summary["starts"]}',
         'speed': f'{summary["images_per_second"]:.0f} images/s',
     }
-    width = max(len(value) for value in rows.values())
-    line = '+' + '-' * 14 + '+' + '-' * (width + 2) + '+'
-    return '\n'.join([line, *(f'| {name:<12} | {value:>{width}} |' for name, value in rows.items()), line])
+    names, values = (max(map(len, column)) for column in (rows, rows.values()))
+    line = f'+{"-" * (names + 2)}+{"-" * (values + 2)}+'
+    return '\n'.join([line, *(f'| {name:<{names}} | {value:>{values}} |' for name, value in rows.items()), line])
 
 
 def plot_curves(metrics_path: epath.Path, png_path: epath.Path, *, title: str) -> None:

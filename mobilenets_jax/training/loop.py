@@ -6,7 +6,9 @@ batch is the next `batch_size` examples of that stream, and every random choice 
 example.
 """
 
+import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -17,8 +19,10 @@ import numpy as np
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.progress import Progress
+from mobilenets_jax.training.replicas import check_replicas
 from mobilenets_jax.training.schedules import Schedule
 from mobilenets_jax.training.state import TrainState
+from mobilenets_jax.training.watchdog import Watchdog
 
 PyTree = Any
 
@@ -41,6 +45,8 @@ class LoopOptions:
         log_every: between progress lines.
         eval_every: between evaluations; the last step is always evaluated.
         checkpoint_every: between checkpoints; the last step is always saved.
+        replica_check_every: between comparisons of the copies of the state; what is saved is always compared first.
+        hang_timeout_seconds: a step, evaluation or save that takes longer ends the process, see `watchdog`.
     """
 
     total_steps: int
@@ -48,6 +54,8 @@ class LoopOptions:
     log_every: int
     eval_every: int
     checkpoint_every: int
+    replica_check_every: int
+    hang_timeout_seconds: float
 
     def due(self, step: int, every: int) -> bool:
         """Whether something done each `every` steps is due after `step` updates."""
@@ -55,7 +63,7 @@ class LoopOptions:
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or not a number."""
+    """The loss or a gradient became infinite or not a number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +108,8 @@ def train(
         facts: kept with every checkpoint, such as the resolved config.
 
     Raises:
-        NonFiniteLossError: the loss is not finite; the state is not saved then.
+        NonFiniteLossError: a loss or gradient is not finite; the state is not saved then.
+        ReplicaError: the devices hold different states; likewise.
         UserError: the restored run is already longer than `options.total_steps`.
     """
     step = start_step = int(state.step)
@@ -118,10 +127,12 @@ def train(
     window = _Window(progress, schedule, step)
     evaluation: Mapping[str, float] = {}
     stream = parallel.put_batches(batches(start_position))
-    try:
+    with Watchdog(options.hang_timeout_seconds) as watchdog, contextlib.closing(stream):
         while step < options.total_steps:
             # The order matters: a checkpoint must hold exactly `step` updates, and only states whose loss is finite.
-            state, metrics = train_step(state, next(stream))
+            with progress.measured('input'):
+                batch = next(stream)
+            state, metrics = train_step(state, batch)
             step += 1
             window.add(metrics)
             preempted = checkpoints.reached_preemption(step) and step < options.total_steps
@@ -129,18 +140,22 @@ def train(
             saving = options.due(step, options.checkpoint_every) or preempted
             if options.due(step, options.log_every) or evaluating or saving:
                 window.log(step)
+            if options.due(step, options.replica_check_every) or saving:
+                with progress.measured('replica_check'):
+                    check_replicas(state, step)
             if evaluating:
-                evaluation = evaluate(state)
+                watchdog.reset()
+                with progress.measured('evaluation'):
+                    evaluation = evaluate(state)
                 progress.evaluation(step, evaluation)
             if saving:
-                save(evaluation['top1'] if evaluating else None)
+                watchdog.reset()
+                progress.checkpoint(step, functools.partial(save, evaluation['top1'] if evaluating else None))
             if preempted:
                 break
-            if evaluating or saving:
-                progress.restart_clock()
-    finally:
-        stream.close()
-    checkpoints.wait()
+            watchdog.reset()
+        with progress.measured('checkpoint'):
+            checkpoints.wait()
     return Outcome(state, evaluation, preempted=preempted)
 
 
@@ -168,18 +183,16 @@ class _Window:
         fetched = [parallel.to_host(metrics) for metrics in self._metrics]
         total = {name: float(np.sum([row[name] for row in fetched], dtype=np.float64)) for name in fetched[0]}
         first, self._metrics = step - len(fetched) + 1, []
-        if not math.isfinite(total['loss'] + total['l2']):
-            raise NonFiniteLossError(f'The loss is not finite in steps {first} to {step}; nothing was saved after.')
-        timed = step - self._step
-        rate = self._progress.count_steps(timed) if timed else self._progress.images_per_second
+        # A gradient that is not finite leaves the loss alone until the next step.
+        if not math.isfinite(total['loss'] + total['l2'] + total['grad_norm']):
+            raise NonFiniteLossError(
+                f'A loss or gradient is not finite in steps {first} to {step}; none of them was saved.'
+            )
+        progress_metrics = {
+            'loss': total['loss'] / total['count'] + total['l2'] / len(fetched),
+            'accuracy': 100 * total['correct'] / total['count'],
+            'learning_rate': float(self._schedule(step - 1)),
+            'grad_norm': total['grad_norm'] / len(fetched),
+        }
+        self._progress.train(step, progress_metrics, timed_steps=step - self._step)
         self._step = step
-        self._progress.train(
-            step,
-            {
-                'loss': total['loss'] / total['count'] + total['l2'] / len(fetched),
-                'accuracy': 100 * total['correct'] / total['count'],
-                'learning_rate': float(self._schedule(step - 1)),
-                'grad_norm': total['grad_norm'] / len(fetched),
-                'images_per_second': rate,
-            },
-        )

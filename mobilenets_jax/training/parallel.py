@@ -6,6 +6,7 @@ returned with `out_axes=None` is taken to be the same on all devices without a c
 """
 
 import collections
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -46,6 +47,13 @@ def parallel_train_step(step: Callable) -> Callable:
 def parallel_eval_step(step: Callable) -> Callable:
     """Maps `step(params, batch_stats, batch) -> metrics` over all devices of all processes."""
     return jax.pmap(step, axis_name=AXIS_NAME, in_axes=(None, None, 0), out_axes=None)
+
+
+def copy_checksums(tree: PyTree) -> list[list[int]]:
+    """For each local device, a checksum of each leaf of its copy of a replicated tree; waits for their computation."""
+    copies = jax.tree.map(lambda leaf: [shard.data for shard in leaf.addressable_shards], tree)
+    by_leaf = jax.tree.leaves(jax.device_get(copies), is_leaf=lambda node: isinstance(node, list))
+    return [[zlib.crc32(leaf[i].ravel().view(np.uint8)) for leaf in by_leaf] for i in range(jax.local_device_count())]
 
 
 def put_batches(batches: Iterable[PyTree], *, ahead: int = 2) -> Iterator[PyTree]:

@@ -3,15 +3,19 @@
 Only the primary process writes; on the others every method does nothing.
 """
 
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 from etils import epath
 
 from mobilenets_jax.config import write_text
+
+# What of a row depends on the machine and its faults, not on the run.
+TIMING_METRICS = ('images_per_second', 'step_seconds', 'input_percent', 'training_percent', 'seconds', 'starts')
 
 
 @dataclasses.dataclass
@@ -19,18 +23,33 @@ class Timing:
     """Where a run's time went, over all of its processes; kept in the checkpoints.
 
     Attributes:
-        seconds: wall time from the start of training, compilation, evaluation and saving included.
+        seconds: wall time from the start of training, compilation, evaluation, saving and steps that a kill undid
+            included; the time between two processes is not.
         training_seconds: the part of it spent on `timed_steps`.
         timed_steps: training steps, but for those that compiled.
+        input_seconds: spent waiting for batches; part of training_seconds, but for each process's first batch.
+        evaluation_seconds: spent on evaluations.
+        checkpoint_seconds: how long training waited for checkpoints, most of which are written in the background.
+        replica_check_seconds: spent on comparing the devices' copies of the state.
+        starts: how often the run was started.
     """
 
     seconds: float = 0.0
     training_seconds: float = 0.0
     timed_steps: int = 0
+    input_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    replica_check_seconds: float = 0.0
+    starts: int = 0
+
+    def percent(self, part: str) -> float:
+        """The share that `part`, e.g. 'training', has in the run's time, in [0, 100]."""
+        return 100 * getattr(self, f'{part}_seconds') / self.seconds
 
 
 class Progress:
-    """Writes a run's metrics, and counts its images a second.
+    """Writes a run's metrics, and keeps account of its time.
 
     Args:
         workdir: holds `metrics.jsonl` and `tensorboard/`.
@@ -47,26 +66,35 @@ class Progress:
         self._batch_size = batch_size
         self._primary = jax.process_index() == 0
         self._path = workdir / 'metrics.jsonl'
-        self._timing = timing or Timing()
-        self._mark = time.perf_counter()
-        self._started = self._mark - self._timing.seconds
         self._rows: list[dict] = []
         self._tensorboard = None
+        earlier = []
         if self._primary:
-            self._rows = [row for row in read_metrics(self._path) if row['step'] <= start_step]
+            earlier = read_metrics(self._path)
+            self._rows = [row for row in earlier if row['step'] <= start_step]
             self._tensorboard = _tensorboard_writer(workdir / 'tensorboard', start_step)
+        self._timing = timing or Timing()
+        # The metrics know of steps behind the last checkpoint, whose time is lost.
+        self._timing.starts = 1 + max([self._timing.starts, *(row.get('starts', 0) for row in earlier)])
+        elapsed = max([self._timing.seconds, *(row.get('seconds', 0.0) for row in earlier)])
+        self._started = time.perf_counter() - elapsed
+        self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Starts timing: what went on since the last call or log is not counted as training."""
+        """Starts timing steps: what went on since the last call or log is not counted as training."""
         self._mark = time.perf_counter()
+        self._input_mark = self._timing.input_seconds
 
-    def count_steps(self, steps: int) -> float:
-        """Counts `steps` trained since the clock was (re)started; returns their images a second."""
-        seconds = time.perf_counter() - self._mark
-        self._timing.training_seconds += seconds
-        self._timing.timed_steps += steps
-        self.restart_clock()
-        return steps * self._batch_size / seconds
+    @contextlib.contextmanager
+    def measured(self, part: str) -> Iterator[None]:
+        """Counts the time of the body as `part` of the `Timing`; only 'input' is part of the training."""
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        field = f'{part}_seconds'
+        setattr(self._timing, field, getattr(self._timing, field) + seconds)
+        if part != 'input':
+            self._mark += seconds
 
     @property
     def timing(self) -> Timing:
@@ -79,16 +107,51 @@ class Progress:
         timing = self._timing
         return timing.timed_steps * self._batch_size / timing.training_seconds if timing.timed_steps else 0.0
 
-    def train(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Prints the progress line and writes the metrics of the steps since the last one."""
-        remaining = self._total_steps - step
+    def train(self, step: int, metrics: Mapping[str, float], timed_steps: int) -> None:
+        """Prints the progress line and writes the metrics of the steps since the last one.
+
+        Args:
+            step: the last of them.
+            metrics: 'loss', 'accuracy', 'learning_rate' and others.
+            timed_steps: how many of them were trained since the clock was (re)started.
+        """
+        metrics = {**metrics, **self._count(timed_steps)}
         rate = metrics['images_per_second']
-        eta = _clock(remaining * self._batch_size / rate) if rate else '-'
+        eta = _clock((self._total_steps - step) * self._batch_size / rate) if rate else '-'
         self._say(
             f'step {step}/{self._total_steps}  loss {metrics["loss"]:.4f}  accuracy {metrics["accuracy"]:.2f} %  '
-            f'learning rate {metrics["learning_rate"]:.3g}  {rate:.0f} images/s  ETA {eta}'
+            f'learning rate {metrics["learning_rate"]:.3g}  {rate:.0f} images/s  '
+            f'{1000 * metrics["step_seconds"]:.0f} ms/step, {metrics["input_percent"]:.0f} % of it input  '
+            f'training {metrics["training_percent"]:.0f} % of the time  ETA {eta}'
         )
         self._write('train', step, metrics)
+
+    def _count(self, steps: int) -> dict[str, float]:
+        """Counts `steps` trained since the clock was (re)started; returns `TIMING_METRICS`."""
+        timing = self._timing
+        seconds = time.perf_counter() - self._mark
+        waited = timing.input_seconds - self._input_mark
+        if steps:
+            timing.training_seconds += seconds
+            timing.timed_steps += steps
+        self.restart_clock()
+        now = self.timing
+        return {
+            'images_per_second': steps * self._batch_size / seconds if steps else self.images_per_second,
+            'step_seconds': seconds / max(steps, 1),
+            'input_percent': 100 * waited / seconds,
+            'training_percent': now.percent('training'),
+            'seconds': now.seconds,
+            'starts': now.starts,
+        }
+
+    def checkpoint(self, step: int, save: Callable[[], None]) -> None:
+        """Saves, and prints how long training waited for it."""
+        before = self._timing.checkpoint_seconds
+        with self.measured('checkpoint'):
+            save()
+        waited = self._timing.checkpoint_seconds - before
+        self._say(f'step {step}/{self._total_steps}  checkpoint: training waited {waited:.2f} s')
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Prints and writes the metrics of an evaluation."""

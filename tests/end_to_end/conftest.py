@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from launching import SHORT_RUN, Launcher
+from launching import PRECISE_RUN, SHORT_RUN, Launcher, coordinates, end_of
 
 
 @pytest.fixture(scope='session')
@@ -60,3 +60,15 @@ def straight_run(made_once, launcher) -> Callable[..., Path]:
     return lambda devices=1, fields=SHORT_RUN: made_once(
         f'straight_{devices}', lambda folder: train(folder, devices, fields)
     )
+
+
+@pytest.fixture
+def train_pair(launcher):
+    """Starts a pair of processes that train in one workdir."""
+    return lambda workdir: [launcher.train(workdir, *flags, fields=PRECISE_RUN, devices=2) for flags in coordinates()]
+
+
+@pytest.fixture
+def straight_pair(made_once, train_pair):
+    """The workdir of a pair that went through without a stop."""
+    return made_once('straight_pair', lambda folder: end_of(train_pair(folder)))

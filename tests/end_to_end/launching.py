@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+
+from mobilenets_jax.training.progress import TIMING_METRICS
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_TENSORFLOW = Path(__file__).with_name('without_tensorflow')
@@ -145,13 +147,20 @@ class Launcher:
         """Starts a command as `start` does and waits for its end."""
         return self.start(*arguments, **options).end()
 
-    def train(self, workdir: Path, *arguments, fields: Mapping[str, object] = SHORT_RUN, **options) -> Process:
-        """Starts train.py on the digits, where TensorFlow cannot be imported."""
+    def train(
+        self,
+        workdir: Path,
+        *arguments,
+        fields: Mapping[str, object] = SHORT_RUN,
+        script: Sequence[object] = ('train.py',),
+        **options,
+    ) -> Process:
+        """Starts train.py, or a script like it, on the digits, where TensorFlow cannot be imported."""
         config = ['--config=configs/digits.py', *(f'--config.{name}={value}' for name, value in fields.items())]
         double = fields.get('model.dtype') == 'float64'
         environment = {'JAX_ENABLE_X64': str(int(double)), 'PYTHONPATH': str(WITHOUT_TENSORFLOW)}
         return self.start(
-            'train.py', *config, f'--workdir={workdir}', *arguments, optimize=not double, **environment, **options
+            *script, *config, f'--workdir={workdir}', *arguments, optimize=not double, **environment, **options
         )
 
 
@@ -164,15 +173,23 @@ def coordinates() -> list[list[str]]:
     return [[*together, f'--process_id={rank}'] for rank in range(2)]
 
 
+def end_of(pair):
+    """How the first of two processes ended. Both must succeed, and the other leaves the speaking to it."""
+    first, second = (process.end() for process in pair)
+    assert (first.status, second.status) == (0, 0), f'{first}\n{second}'
+    assert [line for line in second.output if 'step' in line] == []
+    return first
+
+
 def read_summary(workdir: Path) -> dict:
     """The `summary.json` of a run."""
     return json.loads((workdir / 'summary.json').read_text())
 
 
 def read_rows(workdir: Path) -> list[dict]:
-    """The rows of a run's `metrics.jsonl`, without its speed."""
+    """The rows of a run's `metrics.jsonl`, without its speed and times."""
     rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name != 'images_per_second'} for row in rows]
+    return [{name: value for name, value in row.items() if name not in TIMING_METRICS} for row in rows]
 
 
 def read_state(workdir: Path, step: int) -> dict:

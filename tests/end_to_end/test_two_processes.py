@@ -4,27 +4,7 @@ import json
 import signal
 
 import pytest
-from launching import PRECISE_RUN, assert_states_agree, coordinates, read_rows, read_state, read_summary
-
-
-def end_of(pair):
-    """How the first of two processes ended. Both must succeed, and the other leaves the speaking to it."""
-    first, second = (process.end() for process in pair)
-    assert (first.status, second.status) == (0, 0), f'{first}\n{second}'
-    assert [line for line in second.output if 'step' in line] == []
-    return first
-
-
-@pytest.fixture
-def train_pair(launcher):
-    """Starts a pair of processes that train in one workdir."""
-    return lambda workdir: [launcher.train(workdir, *flags, fields=PRECISE_RUN, devices=2) for flags in coordinates()]
-
-
-@pytest.fixture
-def straight_pair(made_once, train_pair):
-    """The workdir of a pair that went through without a stop."""
-    return made_once('straight_pair', lambda folder: end_of(train_pair(folder)))
+from launching import PRECISE_RUN, assert_states_agree, coordinates, end_of, read_rows, read_state, read_summary
 
 
 def test_pair_trains_as_one_process_with_four_devices(straight_pair, straight_run):

@@ -47,6 +47,7 @@ WRONG_VALUES = [
         r'schedule\.warmup_steps=3 and schedule\.warmup_percent=2\.0 spell one duration twice; .*',
     ),
     ('--config.num_steps=9 --config.num_epochs=1', r'num_steps=9 and num_epochs=1\.0 spell one duration twice; .*'),
+    ('--config.hang_timeout_seconds=0', r'hang_timeout_seconds=0\.0 must be positive\.'),
     ('--config.num_steps=0', r'num_steps=0 must be set to a positive length, or num_epochs\.'),
     ('--config.log.every_steps=-1', r'log\.every_steps=-1 must not be negative\.'),
     ('--config.weight_decay.rate=-1', r'weight_decay\.rate=-1\.0 must not be negative\.'),

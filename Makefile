@@ -10,7 +10,7 @@ PARITY_INSTALLED := $(PARITY_VENV)/.installed
 DEMO_DIR ?= runs/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow parity lint format clean
+.PHONY: help install demo test test-slow chaos parity lint format clean
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test: $(INSTALLED)  ## Run the fast tests (under ten minutes on two cores).
 
 test-slow: $(INSTALLED)  ## Run the long tests: comparisons with other frameworks.
 	$(BIN)/python -m pytest -m slow
+
+chaos: $(INSTALLED)  ## Kill a run twenty times at random moments; its end must be that of a run left alone.
+	$(BIN)/python tests/chaos.py
 
 $(PARITY_INSTALLED): requirements.txt tests/parity/requirements.txt
 	$(PYTHON) -m venv $(PARITY_VENV)

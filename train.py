@@ -1,7 +1,7 @@
 """Trains a network: `python train.py --config=configs/digits.py --workdir=W [--config.key=value ...]`.
 
 Wiring only. A run that finds a checkpoint in its workdir goes on from there, exactly. On SIGTERM it saves and ends with
-status 0; started again, it goes on.
+status 0 (`--preempted_status`); started again, it goes on.
 """
 
 import sys
@@ -22,6 +22,7 @@ from mobilenets_jax.training.state import evaluated_variables, num_params
 from mobilenets_jax.weights.init_from import starting_point
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, curves; local, or gs://.')
+PREEMPTED_STATUS = flags.DEFINE_integer('preempted_status', 0, 'Exit status after SIGTERM; not 0 asks to be restarted.')
 
 
 def main() -> None:
@@ -72,6 +73,8 @@ def main() -> None:
             print(f'stopped by SIGTERM at step {int(outcome.state.step)}, saved; the same command goes on', flush=True)
         else:
             finish_report(workdir, experiment.identity['model'], outcome, progress)
+    if outcome.preempted:
+        sys.exit(PREEMPTED_STATUS.value)
 
 
 def _announce(experiment: Experiment, target, start_step: int) -> None:

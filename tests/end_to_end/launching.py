@@ -76,11 +76,14 @@ class Process:
         self._watchdog = threading.Timer(LIMIT_SECONDS, self._popen.kill)
         self._watchdog.start()
 
-    def read(self, prefix: str | tuple[str, ...], count: int = 1) -> None:
-        """Returns after `count` lines of output that start with `prefix`, or when there is no more."""
+    def read(self, prefix: str | tuple[str, ...], count: int = 1) -> str:
+        """Returns the last of `count` lines of output that start with `prefix`, or '' when there are not so many."""
+        last = ''
         while count and (line := self._popen.stdout.readline()):
             self._lines.append(line.rstrip())
-            count -= line.startswith(prefix)
+            if line.startswith(prefix):
+                count, last = count - 1, self._lines[-1]
+        return '' if count else last
 
     def send(self, signum: int) -> None:
         """Sends a signal, unless the process has ended already."""
@@ -164,20 +167,20 @@ class Launcher:
         )
 
 
-def coordinates() -> list[list[str]]:
-    """The flags of each of two processes that find each other."""
+def coordinates(processes: int = 2) -> list[list[str]]:
+    """The flags of each of some processes that find each other."""
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
         port = listener.getsockname()[1]
-    together = [f'--coordinator=127.0.0.1:{port}', '--num_processes=2', '--heartbeat_timeout_seconds=10']
-    return [[*together, f'--process_id={rank}'] for rank in range(2)]
+    together = [f'--coordinator=127.0.0.1:{port}', f'--num_processes={processes}', '--heartbeat_timeout_seconds=10']
+    return [[*together, f'--process_id={rank}'] for rank in range(processes)]
 
 
-def end_of(pair):
-    """How the first of two processes ended. Both must succeed, and the other leaves the speaking to it."""
-    first, second = (process.end() for process in pair)
-    assert (first.status, second.status) == (0, 0), f'{first}\n{second}'
-    assert [line for line in second.output if 'step' in line] == []
+def end_of(processes: Sequence[Process]) -> Ended:
+    """How the first of some processes ended. All must succeed, and the others leave the speaking to it."""
+    first, *others = (process.end() for process in processes)
+    assert {end.status for end in (first, *others)} == {0}, '\n'.join(map(str, (first, *others)))
+    assert [line for end in others for line in end.output if 'step' in line] == []
     return first
 
 

@@ -9,6 +9,7 @@ import time
 import pytest
 from launching import PRECISE_RUN, WITHOUT_TENSORFLOW, read_rows, read_summary
 
+PREEMPTED_STATUS = 75  # not 0, which a launcher would take for the end of the run
 HASHES = ('step', 'params_sha256', 'ema_sha256', 'test_top1', 'test_loss')
 
 
@@ -38,7 +39,7 @@ def stop(process, signum, lines):
 
 def stopped_step(ended):
     """The step at which a run says that SIGTERM stopped it."""
-    assert ended.status == 0, ended
+    assert ended.status in (0, PREEMPTED_STATUS), ended
     (line,) = [line for line in ended.output if line.startswith('stopped by SIGTERM')]
     assert 'saved' in line
     return int(re.search(r'step (\d+)', line)[1])
@@ -55,7 +56,9 @@ def test_killed_at_a_random_moment(launcher, straight_run, tmp_path):
 
 def test_stopped_by_sigterm(launcher, straight_run, tmp_path):
     straight = straight_run()
-    ended, moment = stop(launcher.train(tmp_path), signal.SIGTERM, random.randint(0, 5))
+    process = launcher.train(tmp_path, f'--preempted_status={PREEMPTED_STATUS}')
+    ended, moment = stop(process, signal.SIGTERM, random.randint(0, 5))
+    assert ended.status == PREEMPTED_STATUS
     step = stopped_step(ended)
     assert not (tmp_path / 'summary.json').exists()
     ended = launcher.train(tmp_path).end()

@@ -21,16 +21,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
 
+from mobilenets_jax.checkpoints import arrays
 from mobilenets_jax.checkpoints.manifest import verify_manifest, write_manifest
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.hosts import barrier, decided_by_primary
-from mobilenets_jax.trees import describe_leaf, named_leaves
 
 PyTree = Any
 
@@ -128,16 +126,11 @@ class CheckpointManager:
         self.wait()
         if decided_by_primary(lambda: self._is_intact(step)):
             return
-        # Host arrays, though they may share memory with a buffer that the next step is given: Orbax copies those before
-        # it returns. Arrays on the devices of one host it refuses when there are several.
-        arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(jax.device_get(state)).items()}
-        document = facts | {'arrays': {name: describe_leaf(array) for name, array in arrays.items()}}
+        document = facts | {'arrays': arrays.describe(state)}
         with _naming_failures(self._step_dir(step)):
             self._checkpointer.save(
                 self._unfinished_dir(step),
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(unflatten_dict(arrays, sep='/')), meta=ocp.args.JsonSave(document)
-                ),
+                args=ocp.args.Composite(state=arrays.to_save(state), meta=ocp.args.JsonSave(document)),
                 force=True,  # replaces what an interrupted save of the same step left behind
             )
         self._pending = self._finisher.submit(self._finish, step)
@@ -166,13 +159,16 @@ class CheckpointManager:
             return None
         step, stored = chosen['step'], chosen['arrays']
         if target is None:
-            target = unflatten_dict({name: _empty(description) for name, description in stored.items()}, sep='/')
+            target = arrays.nested_placeholders(stored)
         missing = {}
         if partial:
             missing = {field: None for field in target if not any(name.startswith(f'{field}/') for name in stored)}
             target = {field: tree for field, tree in target.items() if field not in missing}
-        self._check_arrays(step, stored, target, partial)
-        state = self._read(self._step_dir(step), stored, target)
+        arrays.check_fit(f'checkpoint {self._step_dir(step)}', stored, target, partial)
+        restored = self._checkpointer.restore(
+            self._step_dir(step), args=ocp.args.Composite(state=arrays.to_restore(stored))
+        )
+        state = arrays.pick(restored.state, target)
         return Restored(step=step, state=state | missing if partial else state, meta=chosen['meta'])
 
     def steps(self) -> list[int]:
@@ -336,14 +332,6 @@ class CheckpointManager:
             'Give the run a directory of its own.'
         )
 
-    def _check_arrays(self, step: int, stored: dict[str, str], target: PyTree, partial: bool) -> None:
-        """Raises `UserError` naming the first array in which checkpoint and target differ. Orbax would cast a dtype."""
-        wanted = {name: describe_leaf(leaf) for name, leaf in named_leaves(target).items()}
-        for name in wanted if partial else wanted | stored:
-            found, asked = stored.get(name, 'nothing'), wanted.get(name, 'nothing')
-            if found != asked:
-                raise UserError(f'checkpoint {self._step_dir(step)} holds {found} at {name}; the run asks for {asked}.')
-
     def _document(self, step: int) -> dict[str, Any]:
         # The handler itself, as Orbax does for metrics: the checkpointer's restore waits for all processes.
         return ocp.JsonCheckpointHandler().restore(self._step_dir(step) / 'meta')
@@ -353,16 +341,6 @@ class CheckpointManager:
             return self._document(step)['metric']
         except (OSError, ValueError, LookupError, TypeError):  # damaged: whatever it says, it is not the best
             return None
-
-    def _read(self, step_dir: epath.Path, stored: dict[str, str], target: PyTree) -> PyTree:
-        """Reads the arrays of a checkpoint into the structure of `target`, which it is known to fit."""
-        # Orbax wants all of the arrays that it saved; an empty NumPy array asks it for a NumPy array.
-        empty = {name: _empty(description) for name, description in stored.items()}
-        restored = self._checkpointer.restore(
-            step_dir, args=ocp.args.Composite(state=ocp.args.StandardRestore(unflatten_dict(empty, sep='/')))
-        )
-        values = flatten_dict(restored.state, sep='/')
-        return jax.tree.unflatten(jax.tree.structure(target), [values[name] for name in named_leaves(target)])
 
 
 def _absolute(directory: epath.PathLike) -> epath.Path:
@@ -374,12 +352,6 @@ def _absolute(directory: epath.PathLike) -> epath.Path:
 def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     """Returns `value` as it will be read back, so that what is compared or saved later is plain and a copy."""
     return json.loads(json.dumps(dict(value)))
-
-
-def _empty(description: str) -> np.ndarray:
-    """Returns an array as `describe_leaf` describes it, its values undefined."""
-    dtype, bracket, shape = description.partition('[')
-    return np.empty(json.loads(bracket + shape), np.dtype(dtype))
 
 
 def _summary(faults: list[str]) -> str:

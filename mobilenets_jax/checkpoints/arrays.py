@@ -1,0 +1,71 @@
+"""The arrays of a checkpoint: how its meta describes them, what Orbax is handed, and whether they fit what a run asks.
+
+On disk they stand in nested dicts by the names of `trees.named_leaves`, whatever classes the state was made of.
+"""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.trees import describe_leaf, named_leaves
+
+PyTree = Any
+
+
+def describe(state: PyTree) -> dict[str, str]:
+    """Dtype and shape of each leaf, by name."""
+    return {name: describe_leaf(leaf) for name, leaf in named_leaves(state).items()}
+
+
+def to_save(state: PyTree) -> ocp.args.StandardSave:
+    """What Orbax is to save."""
+    # Host arrays, though they may share memory with a buffer that the next step is given: Orbax copies those before
+    # it returns. Arrays on the devices of one host it refuses when there are several.
+    host_arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(jax.device_get(state)).items()}
+    return ocp.args.StandardSave(unflatten_dict(host_arrays, sep='/'))
+
+
+def to_restore(stored: dict[str, str]) -> ocp.args.StandardRestore:
+    """What Orbax is to restore: all of it, as NumPy arrays.
+
+    Args:
+        stored: what `describe` said of the arrays.
+    """
+    return ocp.args.StandardRestore(nested_placeholders(stored))
+
+
+def nested_placeholders(stored: dict[str, str]) -> dict[str, Any]:
+    """Arrays as `describe` described them, in nested dicts; their values undefined."""
+    return unflatten_dict({name: _empty(description) for name, description in stored.items()}, sep='/')
+
+
+def check_fit(checkpoint: str, stored: dict[str, str], target: PyTree, partial: bool) -> None:
+    """Raises `UserError` naming the first array in which checkpoint and target differ. Orbax would cast a dtype.
+
+    Args:
+        checkpoint: what the message calls it.
+        stored: what `describe` said of the arrays.
+        target: arrays or jax.ShapeDtypeStructs.
+        partial: whether the checkpoint may hold more than the target.
+    """
+    wanted = describe(target)
+    for name in wanted if partial else wanted | stored:
+        found, asked = stored.get(name, 'nothing'), wanted.get(name, 'nothing')
+        if found != asked:
+            raise UserError(f'{checkpoint} holds {found} at {name}; the run asks for {asked}.')
+
+
+def pick(restored: dict[str, Any], target: PyTree) -> PyTree:
+    """The restored arrays in the structure of `target`, which they are known to fit."""
+    values = flatten_dict(restored, sep='/')
+    return jax.tree.unflatten(jax.tree.structure(target), [values[name] for name in named_leaves(target)])
+
+
+def _empty(description: str) -> np.ndarray:
+    dtype, bracket, shape = description.partition('[')
+    return np.empty(json.loads(bracket + shape), np.dtype(dtype))

@@ -47,11 +47,22 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.dir = ''  # of the image folder, the records, or TFDS's data ('': TFDS's own)
     config.data.eval_split = ''  # '': the source's default
     config.data.normalization = 'symmetric'  # symmetric ([-1, 1]), imagenet (mean and deviation) or unit ([0, 1])
+    config.data.repeated_augmentation = 1  # how many times an example stands in a batch, each time augmented anew
+    config.data.random_erasing = 0.0  # probability that a rectangle of a training image is erased
+    config.data.random_erasing_fill = 'zero'  # what is put there: zero (the mean colour) or noise
+    config.data.mixup_alpha = 0.0  # of mixup's Beta(alpha, alpha) over neighbours of a batch; 0: none
+    config.data.cutmix_alpha = 0.0  # of cutmix; with both, each pair gets one or the other
     # Image folders, records and TFDS; the digits have their own augmentation.
-    config.data.crop = 'inception'  # in training: inception (random area and aspect) or resize (the whole image)
-    config.data.min_area_fraction = 0.05  # least part of the image that an inception crop takes
+    config.data.crop = 'inception'  # in training: inception, random_resized (torchvision) or resize (the whole image)
+    config.data.min_area_fraction = placeholder(
+        float
+    )  # least part of the image in a crop; unset: 0.05 (inception), 0.08
     config.data.random_flip = True  # left to right
     config.data.color_distortion = 'fast'  # none, fast (brightness, saturation) or full (also hue, contrast)
+    config.data.auto_augment = 'none'  # none, autoaugment_v0 or randaugment
+    config.data.randaugment_layers = 2  # operations on each image
+    config.data.randaugment_magnitude = 9.0  # their mean strength, 0 to 10
+    config.data.randaugment_magnitude_std = 0.5  # its standard deviation
     config.data.eval_crop = (
         'central_fraction'  # central_fraction (TF), resize_crop or rounded_resize_crop (torchvision)
     )

@@ -67,6 +67,7 @@ class Experiment:
         self._task = ClassificationTask(
             model=self.model,
             preprocess=self.dataset.device_preprocess,
+            mix=self.dataset.device_mix,
             label_smoothing=config.label_smoothing,
         )
         self._ema = EmaOptions(**config.ema)

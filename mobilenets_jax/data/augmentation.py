@@ -7,12 +7,12 @@ whatever device and after whatever restart the example is met.
 import jax
 import jax.numpy as jnp
 
-# Name -> (mean, standard deviation) per channel, for images in [0, 1].
-NORMALIZATIONS = {
-    'symmetric': ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # [-1, 1]: TF-slim and Keras MobileNets
-    'imagenet': ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # torchvision
-    'unit': ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # [0, 1]: a few of timm's
-}
+from mobilenets_jax.data.options import NORMALIZATIONS
+
+# Of random erasing, as in timm.
+ERASED_AREA = (0.02, 1 / 3)  # parts of the image
+ERASED_ASPECT = (0.3, 1 / 0.3)  # height / width
+ERASING_ATTEMPTS = 10
 
 
 def normalize(images: jax.Array, normalization: str) -> jax.Array:
@@ -25,6 +25,58 @@ def example_keys(seed: int, epoch: jax.Array, index: jax.Array) -> jax.Array:
     """One key per example, [n], from the run's seed and the int32 [n] arrays `epoch` and `index`."""
     root = jax.random.key(seed)
     return jax.vmap(lambda e, i: jax.random.fold_in(jax.random.fold_in(root, e), i))(epoch, index)
+
+
+def random_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
+    """Mirrors half of the images [n, H, W, C] left to right."""
+    flip = jax.vmap(jax.random.bernoulli)(keys)
+    return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
+
+
+def random_shift(keys: jax.Array, images: jax.Array, *, max_pixels: int) -> jax.Array:
+    """Shifts each image [n, H, W, C] by up to `max_pixels` along each axis; what comes from outside it is 0."""
+    padding = [(0, 0), (max_pixels, max_pixels), (max_pixels, max_pixels), (0, 0)]
+    offsets = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, 2 * max_pixels + 1))(keys)
+    return jax.vmap(lambda image, offset: jax.lax.dynamic_slice(image, (*offset, 0), images.shape[1:]))(
+        jnp.pad(images, padding), offsets
+    )
+
+
+def random_erasing(keys: jax.Array, images: jax.Array, *, probability: float, noise: bool) -> jax.Array:
+    """Erases a rectangle of some of the normalised images.
+
+    Paper: 1708.04896. Reference: timm 1.0.31, data/random_erasing.py.
+
+    Args:
+        keys: [n] random keys.
+        images: float32 [n, H, W, C].
+        probability: of each image.
+        noise: whether normal noise is put there ('pixel' in timm) rather than zeros ('const'; torchvision's default).
+    """
+
+    def erase(key, image):
+        chance_key, box_key, noise_key = jax.random.split(key, 3)
+        inside = erased_box(box_key, image.shape[:2]) & (jax.random.uniform(chance_key) < probability)
+        fill = jax.random.normal(noise_key, image.shape, image.dtype) if noise else jnp.zeros_like(image)
+        return jnp.where(inside[..., None], fill, image)
+
+    return jax.vmap(erase)(keys, images)
+
+
+def erased_box(key: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Where random erasing erases, bool [H, W]: the first of ten drawn rectangles that is smaller than the image."""
+    height, width = size
+    area_key, aspect_key, place_key = jax.random.split(key, 3)
+    attempts = (ERASING_ATTEMPTS,)
+    area = height * width * jax.random.uniform(area_key, attempts, minval=ERASED_AREA[0], maxval=ERASED_AREA[1])
+    low, high = jnp.log(jnp.array(ERASED_ASPECT, jnp.float32))
+    aspect = jnp.exp(jax.random.uniform(aspect_key, attempts, minval=low, maxval=high))
+    sides = jnp.round(jnp.sqrt(jnp.stack([area * aspect, area / aspect], axis=-1)))  # [attempts, 2]
+    fits = (sides < jnp.array(size)).all(axis=-1)
+    sides = jnp.where(fits.any(), sides[jnp.argmax(fits)], 0)
+    start = jnp.floor(jax.random.uniform(place_key, (2,)) * (jnp.array(size) - sides + 1))
+    row, column = jnp.arange(height)[:, None] - start[0], jnp.arange(width) - start[1]
+    return (row >= 0) & (row < sides[0]) & (column >= 0) & (column < sides[1])
 
 
 def random_affine(

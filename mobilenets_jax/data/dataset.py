@@ -1,32 +1,18 @@
 """What every classification data set offers to training and evaluation."""
 
 import abc
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
-from mobilenets_jax.data import augmentation, order
+from mobilenets_jax.data import augmentation, mixing, order
+from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.errors import UserError
 
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The choices that hold for every source.
-
-    Attributes:
-        image_size: height and width of the images, in pixels.
-        batch_size: global batch size, over all processes and devices.
-        seed: seed of the order and of the augmentation.
-        normalization: a key of `augmentation.NORMALIZATIONS`.
-    """
-
-    image_size: int
-    batch_size: int
-    seed: int
-    normalization: str
+# What the keys of an example are for: each kind of choice has its own.
+AUGMENTATION, ERASING, MIXING = range(3)
 
 
 class Dataset(abc.ABC):
@@ -82,8 +68,33 @@ class Dataset(abc.ABC):
 
     def device_preprocess(self, batch: dict[str, jax.Array], *, train: bool) -> jax.Array:
         """Normalised images, float32 [n, H, W, 3], of one device's batch; pure JAX, to be called inside the step."""
-        del train  # The images were augmented when they were read.
-        return augmentation.normalize(batch['image'], self._options.normalization)
+        options = self._options
+        images = batch['image']
+        if not train:
+            return augmentation.normalize(images, options.normalization)
+        images = augmentation.normalize(self._device_augment(batch), options.normalization)
+        if options.random_erasing:
+            keys, noise = self._keys(batch, ERASING), options.random_erasing_fill == 'noise'
+            images = augmentation.random_erasing(keys, images, probability=options.random_erasing, noise=noise)
+        return images
+
+    @property
+    def device_mix(self) -> Callable[[dict[str, jax.Array], jax.Array], tuple[jax.Array, jax.Array, jax.Array]] | None:
+        """From a device's training batch and its preprocessed images to what `mixing.mix` returns; None: no mixing."""
+        options = self._options
+        if not options.mixup_alpha and not options.cutmix_alpha:
+            return None
+
+        return lambda batch, images: mixing.mix(self._keys(batch, MIXING), images, batch['label'], options)
+
+    def _keys(self, batch: dict[str, jax.Array], purpose: int) -> jax.Array:
+        """One key per example, [n], for what `purpose` says."""
+        keys = augmentation.example_keys(self._options.seed, batch['epoch'], batch['index'])
+        return keys if purpose == AUGMENTATION else jax.vmap(jax.random.fold_in, (0, None))(keys, purpose)
+
+    def _device_augment(self, batch: dict[str, jax.Array]) -> jax.Array:
+        """The training images augmented on the device, still in [0, 255]; those from the host are augmented already."""
+        return batch['image']
 
     def _padded_eval_rows(self, layout: Layout) -> Iterator[dict[str, np.ndarray]]:
         size, batch_size = self.image_size, self._options.batch_size

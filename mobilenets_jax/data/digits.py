@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from mobilenets_jax.data import augmentation
-from mobilenets_jax.data.dataset import Options
 from mobilenets_jax.data.memory import MemoryDataset
+from mobilenets_jax.data.options import Options
 
 TEST_EXAMPLES = 360
 SPLIT_SEED = 0  # The split's own: runs with different seeds are tested on the same images.

@@ -4,7 +4,6 @@ The elements of a split, undecoded examples, are read, decoded and distorted in 
 batched.
 """
 
-import dataclasses
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -13,33 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenets_jax.data import preprocessing
-from mobilenets_jax.data.dataset import Dataset, Options
+from mobilenets_jax.data.dataset import Dataset
+from mobilenets_jax.data.options import ImageOptions, Options, Reading
 from mobilenets_jax.data.order import Layout
-from mobilenets_jax.data.preprocessing import ImageOptions
 from mobilenets_jax.data.splits import Element, Split
 from mobilenets_jax.errors import UserError, check
 
 PREFETCHED_BATCHES = 2
 
 Example = Callable[[Element], Element]
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """How files are read.
-
-    Attributes:
-        num_threads: that decode images; 0 for as many as tf.data finds useful.
-        skip_bad_records: how many training examples may be unreadable before the run ends; the next readable one is
-            taken in the place of each. An evaluation skips none, since it would not be one of the whole set.
-    """
-
-    num_threads: int = 0
-    skip_bad_records: int = 0
-
-    def __post_init__(self):
-        for field in ('num_threads', 'skip_bad_records'):
-            check(getattr(self, field) >= 0, f'data.{field}', getattr(self, field), 'must not be negative')
 
 
 class HostDataset(Dataset):

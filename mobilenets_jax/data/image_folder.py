@@ -5,10 +5,9 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from mobilenets_jax.data.dataset import Options
 from mobilenets_jax.data.folder_index import join, list_files, list_folders
-from mobilenets_jax.data.host_pipeline import HostDataset, Reading
-from mobilenets_jax.data.preprocessing import ImageOptions
+from mobilenets_jax.data.host_pipeline import HostDataset
+from mobilenets_jax.data.options import ImageOptions, Options, Reading
 from mobilenets_jax.data.splits import IndexedSplit
 from mobilenets_jax.errors import UserError, check
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from mobilenets_jax.data import augmentation, order
-from mobilenets_jax.data.dataset import Dataset, Options
+from mobilenets_jax.data import order
+from mobilenets_jax.data.dataset import AUGMENTATION, Dataset
+from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -43,7 +44,7 @@ class MemoryDataset(Dataset):
     def _train_rows(self, layout: Layout, start: int) -> Iterator[dict[str, np.ndarray]]:
         images, labels = self._train
         options = self._options
-        for epoch, index in order.train_rows(self.num_train, options.batch_size, options.seed, layout, start):
+        for epoch, index in order.train_rows(self.num_train, options, layout, start):
             yield {'image': images[index], 'label': labels[index], 'epoch': epoch, 'index': index}
 
     def _eval_rows(self, layout: Layout) -> Iterator[dict[str, np.ndarray]]:
@@ -51,10 +52,5 @@ class MemoryDataset(Dataset):
         for index in order.eval_rows(self.num_eval, self._options.batch_size, layout):
             yield {'image': images[index], 'label': labels[index]}
 
-    def device_preprocess(self, batch: dict[str, jax.Array], *, train: bool) -> jax.Array:
-        """As `Dataset.device_preprocess`; in training the images are augmented first, by (seed, epoch, index)."""
-        images = batch['image']
-        if train:
-            keys = augmentation.example_keys(self._options.seed, batch['epoch'], batch['index'])
-            images = self._augment(keys, images)
-        return augmentation.normalize(images, self._options.normalization)
+    def _device_augment(self, batch: dict[str, jax.Array]) -> jax.Array:
+        return self._augment(self._keys(batch, AUGMENTATION), batch['image'])

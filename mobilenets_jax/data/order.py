@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mobilenets_jax.data.options import Options
 from mobilenets_jax.errors import check
 
 
@@ -52,27 +53,30 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     return np.argsort(keys, kind='stable')
 
 
-def train_rows(
-    n: int, batch_size: int, seed: int, layout: Layout, start: int = 0
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def train_rows(n: int, options: Options, layout: Layout, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields for ever this process's rows of each global batch, as (epoch, index), both int32 [rows].
+
+    With `options.repeated_augmentation` = r > 1 a batch of B rows holds the next B / r examples of the stream r times,
+    copy after copy, so that neighbours are different examples. Then 'epoch' counts the copies: it is r times the epoch,
+    plus the number of the copy, which makes every copy's augmentation another.
 
     Args:
         n: examples in the training set.
-        batch_size: global batch size; may exceed n.
-        seed: seed of the order.
+        options: batch size (may exceed n), seed of the order, and copies of each example.
         layout: which rows are this process's.
-        start: position in the stream of the first batch's first example.
+        start: position in the stream of the first batch's first row, copies counted.
     """
-    own = np.asarray(layout.rows(batch_size), np.int64)
-    order = functools.lru_cache(maxsize=1)(lambda epoch: permutation(seed, epoch, n))
-    for batch_start in itertools.count(start, batch_size):
-        epoch, offset = np.divmod(batch_start + own, n)
+    repeats = options.repeated_augmentation
+    own = np.asarray(layout.rows(options.batch_size), np.int64)
+    copy, example = np.divmod(own, options.batch_size // repeats)
+    order = functools.lru_cache(maxsize=1)(lambda epoch: permutation(options.seed, epoch, n))
+    for batch_start in itertools.count(start, options.batch_size):
+        epoch, offset = np.divmod(batch_start // repeats + example, n)
         index = np.empty_like(offset)
         for value in np.unique(epoch):
             rows = epoch == value
             index[rows] = order(int(value))[offset[rows]]
-        yield epoch.astype(np.int32), index.astype(np.int32)
+        yield (repeats * epoch + copy).astype(np.int32), index.astype(np.int32)
 
 
 def eval_rows(n: int, batch_size: int, layout: Layout) -> Iterator[np.ndarray]:

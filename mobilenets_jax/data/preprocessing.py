@@ -2,28 +2,31 @@
 
 Paper: the MobileNets are trained with "Inception preprocessing", which the papers cite but do not spell out.
 Reference: tensorflow/models at 001a5ed, research/slim/preprocessing/inception_preprocessing.py; for `resize_crop`
-    torchvision's `Resize` and `CenterCrop` on PIL images.
+    torchvision's `Resize` and `CenterCrop`, for `random_resized_box` its `RandomResizedCrop`, on PIL images.
 Differs:
     Random operations are stateless, seeded by the example.
     The training image is rounded to uint8, so that a quarter of the bytes go to the device, which normalises it.
     With full colour distortion slim also draws one of four resize methods; here the resize is always bilinear.
 """
 
-import dataclasses
 import functools
+import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
-from mobilenets_jax.errors import check, check_choice
+from mobilenets_jax.data.auto_augment import auto_augment
+from mobilenets_jax.data.options import ImageOptions
 
 # tf.image.sample_distorted_bounding_box, as slim calls it for the whole image as the one box.
 MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIO_RANGE = (0.75, 1.33)  # width / height
 MAX_CROP_ATTEMPTS = 100  # Then the whole image is taken.
+AUTO_AUGMENT = 3  # What its seed is for, besides crop, flip and colour.
 
-CROPS = ('inception', 'resize')
-EVAL_CROPS = ('central_fraction', 'resize_crop', 'rounded_resize_crop')
-INTERPOLATIONS = ('bilinear', 'bicubic')
+# torchvision's RandomResizedCrop.
+RESIZED_ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)  # width / height
+RESIZED_CROP_ATTEMPTS = 10  # Then the centre is taken.
 
 _DISTORTIONS = {
     'brightness': lambda image, seed: tf.image.stateless_random_brightness(image, 32 / 255, seed),
@@ -33,7 +36,6 @@ _DISTORTIONS = {
 }
 # The distortions do not commute; slim draws one of four orderings, of which three are the same in fast mode.
 COLOR_ORDERINGS = {
-    'none': (),
     'fast': (('brightness', 'saturation'), *[('saturation', 'brightness')] * 3),
     'full': (
         ('brightness', 'saturation', 'hue', 'contrast'),
@@ -42,40 +44,6 @@ COLOR_ORDERINGS = {
         ('hue', 'saturation', 'contrast', 'brightness'),
     ),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageOptions:
-    """How an image file becomes pixels.
-
-    Attributes:
-        image_size: height and width of the result, in pixels.
-        crop: for training, one of `CROPS`: 'inception' (random) or 'resize' (the whole image, aspect not kept).
-        min_area_fraction: the least part of the image's area that an Inception crop takes.
-        random_flip: whether half of the training images are mirrored left to right.
-        color_distortion: for training, a key of `COLOR_ORDERINGS`.
-        eval_crop: one of `EVAL_CROPS`: `central_fraction`, or `resize_crop` in one of its two roundings.
-        crop_fraction: the part of each side (`central_fraction`) or of the short side (`resize_crop`) evaluated.
-        interpolation: one of `INTERPOLATIONS`, of `resize_crop`; every other resize is bilinear.
-    """
-
-    image_size: int
-    crop: str = 'inception'
-    min_area_fraction: float = 0.05
-    random_flip: bool = True
-    color_distortion: str = 'fast'
-    eval_crop: str = 'central_fraction'
-    crop_fraction: float = 0.875
-    interpolation: str = 'bilinear'
-
-    def __post_init__(self):
-        check_choice('data.crop', self.crop, CROPS)
-        check_choice('data.interpolation', self.interpolation, INTERPOLATIONS)
-        check_choice('data.color_distortion', self.color_distortion, COLOR_ORDERINGS)
-        check_choice('data.eval_crop', self.eval_crop, EVAL_CROPS)
-        for field in ('min_area_fraction', 'crop_fraction'):
-            value = getattr(self, field)
-            check(0 < value <= 1, f'data.{field}', value, 'must lie in (0, 1]')
 
 
 def example_seed(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
@@ -87,19 +55,29 @@ def example_seed(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
 def train_image(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> tf.Tensor:
     """A randomly distorted image, uint8 [image_size, image_size, 3], from a file's bytes and an example's seed.
 
-    As slim's `preprocess_for_train`: crop, bilinear resize that does not keep the aspect, flip, colour distortion in
-    [0, 1], clip.
+    As slim's `preprocess_for_train`: crop, resize that does not keep the aspect, flip, colour distortion in [0, 1],
+    clip; and then, as torchvision and timm do, AutoAugment or RandAugment.
     """
     crop_seed, flip_seed, color_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
-    if options.crop == 'inception':
-        image = decode_inception_crop(encoded, crop_seed, options.min_area_fraction)
-    else:
-        image = decode(encoded)
-    image = resize_bilinear(image, options.image_size) / 255
+    image = _random_view(encoded, crop_seed, options)
     if options.random_flip:
         image = tf.image.stateless_random_flip_left_right(image, flip_seed)
-    image = distort_color(image, color_seed, options.color_distortion)
-    return _to_uint8(image * 255)
+    if options.color_distortion != 'none':
+        image = distort_color(image / 255, color_seed, options.color_distortion) * 255
+    image = tf.ensure_shape(_to_uint8(image), [options.image_size, options.image_size, 3])
+    return auto_augment(image, tf.random.experimental.stateless_fold_in(seed, AUTO_AUGMENT), options)
+
+
+def _random_view(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> tf.Tensor:
+    """The random crop of an image, resized to float32 [image_size, image_size, 3] in [0, 255]."""
+    size = options.image_size
+    if options.crop == 'inception':
+        draw = functools.partial(inception_box, seed=seed, min_area_fraction=options.min_area_fraction)
+        return resize_bilinear(decode_crop(encoded, draw), size)
+    if options.crop == 'random_resized':
+        draw = functools.partial(random_resized_box, seed=seed, min_area_fraction=options.min_area_fraction)
+        return resize_antialiased(decode_crop(encoded, draw), tf.constant([size, size]), 'bilinear')
+    return resize_bilinear(decode(encoded), size)
 
 
 def eval_image(encoded: tf.Tensor, options: ImageOptions) -> tf.Tensor:
@@ -116,16 +94,21 @@ def decode(encoded: tf.Tensor, dct_method: str = '') -> tf.Tensor:
     return tf.io.decode_jpeg(encoded, channels=3, dct_method=dct_method)  # Its kernel looks at the bytes.
 
 
-def decode_inception_crop(encoded: tf.Tensor, seed: tf.Tensor, min_area_fraction: float) -> tf.Tensor:
-    """A random crop, uint8 [h, w, 3], of a file's image; of a JPEG only the crop is decoded."""
+def decode_crop(encoded: tf.Tensor, draw_box: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]) -> tf.Tensor:
+    """A crop, uint8 [h, w, 3], of a file's image; of a JPEG only the crop is decoded.
+
+    Args:
+        encoded: the file's bytes.
+        draw_box: maps the image's shape, int32 [3], to begin and size of the crop, int32 [3].
+    """
 
     def from_jpeg():
-        begin, size = inception_box(tf.io.extract_jpeg_shape(encoded), seed, min_area_fraction)
+        begin, size = draw_box(tf.io.extract_jpeg_shape(encoded))
         return tf.io.decode_and_crop_jpeg(encoded, tf.concat([begin[:2], size[:2]], axis=0), channels=3)
 
     def from_any():
         image = decode(encoded)
-        return tf.slice(image, *inception_box(tf.shape(image), seed, min_area_fraction))
+        return tf.slice(image, *draw_box(tf.shape(image)))
 
     return tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_any)
 
@@ -147,6 +130,28 @@ def inception_box(shape: tf.Tensor, seed: tf.Tensor, min_area_fraction: float) -
     return begin, size
 
 
+def random_resized_box(shape: tf.Tensor, seed: tf.Tensor, min_area_fraction: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `inception_box`, by the rule of torchvision's `RandomResizedCrop.get_params`."""
+    area_seed, aspect_seed, place_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    sides = tf.cast(shape[:2], tf.float32)
+    attempts = [RESIZED_CROP_ATTEMPTS]
+    area = tf.reduce_prod(sides) * tf.random.stateless_uniform(attempts, area_seed, min_area_fraction, 1.0)
+    low, high = (math.log(ratio) for ratio in RESIZED_ASPECT_RATIO_RANGE)
+    aspect = tf.exp(tf.random.stateless_uniform(attempts, aspect_seed, low, high))
+    drawn = tf.round(tf.sqrt(tf.stack([area / aspect, area * aspect], axis=-1)))  # [attempts, 2]: height, width
+    fits = tf.reduce_all((drawn > 0) & (drawn <= sides), axis=-1)
+    place = tf.random.stateless_uniform([2], place_seed)
+    size = drawn[tf.argmax(fits)]
+    begin = tf.floor(place * (sides - size + 1))
+    central = tf.round(
+        tf.minimum(sides, sides[::-1] * [1 / RESIZED_ASPECT_RATIO_RANGE[0], RESIZED_ASPECT_RATIO_RANGE[1]])
+    )
+    found = tf.reduce_any(fits)
+    size = tf.where(found, size, central)
+    begin = tf.where(found, begin, tf.floor((sides - central) / 2))
+    return tf.pad(tf.cast(begin, tf.int32), [[0, 1]]), tf.concat([tf.cast(size, tf.int32), [3]], axis=0)
+
+
 def distort_color(image: tf.Tensor, seed: tf.Tensor, color_distortion: str) -> tf.Tensor:
     """Distorts the colours of an image [H, W, 3] in [0, 1], in one of the orderings of `COLOR_ORDERINGS`.
 
@@ -154,8 +159,6 @@ def distort_color(image: tf.Tensor, seed: tf.Tensor, color_distortion: str) -> t
     most 0.2 of the circle. The result is clipped to [0, 1] at the end only.
     """
     orderings = COLOR_ORDERINGS[color_distortion]
-    if not orderings:
-        return image
     choice_seed, *seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 1 + len(_DISTORTIONS)))
     seed_of = dict(zip(_DISTORTIONS, seeds, strict=True))
 
@@ -196,9 +199,14 @@ def resize_crop(
     else:
         resized = short * tf.stack([height, width]) // tf.minimum(height, width)
         top, left = tf.unstack(tf.cast(tf.round((resized - image_size) / 2), tf.int32))
-    for pass_size in ((height, resized[1]), resized):  # PIL resizes the rows, rounds, then resizes the columns
+    return resize_antialiased(image, resized, interpolation)[top : top + image_size, left : left + image_size]
+
+
+def resize_antialiased(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
+    """Resizes [H, W, 3] to `size` (height, width) as PIL does: whole numbers in [0, 255], float32."""
+    for pass_size in ((tf.shape(image)[0], size[1]), size):  # PIL resizes the rows, rounds, then resizes the columns
         image = tf.cast(_to_uint8(tf.image.resize(image, pass_size, interpolation, antialias=True)), tf.float32)
-    return image[top : top + image_size, left : left + image_size]
+    return image
 
 
 def resize_bilinear(image: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenets_jax.data import preprocessing
-from mobilenets_jax.data.dataset import Options
+from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.splits import Element
 from mobilenets_jax.errors import UserError
@@ -59,9 +59,12 @@ class RecordStream:
 
     def train_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""
-        epoch, consumed = divmod(start, self.num_examples)
-        stream = tf.data.Dataset.counter(epoch).flat_map(lambda value: self._epoch(options.seed, value))
-        return _own_rows(stream.skip(consumed), options, layout)
+        repeats = options.repeated_augmentation
+        epoch, consumed = divmod(start // repeats, self.num_examples)
+        stream = tf.data.Dataset.counter(epoch).flat_map(lambda value: self._epoch(options.seed, value)).skip(consumed)
+        if repeats > 1:
+            stream = stream.batch(options.batch_size // repeats).flat_map(lambda batch: _copies(batch, repeats))
+        return _own_rows(stream, options, layout)
 
     def eval_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""
@@ -106,6 +109,16 @@ class RecordStream:
         records = tf.data.TFRecordDataset(tf.constant(self.paths)[shard], buffer_size=READ_BUFFER_BYTES)
         records = records.apply(tf.data.experimental.assert_cardinality(length)).enumerate(first)
         return records.map(lambda index, record: {'index': tf.cast(index, tf.int32), 'record': record})
+
+
+def _copies(batch: Element, repeats: int) -> tf.data.Dataset:
+    """The elements of `batch` `repeats` times, copy after copy, as in `order.train_rows`."""
+
+    def numbered(copy):
+        epoch = repeats * batch['epoch'] + tf.cast(copy, tf.int32)
+        return tf.data.Dataset.from_tensor_slices(batch | {'epoch': epoch})
+
+    return tf.data.Dataset.range(repeats).flat_map(numbered)
 
 
 def _own_rows(stream: tf.data.Dataset, options: Options, layout: Layout) -> tf.data.Dataset:

@@ -1,12 +1,11 @@
 """Image folders prepared as sharded records by `python -m mobilenets_jax prepare`, see `prepare`."""
 
 from mobilenets_jax.data import shards
-from mobilenets_jax.data.dataset import Options
 from mobilenets_jax.data.folder_index import join
-from mobilenets_jax.data.host_pipeline import HostDataset, Reading
+from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.image_folder import EVAL_SPLITS, TRAIN_SPLIT
 from mobilenets_jax.data.manifest import Manifest
-from mobilenets_jax.data.preprocessing import ImageOptions
+from mobilenets_jax.data.options import ImageOptions, Options, Reading
 from mobilenets_jax.data.splits import Split
 from mobilenets_jax.errors import check_choice
 

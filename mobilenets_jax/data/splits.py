@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenets_jax.data import order
-from mobilenets_jax.data.dataset import Options
+from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.errors import UserError
 
@@ -65,9 +65,7 @@ class IndexedSplit:
 
     def train_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""
-        return self._elements(
-            lambda: order.train_rows(self.num_examples, options.batch_size, options.seed, layout, start)
-        )
+        return self._elements(lambda: order.train_rows(self.num_examples, options, layout, start))
 
     def eval_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""

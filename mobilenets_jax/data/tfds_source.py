@@ -3,9 +3,8 @@
 import tensorflow_datasets as tfds
 
 from mobilenets_jax.data import shards
-from mobilenets_jax.data.dataset import Options
-from mobilenets_jax.data.host_pipeline import HostDataset, Reading
-from mobilenets_jax.data.preprocessing import ImageOptions
+from mobilenets_jax.data.host_pipeline import HostDataset
+from mobilenets_jax.data.options import ImageOptions, Options, Reading
 from mobilenets_jax.data.splits import Split
 from mobilenets_jax.errors import UserError, check_choice
 

@@ -21,11 +21,14 @@ class ClassificationTask:
     Attributes:
         model: a module with the call contract of `mobilenets_jax.models`.
         preprocess: maps (batch, train=...) to normalised images, float32 [n, H, W, 3], on the device.
+        mix: maps (batch, preprocessed images) of a training step to mixed images, the labels mixed in, int32 [n], and
+            the share of each image that is its own, float32 [n]; None: nothing is mixed.
         label_smoothing: the share of the target that is spread evenly over all classes, in [0, 1).
     """
 
     model: Any
     preprocess: Callable[..., jax.Array]
+    mix: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array, jax.Array]] | None = None
     label_smoothing: float = 0.0
 
     def __post_init__(self):
@@ -43,7 +46,9 @@ class ClassificationTask:
         Returns:
             The loss, and (updated statistics, metrics as sums over the examples).
         """
-        images = self.preprocess(batch, train=True)
+        images, labels = self.preprocess(batch, train=True), batch['label']
+        if self.mix:
+            images, other_labels, share = self.mix(batch, images)
         (logits, _), updated = self.model.apply(
             {'params': params, 'batch_stats': batch_stats},
             images,
@@ -51,8 +56,10 @@ class ClassificationTask:
             mutable=['batch_stats'],
             rngs={'dropout': key},
         )
-        labels = batch['label']
         losses = smoothed_cross_entropy(logits, labels, self.label_smoothing)
+        if self.mix:  # cross-entropy is linear in the targets
+            losses = share * losses + (1 - share) * smoothed_cross_entropy(logits, other_labels, self.label_smoothing)
+            labels = jnp.where(share < 0.5, other_labels, labels)
         metrics = {
             'loss': losses.sum(),
             'correct': (label_rank(logits, labels) < 1).sum(),

@@ -47,7 +47,8 @@ def read_image(path: str, preprocessing: Preprocessing) -> np.ndarray:
     """The view of an image file that is evaluated, uint8 [size, size, 3]."""
     import tensorflow as tf
 
-    from mobilenets_jax.data.preprocessing import ImageOptions, eval_image
+    from mobilenets_jax.data.options import ImageOptions
+    from mobilenets_jax.data.preprocessing import eval_image
 
     options = ImageOptions(
         image_size=preprocessing.image_size,

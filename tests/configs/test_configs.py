@@ -10,7 +10,8 @@ import pytest
 
 from mobilenets_jax import experiment
 from mobilenets_jax.config import ConfigView
-from mobilenets_jax.data.dataset import Dataset, Options
+from mobilenets_jax.data.dataset import Dataset
+from mobilenets_jax.data.options import Options
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))

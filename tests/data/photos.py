@@ -1,7 +1,12 @@
-"""Images made up for the tests."""
+"""Images made up for the tests, and where real ones may lie."""
+
+import os
+import pathlib
 
 import numpy as np
 from PIL import Image, ImageFilter
+
+PHOTOS = pathlib.Path(os.environ.get('MOBILENETS_JAX_SHARED', '../shared')) / 'data' / 'imagenet_one_per_class.zip'
 
 
 def photo(seed, size=(90, 70), mode='RGB'):

@@ -56,3 +56,64 @@ def test_affine_keeps_the_range(dtype):
     assert result.dtype == np.float32
     assert result.min() >= 0 and result.max() <= 255.001
     assert (result[:, 7:9, 7:9] > 254).all()  # The centre never leaves the image.
+
+
+def keys(count):
+    return augmentation.example_keys(0, np.zeros(count, np.int32), np.arange(count, dtype=np.int32))
+
+
+def test_half_of_the_images_are_flipped():
+    images = np.random.default_rng(0).integers(0, 256, (200, 6, 5, 3), np.uint8)
+    result = np.asarray(augmentation.random_flip(keys(200), images))
+    flipped = (result == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (flipped | (result == images).all(axis=(1, 2, 3))).all()
+    assert 75 < flipped.sum() < 125
+
+
+def test_shift_is_a_crop_of_the_padded_image():
+    images = np.random.default_rng(0).integers(1, 256, (400, 6, 5, 3), np.uint8)
+    result = np.asarray(jax.jit(lambda k, x: augmentation.random_shift(k, x, max_pixels=2))(keys(400), images))
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    crops = np.stack([padded[:, i : i + 6, j : j + 5] for i in range(5) for j in range(5)])  # [25, n, H, W, C]
+    which = (crops == result).all(axis=(2, 3, 4))
+    assert (which.sum(axis=0) == 1).all()
+    assert which.sum(axis=1).min() > 4  # Each of the 25 shifts is drawn, 16 times on average.
+
+
+def erased_boxes_numpy(count, height, width):
+    """The rule of timm's RandomErasing, written out: top, left, height and width, int [count, 4]."""
+    generator = np.random.default_rng(0)
+    boxes = []
+    while len(boxes) < count:
+        area = generator.uniform(0.02, 1 / 3) * height * width
+        aspect = np.exp(generator.uniform(np.log(0.3), np.log(1 / 0.3)))
+        h, w = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if h < height and w < width:
+            boxes.append((generator.integers(0, height - h + 1), generator.integers(0, width - w + 1), h, w))
+    return np.array(boxes)
+
+
+def test_erased_boxes_are_distributed_as_timms():
+    boxes = np.asarray(jax.jit(jax.vmap(lambda key: augmentation.erased_box(key, (32, 48))))(keys(4000)))
+    rows, columns = boxes.any(axis=2), boxes.any(axis=1)
+    ours = np.stack([rows.argmax(1), columns.argmax(1), rows.sum(1), columns.sum(1)], axis=1)
+    assert np.array_equal(boxes.sum(axis=(1, 2)), ours[:, 2] * ours[:, 3])  # rectangles
+    theirs = erased_boxes_numpy(4000, 32, 48)
+    np.testing.assert_allclose(ours.mean(axis=0), theirs.mean(axis=0), atol=0.6)
+    for quantile in (0.1, 0.5, 0.9):
+        np.testing.assert_allclose(np.quantile(ours, quantile, axis=0), np.quantile(theirs, quantile, axis=0), atol=1)
+
+
+@pytest.mark.parametrize('noise', [False, True])
+def test_erasing_touches_the_share_of_images_that_it_should(noise):
+    images = np.full((400, 16, 16, 3), 7, np.float32)
+    erase = jax.jit(lambda k, x: augmentation.random_erasing(k, x, probability=0.25, noise=noise))
+    result = np.asarray(erase(keys(400), images))
+    erased = (result != 7).all(axis=-1)
+    assert 70 < erased.any(axis=(1, 2)).sum() < 130
+    filled = result[erased]
+    if noise:
+        assert abs(filled.mean()) < 0.02 and abs(filled.std() - 1) < 0.02
+    else:
+        assert (filled == 0).all()
+    assert np.array_equal(result, erase(keys(400), images))

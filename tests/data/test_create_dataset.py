@@ -17,7 +17,7 @@ from mobilenets_jax.errors import UserError
         ({'batch_size': -8}, 'batch_size=-8 must be positive.'),
         ({'seed': -1}, 'seed=-1 must lie in [0, 2**31).'),
         ({'normalization': 'torch'}, "data.normalization='torch' is unknown. Known: imagenet, symmetric, unit."),
-        ({'crop': 'random'}, "data.crop='random' is unknown. Known: inception, resize."),
+        ({'crop': 'random'}, "data.crop='random' is unknown. Known: inception, random_resized, resize."),
         ({'color_distortion': 'slow'}, "data.color_distortion='slow' is unknown. Known: fast, full, none."),
         (
             {'eval_crop': 'center'},
@@ -27,6 +27,15 @@ from mobilenets_jax.errors import UserError
         ({'crop_fraction': 1.5}, 'data.crop_fraction=1.5 must lie in (0, 1].'),
         ({'min_area_fraction': 0.0}, 'data.min_area_fraction=0.0 must lie in (0, 1].'),
         ({'num_threads': -1}, 'data.num_threads=-1 must not be negative.'),
+        ({'auto_augment': 'v0'}, "data.auto_augment='v0' is unknown. Known: autoaugment_v0, none, randaugment."),
+        ({'randaugment_layers': 0}, 'data.randaugment_layers=0 must be positive.'),
+        ({'randaugment_magnitude': 11.0}, 'data.randaugment_magnitude=11.0 must lie in [0, 10].'),
+        ({'randaugment_magnitude_std': -1.0}, 'data.randaugment_magnitude_std=-1.0 must not be negative.'),
+        ({'repeated_augmentation': 3}, 'data.repeated_augmentation=3 must divide the batch_size 8.'),
+        ({'random_erasing': 1.5}, 'data.random_erasing=1.5 must lie in [0, 1].'),
+        ({'random_erasing_fill': 'grey'}, "data.random_erasing_fill='grey' is unknown. Known: noise, zero."),
+        ({'mixup_alpha': -0.1}, 'data.mixup_alpha=-0.1 must not be negative.'),
+        ({'cutmix_alpha': -0.1}, 'data.cutmix_alpha=-0.1 must not be negative.'),
         ({'skip_bad_records': -1}, 'data.skip_bad_records=-1 must not be negative.'),
     ],
 )
@@ -35,6 +44,11 @@ def test_wrong_values(changes, message):
     with pytest.raises(UserError) as error:
         create_dataset(**arguments | changes)
     assert str(error.value) == message
+
+
+def test_choice_that_no_source_has():
+    with pytest.raises(TypeError, match='^no data set has the choice crops$'):
+        create_dataset('digits', image_size=32, batch_size=8, seed=0, crops='inception')
 
 
 def test_missing_tensorflow_is_named():

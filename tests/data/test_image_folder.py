@@ -9,6 +9,7 @@ from photos import photo, write_class
 from PIL import Image
 
 from mobilenets_jax.data import Layout, create_dataset, order, preprocessing
+from mobilenets_jax.data.options import ImageOptions, Options
 from mobilenets_jax.errors import UserError
 
 ONE = Layout(0, 1, 1)
@@ -50,7 +51,7 @@ def test_training_images_are_those_of_the_index(image_folder):
     epoch, index = (np.concatenate(part) for part in zip(*_rows(23, 8, seed=5, count=6), strict=True))
     assert np.array_equal(rows['epoch'], epoch) and np.array_equal(rows['index'], index)
     assert rows['image'].dtype == np.uint8 and rows['label'].dtype == np.int32
-    options = preprocessing.ImageOptions(32, 'inception', 0.05, True, 'fast', 'central_fraction', 0.875)
+    options = ImageOptions(32)
     for i in range(48):
         assert rows['label'][i] == ['ant', 'bee', 'cat'].index(files[index[i]].split(os.sep)[-2])
         with open(files[index[i]], 'rb') as file:
@@ -60,7 +61,7 @@ def test_training_images_are_those_of_the_index(image_folder):
 
 
 def _rows(n, batch_size, seed, count):
-    rows = order.train_rows(n, batch_size, seed, ONE)
+    rows = order.train_rows(n, Options(32, batch_size, seed), ONE)
     return [next(rows) for _ in range(count)]
 
 
@@ -112,7 +113,7 @@ def test_evaluation_is_exact(tmp_path, count):
 @pytest.mark.parametrize('eval_crop', ['central_fraction', 'resize_crop'])
 def test_evaluation_crop_is_the_one_asked_for(image_folder, eval_crop):
     rows = take(make(image_folder, eval_crop=eval_crop, crop_fraction=0.8).eval_batches(ONE), 1)
-    options = preprocessing.ImageOptions(32, 'resize', 0.05, True, 'fast', eval_crop, 0.8)
+    options = ImageOptions(32, eval_crop=eval_crop, crop_fraction=0.8)
     with open(image_folder / 'val' / 'ant' / '150.jpg', 'rb') as file:
         encoded = file.read()
     expected = preprocessing.eval_image(encoded, options)

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from mobilenets_jax.data import Layout, order
+from mobilenets_jax.data.options import Options
 from mobilenets_jax.errors import UserError
 
 LAYOUTS = list(itertools.product([1, 2, 4], [1, 2, 8]))  # processes, devices of each
 
 
-def read(processes, devices, batches, *, n=103, batch_size=64, seed=3, start=0):
+def read(processes, devices, batches, *, n=103, batch_size=64, seed=3, start=0, repeats=1):
     """The global (epoch, index) rows, put together from all processes: int32 [batches, 2, batch_size]."""
-    streams = [order.train_rows(n, batch_size, seed, Layout(p, processes, devices), start) for p in range(processes)]
+    options = Options(32, batch_size, seed, repeated_augmentation=repeats)
+    streams = [order.train_rows(n, options, Layout(p, processes, devices), start) for p in range(processes)]
     return np.stack([np.concatenate([np.stack(next(stream)) for stream in streams], axis=1) for _ in range(batches)])
 
 
@@ -41,6 +43,16 @@ def test_resuming_anywhere_continues_the_stream(start):
     straight = read(1, 1, 120).swapaxes(0, 1).reshape(2, -1)
     resumed = read(2, 4, 5, start=start).swapaxes(0, 1).reshape(2, -1)
     assert np.array_equal(resumed, straight[:, start : start + 5 * 64])
+
+
+@pytest.mark.parametrize(('processes', 'devices', 'start'), [(1, 1, 0), (4, 2, 0), (2, 1, 128)])
+def test_repeated_augmentation_puts_copies_into_one_batch(processes, devices, start):
+    plain = read(1, 1, 20, batch_size=16)  # of which each is half of a batch of 32
+    repeated = read(processes, devices, 10, batch_size=32, start=start, repeats=2)
+    for number, (epoch, index) in enumerate(repeated, start // 32):
+        if number < 20:
+            assert np.array_equal(index, np.tile(plain[number, 1], 2))
+            assert np.array_equal(epoch, np.concatenate([2 * plain[number, 0], 2 * plain[number, 0] + 1]))
 
 
 def test_rows_split_over_devices_in_order():

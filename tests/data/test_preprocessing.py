@@ -2,18 +2,16 @@
 
 import colorsys
 import io
-import os
-import pathlib
 import zipfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from photos import photo
+from photos import PHOTOS, photo
 from PIL import Image
 
 from mobilenets_jax.data import preprocessing
-from mobilenets_jax.data.preprocessing import ImageOptions
+from mobilenets_jax.data.options import ImageOptions
 
 # Every 16th pixel of a training image, by colour distortion.
 GOLDEN = {
@@ -21,8 +19,6 @@ GOLDEN = {
     'fast': [157, 137, 140, 165, 124, 140, 153, 162, 153, 155, 167, 134],
     'full': [160, 133, 132, 171, 115, 127, 155, 165, 155, 150, 172, 129],
 }
-
-PHOTOS = pathlib.Path(os.environ.get('MOBILENETS_JAX_SHARED', '../shared')) / 'data' / 'imagenet_one_per_class.zip'
 
 
 def options(**changes):
@@ -132,6 +128,42 @@ def test_inception_boxes_stay_in_their_ranges(min_area_fraction):
     assert max(0.1, min_area_fraction) - 0.01 < area.min() and area.max() <= 1  # One tenth is MIN_OBJECT_COVERED.
     assert 0.74 < aspect.min() < 0.8 and 1.25 < aspect.max() < 1.34
     assert len({tuple(box) for box in boxes[0]}) == 2 and len(np.unique(begin, axis=0)) > 200
+
+
+def resized_box(encoded, seed):
+    """Top, left, height and width of a file's random resized crop."""
+    crop_seed = tf.random.experimental.stateless_split(seed, 3)[0]
+    shape = preprocessing.decode(encoded).shape
+    begin, size = preprocessing.random_resized_box(tf.constant(shape), crop_seed, 0.08)
+    return *begin.numpy()[:2], *size.numpy()[:2]
+
+
+def test_random_resized_crop_has_the_pixels_of_pil():
+    """A made-up PNG and real photos: PIL's resize of the drawn box."""
+    files = [encode(photo(0, (200, 150)), format='png')] * 3
+    if PHOTOS.exists():
+        with zipfile.ZipFile(PHOTOS) as archive:
+            files += [archive.read(name) for name in sorted(archive.namelist())[1:1000:90]]
+    for index, encoded in enumerate(files):
+        seed = preprocessing.example_seed(1, 2, index)
+        top, left, height, width = resized_box(encoded, seed)
+        image = Image.open(io.BytesIO(encoded)).convert('RGB').crop((left, top, left + width, top + height))
+        expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)).astype(int)
+        actual = preprocessing.train_image(
+            encoded, seed, options(crop='random_resized', image_size=64, min_area_fraction=None)
+        ).numpy()
+        difference = np.abs(actual - expected)
+        # The crop is decoded fast, which moves a JPEG's pixels by one or two.
+        assert np.quantile(difference, 0.99) <= 3 and difference.mean() < 0.6, index
+
+
+@pytest.mark.parametrize(('height', 'width'), [(20, 400), (400, 20)])
+def test_image_too_long_for_any_box_is_cropped_in_the_centre(height, width):
+    """As torchvision: the largest box of the nearest permitted aspect."""
+    begin, size = preprocessing.random_resized_box(tf.constant([height, width, 3]), tf.constant([0, 1]), 1.0)
+    long, short = max(height, width), min(height, width)
+    expected = {short: 0, round(short * 4 / 3): (long - round(short * 4 / 3)) // 2}
+    assert dict(zip(size.numpy()[:2].tolist(), begin.numpy()[:2].tolist(), strict=True)) == expected
 
 
 def test_half_of_the_images_are_flipped():

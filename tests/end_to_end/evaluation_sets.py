@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mobilenets_jax.data.dataset import Options
 from mobilenets_jax.data.memory import MemoryDataset
+from mobilenets_jax.data.options import Options
 from mobilenets_jax.models import create_model
 
 SIZES = (1, 7, 103)  # less than a batch, less than the devices, and some batches with a rest

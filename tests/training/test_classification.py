@@ -1,7 +1,9 @@
 """Loss and hits, worked out by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from mobilenets_jax.errors import UserError
@@ -34,3 +36,28 @@ def test_label_without_a_number_is_no_hit():
 def test_smoothing_of_one_is_refused():
     with pytest.raises(UserError, match=r'label_smoothing=1.0 must be in \[0, 1\).'):
         ClassificationTask(model=None, preprocess=None, label_smoothing=1.0)
+
+
+class Echo:
+    """A network whose logits are its images."""
+
+    def apply(self, variables, images, **kwargs):
+        return (images, {}), {}
+
+
+def test_loss_of_mixed_images_is_that_of_soft_labels():
+    logits = jax.random.normal(jax.random.key(0), (4, 5))
+    labels, others = jnp.array([0, 1, 2, 3]), jnp.array([1, 0, 4, 3])
+    share = jnp.array([0.9, 0.2, 0.5, 1.0])
+    task = ClassificationTask(
+        model=Echo(),
+        preprocess=lambda batch, train: batch['image'],
+        mix=lambda batch, images: (images, others, share),
+        label_smoothing=0.1,
+    )
+    loss, (_, metrics) = task.loss({}, {}, {'image': logits, 'label': labels}, jax.random.key(0))
+    soft = share[:, None] * jax.nn.one_hot(labels, 5) + (1 - share[:, None]) * jax.nn.one_hot(others, 5)
+    expected = optax.softmax_cross_entropy(logits, optax.smooth_labels(soft, 0.1))
+    np.testing.assert_allclose(loss, expected.mean(), rtol=1e-6)
+    heavier = np.where(share < 0.5, others, labels)
+    assert metrics['correct'] == (np.argmax(logits, axis=-1) == heavier).sum()

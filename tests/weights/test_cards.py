@@ -5,8 +5,7 @@ import urllib.parse
 
 import pytest
 
-from mobilenets_jax.data.augmentation import NORMALIZATIONS
-from mobilenets_jax.data.preprocessing import EVAL_CROPS, INTERPOLATIONS
+from mobilenets_jax.data.options import EVAL_CROPS, INTERPOLATIONS, NORMALIZATIONS
 from mobilenets_jax.models import get_architecture, get_spec
 from mobilenets_jax.weights import CARDS
 from mobilenets_jax.weights.imagenet import class_names

@@ -1,0 +1,132 @@
+"""All choices about data and augmentation, checked when they are made; plain Python, for every source."""
+
+import dataclasses
+
+from mobilenets_jax.errors import check, check_choice
+
+# Name -> (mean, standard deviation) per channel, for images in [0, 1].
+NORMALIZATIONS = {
+    'symmetric': ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # [-1, 1]: TF-slim and Keras MobileNets
+    'imagenet': ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # torchvision
+    'unit': ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # [0, 1]: a few of timm's
+}
+# Training crop -> the least part of the image's area that it takes, unless one is set.
+CROPS = {'inception': 0.05, 'random_resized': 0.08, 'resize': 1.0}
+COLOR_DISTORTIONS = ('none', 'fast', 'full')
+AUTO_AUGMENTS = ('none', 'autoaugment_v0', 'randaugment')
+ERASING_FILLS = ('zero', 'noise')
+EVAL_CROPS = ('central_fraction', 'resize_crop', 'rounded_resize_crop')
+INTERPOLATIONS = ('bilinear', 'bicubic')
+MAX_MAGNITUDE = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The choices that hold for every source.
+
+    Attributes:
+        image_size: height and width of the images, in pixels.
+        batch_size: global batch size, over all processes and devices, in training and in evaluation.
+        seed: seed of the order and of the augmentation, 0 <= seed < 2**31.
+        normalization: a key of `NORMALIZATIONS`: 'symmetric' ([-1, 1]), 'imagenet' or 'unit' ([0, 1]).
+        repeated_augmentation: how many times an example stands in a training batch, each time augmented anew; see
+            `order.train_rows`.
+        random_erasing: the probability that a rectangle of a training image is erased, after it was normalised.
+        random_erasing_fill: what is put there, one of `ERASING_FILLS`: zeros or normal noise.
+        mixup_alpha: of mixup's Beta(alpha, alpha); 0: no mixup. See `mixing`.
+        cutmix_alpha: the same of cutmix; with both, each pair of images gets one or the other.
+    """
+
+    image_size: int
+    batch_size: int
+    seed: int
+    normalization: str = 'symmetric'
+    repeated_augmentation: int = 1
+    random_erasing: float = 0.0
+    random_erasing_fill: str = 'zero'
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+
+    def __post_init__(self):
+        check(self.image_size > 0, 'image_size', self.image_size, 'must be positive')
+        check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
+        check(0 <= self.seed < 2**31, 'seed', self.seed, 'must lie in [0, 2**31)')
+        check_choice('data.normalization', self.normalization, NORMALIZATIONS)
+        repeats = self.repeated_augmentation
+        fits = repeats > 0 and self.batch_size % repeats == 0
+        check(fits, 'data.repeated_augmentation', repeats, f'must divide the batch_size {self.batch_size}')
+        check(0 <= self.random_erasing <= 1, 'data.random_erasing', self.random_erasing, 'must lie in [0, 1]')
+        check_choice('data.random_erasing_fill', self.random_erasing_fill, ERASING_FILLS)
+        for field in ('mixup_alpha', 'cutmix_alpha'):
+            check(getattr(self, field) >= 0, f'data.{field}', getattr(self, field), 'must not be negative')
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions:
+    """How an image file becomes pixels on the host.
+
+    Attributes:
+        image_size: height and width of the result, in pixels.
+        crop: in training, a key of `CROPS`: 'inception' (random area and aspect), 'random_resized' (torchvision's
+            RandomResizedCrop, antialiased) or 'resize' (the whole image, aspect not kept).
+        min_area_fraction: the least part of the image's area that a random crop takes, in (0, 1]; None: the crop's own.
+        random_flip: whether half of the training images are mirrored left to right.
+        color_distortion: in training, 'none', 'fast' (brightness, saturation) or 'full' (also hue and contrast).
+        auto_augment: in training, one of `AUTO_AUGMENTS`; see `auto_augment`.
+        randaugment_layers: how many operations RandAugment applies.
+        randaugment_magnitude: their mean strength, in [0, 10].
+        randaugment_magnitude_std: the standard deviation of their strength.
+        eval_crop: 'central_fraction' (TF: the central part of each side, resized without keeping the aspect),
+            'resize_crop' (torchvision: the short side resized to round(image_size / crop_fraction), centre cut out) or
+            'rounded_resize_crop' (the same with big_vision's rounding).
+        crop_fraction: the part of each side (`central_fraction`) or of the short side (`resize_crop`) evaluated, in
+            (0, 1].
+        interpolation: one of `INTERPOLATIONS`, of `resize_crop`; every other resize is bilinear.
+    """
+
+    image_size: int
+    crop: str = 'inception'
+    min_area_fraction: float | None = None
+    random_flip: bool = True
+    color_distortion: str = 'fast'
+    auto_augment: str = 'none'
+    randaugment_layers: int = 2
+    randaugment_magnitude: float = 9.0
+    randaugment_magnitude_std: float = 0.5
+    eval_crop: str = 'central_fraction'
+    crop_fraction: float = 0.875
+    interpolation: str = 'bilinear'
+
+    def __post_init__(self):
+        check_choice('data.crop', self.crop, CROPS)
+        if self.min_area_fraction is None:
+            object.__setattr__(self, 'min_area_fraction', CROPS[self.crop])
+        check_choice('data.color_distortion', self.color_distortion, COLOR_DISTORTIONS)
+        check_choice('data.auto_augment', self.auto_augment, AUTO_AUGMENTS)
+        check(self.randaugment_layers > 0, 'data.randaugment_layers', self.randaugment_layers, 'must be positive')
+        magnitude, std = self.randaugment_magnitude, self.randaugment_magnitude_std
+        check(0 <= magnitude <= MAX_MAGNITUDE, 'data.randaugment_magnitude', magnitude, 'must lie in [0, 10]')
+        check(std >= 0, 'data.randaugment_magnitude_std', std, 'must not be negative')
+        check_choice('data.eval_crop', self.eval_crop, EVAL_CROPS)
+        check_choice('data.interpolation', self.interpolation, INTERPOLATIONS)
+        for field in ('min_area_fraction', 'crop_fraction'):
+            value = getattr(self, field)
+            check(0 < value <= 1, f'data.{field}', value, 'must lie in (0, 1]')
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How files are read on the host.
+
+    Attributes:
+        num_threads: that decode images; 0 for as many as tf.data finds useful.
+        skip_bad_records: how many training examples may be unreadable before one ends the run; the next readable one is
+            taken in the place of each. An evaluation skips none, since it would not be one of the whole set.
+    """
+
+    num_threads: int = 0
+    skip_bad_records: int = 0
+
+    def __post_init__(self):
+        for field in ('num_threads', 'skip_bad_records'):
+            check(getattr(self, field) >= 0, f'data.{field}', getattr(self, field), 'must not be negative')

@@ -10,11 +10,14 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.trees import describe_leaf, named_leaves
 
 PyTree = Any
+
+_SMALLEST_SHARED_BYTES = 1 << 16  # what is smaller costs more to share out than to write
 
 
 def describe(state: PyTree) -> dict[str, str]:
@@ -23,11 +26,36 @@ def describe(state: PyTree) -> dict[str, str]:
 
 
 def to_save(state: PyTree) -> ocp.args.StandardSave:
-    """What Orbax is to save."""
+    """What Orbax is to save. Where there are several hosts, each writes its part of what is on the devices."""
     # Host arrays, though they may share memory with a buffer that the next step is given: Orbax copies those before
     # it returns. Arrays on the devices of one host it refuses when there are several.
     host_arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(jax.device_get(state)).items()}
+    if jax.process_count() > 1:
+        large = [
+            name
+            for name, leaf in named_leaves(state).items()
+            if isinstance(leaf, jax.Array) and leaf.nbytes >= _SMALLEST_SHARED_BYTES
+        ]
+        host_arrays |= {name: _shared_out(host_arrays[name]) for name in large}
     return ocp.args.StandardSave(unflatten_dict(host_arrays, sep='/'))
+
+
+def _shared_out(array: np.ndarray) -> np.ndarray | jax.Array:
+    """The array in equal parts on one device of each host; itself where it cannot be divided, for host 0 to write.
+
+    Orbax has a way of its own to share out replicated arrays, which cuts them on the devices: that compiles a program
+    for each cut, which takes seconds at the first save.
+    """
+    hosts = jax.process_count()
+    axis = next((axis for axis, size in enumerate(array.shape) if size and size % hosts == 0), None)
+    if axis is None:
+        return array
+    first_devices = {device.process_index: device for device in reversed(jax.devices())}
+    mesh = Mesh([first_devices[host] for host in range(hosts)], ('host',))
+    own = np.split(array, hosts, axis)[jax.process_index()]
+    return jax.make_array_from_process_local_data(
+        NamedSharding(mesh, PartitionSpec(*[None] * axis, 'host')), own, array.shape
+    )
 
 
 def to_restore(stored: dict[str, str]) -> ocp.args.StandardRestore:

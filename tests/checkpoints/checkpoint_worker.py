@@ -44,25 +44,25 @@ def pod(directory: str, rank: int, processes: int, port: int) -> None:
     jax.distributed.initialize(f'127.0.0.1:{port}', num_processes=processes, process_id=rank, initialization_timeout=60)
     say('devices', jax.device_count(), jax.local_device_count())
     with CheckpointManager(directory, identity=IDENTITY, keep_last=2) as manager:
-        say('empty', manager.restore(make_state(0)))
+        say('empty', manager.restore(make_state(0, WIDTH)))
         for step in (1, 2, 3):
-            manager.save(step, replicated(make_state(step)), meta={'position': step}, metric=-step)
-        manager.save(3, replicated(make_state(99)), meta={})  # is there already: all processes leave it
+            manager.save(step, replicated(make_state(step, WIDTH)), meta={'position': step}, metric=-step)
+        manager.save(3, replicated(make_state(99, WIDTH)), meta={})  # is there already: all processes leave it
         manager.wait()
         say('steps', manager.steps(), manager.best_step())
         if rank == 0:
             data = Path(directory, '3', 'meta', 'metadata')
             data.write_bytes(data.read_bytes().replace(b'3', b'4'))
-        restored = manager.restore(make_state(0))
-        say('restored', restored.step, restored.meta, digest(restored.state) == digest(make_state(2)))
+        restored = manager.restore(make_state(0, WIDTH))
+        say('restored', restored.step, restored.meta, digest(restored.state) == digest(make_state(2, WIDTH)))
         try:
-            manager.restore(make_state(0), step=3)
+            manager.restore(make_state(0, WIDTH), step=3)
         except UserError as error:
             say('refused', error)
         say('running')
         for step in range(4, 3000):
             if manager.reached_preemption(step):
-                manager.save(step, replicated(make_state(step)), meta={})
+                manager.save(step, replicated(make_state(step, WIDTH)), meta={})
                 break
             time.sleep(0.01)
     say('preempted', step)

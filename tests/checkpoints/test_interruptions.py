@@ -193,8 +193,14 @@ def test_two_processes_save_restore_and_stop_as_one(tmp_path, kill_afterwards):
     # The loud line comes from the process that looked, once.
     warning = 'WARNING: checkpoint 3 is damaged (meta/metadata changed); falling back to 2'
     assert [lines.count(warning) for lines in outputs] == [1, 0]
+    # Each wrote its half.
+    state = tmp_path / str(stopped_at) / 'state'
+    halves = [sum(file.stat().st_size for file in state.glob(f'ocdbt.process_{rank}/d/*')) for rank in range(2)]
+    arrays = jax.tree.leaves(make_state(stopped_at, WIDTH))
+    assert halves == pytest.approx([sum(array.nbytes for array in arrays) / 2] * 2, rel=0.2)
     # What two processes with four devices saved, one with eight restores.
     assert stopped_at >= 4
     with CheckpointManager(tmp_path, identity=IDENTITY, read_only=True) as manager:
         assert manager.steps() == [1, 2, stopped_at]
-        assert digest(manager.restore(TARGET).state) == digest(make_state(stopped_at))
+        target = jax.eval_shape(lambda: make_state(0, WIDTH))
+        assert digest(manager.restore(target).state) == digest(make_state(stopped_at, WIDTH))

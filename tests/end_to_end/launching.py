@@ -13,8 +13,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
+from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.training.progress import TIMING_METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -197,9 +197,8 @@ def read_rows(workdir: Path) -> list[dict]:
 
 def read_state(workdir: Path, step: int) -> dict:
     """The arrays of a run's checkpoint, by the names of the state's fields."""
-    options = ocp.CheckpointManagerOptions(read_only=True)
-    with ocp.CheckpointManager(workdir / 'checkpoints', options=options) as checkpoints:
-        return checkpoints.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore())).state
+    with CheckpointManager(workdir / 'checkpoints', identity=None, read_only=True) as checkpoints:
+        return checkpoints.restore(None, step=step).state
 
 
 def assert_states_agree(one: dict, other: dict) -> None:

@@ -1,10 +1,11 @@
 """A process that the interruption tests start, kill and start again. No test in here.
 
 `checkpoint_worker.py train DIRECTORY`: goes on from the newest checkpoint, checks it, and saves every step, for ever.
-`checkpoint_worker.py pod DIRECTORY RANK PROCESSES PORT`: one process of several; see `pod`.
+`checkpoint_worker.py pod DIRECTORY RANK PROCESSES PORT`: one process of several; see `pod`. `full_disk` likewise.
 """
 
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=2'
 import jax  # noqa: E402
 from checkpoint_states import IDENTITY, WIDTH, digest, make_state, replicated  # noqa: E402
 
+from mobilenets_jax import hosts  # noqa: E402
 from mobilenets_jax.checkpoints import CheckpointManager  # noqa: E402
 from mobilenets_jax.errors import UserError  # noqa: E402
 
@@ -68,6 +70,22 @@ def pod(directory: str, rank: int, processes: int, port: int) -> None:
     say('preempted', step)
 
 
+def full_disk(directory: str, rank: int, processes: int, port: int) -> None:
+    """Saves step 1, then step 2, for which the disk of the last process is too small; ends as train.py does."""
+    hosts.join(f'127.0.0.1:{port}', processes, rank, timeout_seconds=60, heartbeat_timeout_seconds=10)
+    with CheckpointManager(directory, identity=IDENTITY) as manager:
+        for step in (1, 2):
+            manager.save(step, replicated(make_state(step, WIDTH)), meta={})
+            try:
+                manager.wait()
+            except OSError as error:
+                say('failed', error)
+                hosts.end(1)
+            say('saved', step)
+            if rank == processes - 1:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+
+
 if __name__ == '__main__':
     mode, path, *numbers = sys.argv[1:]
-    {'train': train, 'pod': pod}[mode](path, *map(int, numbers))
+    {'train': train, 'pod': pod, 'full_disk': full_disk}[mode](path, *map(int, numbers))

@@ -204,3 +204,18 @@ def test_two_processes_save_restore_and_stop_as_one(tmp_path, kill_afterwards):
         assert manager.steps() == [1, 2, stopped_at]
         target = jax.eval_shape(lambda: make_state(0, WIDTH))
         assert digest(manager.restore(target).state) == digest(make_state(stopped_at, WIDTH))
+
+
+def test_full_disk_of_one_process_ends_both_and_spares_the_earlier_step(tmp_path, kill_afterwards):
+    port = free_port()
+    workers = [start_worker('full_disk', tmp_path, rank, 2, port) for rank in range(2)]
+    kill_afterwards.extend(workers)
+    first, second = (worker.communicate()[0].splitlines() for worker in workers)
+    assert [worker.returncode in (0, -signal.SIGKILL) for worker in workers] == [False, False]
+    assert 'saved 1' in first and 'saved 2' not in first + second
+    (failed,) = [line for line in second if line.startswith('failed')]
+    assert failed.startswith(f'failed checkpoint {tmp_path}/2 could not be saved (') and 'File too large' in failed
+    with CheckpointManager(tmp_path, identity=IDENTITY, read_only=True) as manager:
+        assert manager.steps() == [1]
+        target = jax.eval_shape(lambda: make_state(0, WIDTH))
+        assert digest(manager.restore(target).state) == digest(make_state(1, WIDTH))

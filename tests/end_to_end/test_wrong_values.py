@@ -47,6 +47,8 @@ WRONG_VALUES = [
         r'schedule\.warmup_steps=3 and schedule\.warmup_percent=2\.0 spell one duration twice; .*',
     ),
     ('--config.num_steps=9 --config.num_epochs=1', r'num_steps=9 and num_epochs=1\.0 spell one duration twice; .*'),
+    ('--coordinator=127.0.0.1:1', r'--num_processes=None must be positive\.'),
+    ('--coordinator=127.0.0.1:1 --num_processes=2 --process_id=2', r'--process_id=2 must lie in \[0, 2\)\.'),
     ('--config.hang_timeout_seconds=0', r'hang_timeout_seconds=0\.0 must be positive\.'),
     ('--config.num_steps=0', r'num_steps=0 must be set to a positive length, or num_epochs\.'),
     ('--config.log.every_steps=-1', r'log\.every_steps=-1 must not be negative\.'),

@@ -33,7 +33,7 @@ demo: $(INSTALLED)  ## Train MobileNetV3-Small on the bundled digits, evaluate t
 test: $(INSTALLED)  ## Run the fast tests (under ten minutes on two cores).
 	$(BIN)/python -m pytest -n 2
 
-test-slow: $(INSTALLED)  ## Run the long tests: comparisons with other frameworks.
+test-slow: $(INSTALLED)  ## Run the long tests: other frameworks, other layouts, the simulated pod, more faults.
 	$(BIN)/python -m pytest -m slow
 
 chaos: $(INSTALLED)  ## Kill a run twenty times at random moments; its end must be that of a run left alone.

@@ -1,16 +1,18 @@
-"""`python -m mobilenets_jax COMMAND`: the tools that work on networks and weights rather than on a training run."""
+"""`python -m mobilenets_jax COMMAND`: the tools beside training and evaluation."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
+from mobilenets_jax import inspect_command
 from mobilenets_jax.data import prepare_command
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.report import models_command
 from mobilenets_jax.weights import predict_command, weights_command
 
-# Each has `add_parser(subparsers)`, which sets `run` to a function of the parsed arguments.
-COMMANDS = (models_command, weights_command, predict_command, prepare_command)
+# Each has `add_parser(subparsers)`, which sets `run` to a function of the parsed arguments; and `reads_config` if these
+# shall hold what is unknown to the parser as `config_flags`.
+COMMANDS = (models_command, weights_command, predict_command, prepare_command, inspect_command)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(required=True, metavar='COMMAND')
     for command in COMMANDS:
         command.add_parser(subparsers)
-    arguments = parser.parse_args(argv)
+    arguments, arguments.config_flags = parser.parse_known_args(argv)
+    if arguments.config_flags and not hasattr(arguments, 'reads_config'):
+        parser.error(f'unrecognized arguments: {" ".join(arguments.config_flags)}')
     try:
         arguments.run(arguments)
     except UserError as error:

@@ -34,7 +34,7 @@ os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 def run(main: Callable[[], None], argv: Sequence[str]) -> None:
     """Parses `argv`, joins the other hosts and calls `main`; a user's mistake ends in one line and status 2."""
     try:
-        _parse(argv)
+        parse(argv)
         _join_hosts(argv)
         main()
     except UserError as error:
@@ -67,7 +67,7 @@ def overrides() -> dict[str, Any]:
     return config_flags.get_override_values(flags.FLAGS['config'])
 
 
-def _parse(argv: Sequence[str]) -> None:
+def parse(argv: Sequence[str]) -> None:
     """Parses the flags; whatever a wrong flag or config raises becomes one line."""
     try:
         rest = flags.FLAGS(list(argv))

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from mobilenets_jax.config import ConfigView, duration
-from mobilenets_jax.data import Layout, create_dataset
+from mobilenets_jax.data import Dataset, Layout, create_dataset
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.evaluation.classification import ClassificationEvaluator
 from mobilenets_jax.hosts import check_agreement
@@ -30,6 +30,15 @@ from mobilenets_jax.weights.init_from import StartingPoint, fit
 STATISTICS_IMAGES = 64
 # What a checkpoint must share with the run that reads it.
 IDENTITY_FIELDS = ('width_multiplier', 'convention')
+
+
+def dataset_of(config: ConfigView, batch_size: int) -> Dataset:
+    """The data set of a config, in batches of `batch_size`."""
+    fields = dict(config.data)
+    directory = fields.pop('dir')
+    return create_dataset(
+        directory=directory, image_size=config.image_size, batch_size=batch_size, seed=config.seed, **fields
+    )
 
 
 class Experiment:
@@ -60,7 +69,7 @@ class Experiment:
         devices = jax.device_count()
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
         check(self.batch_size % devices == 0, 'batch_size', self.batch_size, f'must be divisible by {devices} devices')
-        self.dataset = self._create_dataset()
+        self.dataset = dataset_of(config, batch_size=self.batch_size)
         counts = {name: getattr(self.dataset, name) for name in ('num_train', 'num_eval', 'num_classes')}
         check_agreement({f'{self.dataset.name} {name}': count for name, count in counts.items()})
         self.model = self._create_model()
@@ -200,17 +209,6 @@ class Experiment:
             parallel.parallel_eval_step(make_eval_step(self._task)),
             functools.partial(self.dataset.eval_batches, self.layout),
             self.dataset.num_eval,
-        )
-
-    def _create_dataset(self):
-        config = self._config
-        fields = dict(config.data)
-        return create_dataset(
-            directory=fields.pop('dir'),
-            image_size=config.image_size,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            **fields,
         )
 
     def _create_model(self):

@@ -34,6 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.width_multiplier = 1.0
     config.model.convention = 'tf'  # whose rounding, padding and constants: tf, torchvision, keras
     config.model.num_classes = placeholder(int)  # unset: the data's
+    config.model.dropped_strides = 0  # so many of the first strides are 1, for small images: 1 or 2 at 32 pixels
     config.model.output_stride = 32  # 8, 16 or 32: beyond it strides become dilations
     config.model.dropout_rate = placeholder(float)  # before the logits; unset: the paper's
     config.model.dtype = 'float32'  # of activations; parameters stay float32
@@ -43,7 +44,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.depthwise_implementation = 'auto'  # auto, grouped or shifted
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = 'digits'  # digits, image_folder, records (made by `prepare`), or tfds:NAME
+    config.data.name = 'digits'  # digits, image_folder, memory_folder, records (see `prepare`), tfds:NAME
     config.data.dir = ''  # of the image folder, the records, or TFDS's data ('': TFDS's own)
     config.data.eval_split = ''  # '': the source's default
     config.data.normalization = 'symmetric'  # symmetric ([-1, 1]), imagenet (mean and deviation) or unit ([0, 1])
@@ -52,12 +53,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.random_erasing_fill = 'zero'  # what is put there: zero (the mean colour) or noise
     config.data.mixup_alpha = 0.0  # of mixup's Beta(alpha, alpha) over neighbours of a batch; 0: none
     config.data.cutmix_alpha = 0.0  # of cutmix; with both, each pair gets one or the other
-    # Image folders, records and TFDS; the digits have their own augmentation.
+    config.data.shift_pixels = 4  # memory_folder: images are shifted by so many pixels at most
+    config.data.random_flip = True  # left to right; the digits have an augmentation of their own
+    # Image folders, records and TFDS.
     config.data.crop = 'inception'  # in training: inception, random_resized (torchvision) or resize (the whole image)
     config.data.min_area_fraction = placeholder(
         float
     )  # least part of the image in a crop; unset: 0.05 (inception), 0.08
-    config.data.random_flip = True  # left to right
     config.data.color_distortion = 'fast'  # none, fast (brightness, saturation) or full (also hue, contrast)
     config.data.auto_augment = 'none'  # none, autoaugment_v0 or randaugment
     config.data.randaugment_layers = 2  # operations on each image

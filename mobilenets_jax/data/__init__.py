@@ -16,13 +16,13 @@ from types import ModuleType
 from typing import Any
 
 from mobilenets_jax.data.dataset import Dataset
-from mobilenets_jax.data.options import ImageOptions, Options, Reading
+from mobilenets_jax.data.options import ImageOptions, MemoryOptions, Options, Reading
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.errors import UserError
 
 __all__ = ['Dataset', 'Layout', 'create_dataset']
 
-SOURCES = ('digits', 'image_folder', 'records', 'tfds:NAME')
+SOURCES = ('digits', 'image_folder', 'memory_folder', 'records', 'tfds:NAME')
 _TFDS_PREFIX = 'tfds:'
 
 
@@ -30,21 +30,24 @@ def create_dataset(name: str, *, directory: str = '', eval_split: str = '', **ch
     """Opens a data set and checks it, without reading an image.
 
     Args:
-        name: 'digits' (embedded, in memory), 'image_folder', 'records' (an image folder prepared as sharded records) or
-            'tfds:NAME'.
+        name: 'digits' (embedded), 'image_folder', 'memory_folder' (an image folder kept in memory), 'records' (an image
+            folder prepared as sharded records) or 'tfds:NAME'.
         directory: of the image folder, the prepared records or TFDS's data ('' = TFDS's own); not of the digits.
         eval_split: the split to evaluate on; '' for the source's default, the validation split if it has one. The
             digits have their own.
-        **choices: the fields of `options.Options`; and of `options.ImageOptions` and `options.Reading`, which concern
-            what is decoded on the host.
+        **choices: the fields of `options.Options`; of `options.MemoryOptions`, which concern folders in memory; and of
+            `options.ImageOptions` and `options.Reading`, which concern what is decoded on the host.
 
     Raises:
         UserError: an unknown choice, a value out of range, or data that are missing or do not fit together.
         TypeError: a choice that no source has.
     """
-    options, image_options, reading = _take_choices(choices, Options, ImageOptions, Reading)
+    kinds = (Options, MemoryOptions, ImageOptions, Reading)
+    options, memory_options, image_options, reading = _take_choices(choices, *kinds)
     if name == 'digits':
         return _import_source('digits', name).create(options)
+    if name == 'memory_folder':
+        return _import_source('memory_folder', name).create(directory, eval_split, options, memory_options)
     known = name in ('image_folder', 'records') or name.startswith(_TFDS_PREFIX)
     if not known:
         raise UserError(f'data.name={name!r} is unknown. Known: {", ".join(SOURCES)}.')

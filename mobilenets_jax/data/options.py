@@ -115,6 +115,22 @@ class ImageOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class MemoryOptions:
+    """How the training images of a folder in memory are augmented on the device.
+
+    Attributes:
+        shift_pixels: how far they are shifted along each axis at the most; what comes from outside is black.
+        random_flip: whether half of them are mirrored left to right.
+    """
+
+    shift_pixels: int = 4
+    random_flip: bool = True
+
+    def __post_init__(self):
+        check(self.shift_pixels >= 0, 'data.shift_pixels', self.shift_pixels, 'must not be negative')
+
+
+@dataclasses.dataclass(frozen=True)
 class Reading:
     """How files are read on the host.
 

@@ -13,8 +13,8 @@ from etils import epath
 
 from mobilenets_jax.data import order
 from mobilenets_jax.data.folder_index import join, list_folders
+from mobilenets_jax.data.folders import EVAL_SPLITS, TRAIN_SPLIT, find_classes, list_images
 from mobilenets_jax.data.host_pipeline import reason
-from mobilenets_jax.data.image_folder import EVAL_SPLITS, TRAIN_SPLIT, find_classes, list_images
 from mobilenets_jax.data.manifest import MANIFEST_FILE, Manifest, Shard, sha256
 from mobilenets_jax.data.preprocessing import decode
 from mobilenets_jax.data.records import IMAGE_KEY, LABEL_KEY

@@ -2,8 +2,8 @@
 
 from mobilenets_jax.data import shards
 from mobilenets_jax.data.folder_index import join
+from mobilenets_jax.data.folders import EVAL_SPLITS, TRAIN_SPLIT
 from mobilenets_jax.data.host_pipeline import HostDataset
-from mobilenets_jax.data.image_folder import EVAL_SPLITS, TRAIN_SPLIT
 from mobilenets_jax.data.manifest import Manifest
 from mobilenets_jax.data.options import ImageOptions, Options, Reading
 from mobilenets_jax.data.splits import Split

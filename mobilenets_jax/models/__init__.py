@@ -107,6 +107,7 @@ def create_model(
     width_multiplier: float = 1.0,
     convention: str = 'tf',
     *,
+    dropped_strides: int = 0,
     output_stride: int = 32,
     dropout_rate: float | None = None,
     dtype: jnp.dtype = jnp.float32,
@@ -121,6 +122,7 @@ def create_model(
         num_classes: width of the logits.
         width_multiplier: positive; scales the channels as the convention says.
         convention: whose rules, see `get_spec`.
+        dropped_strides: so many of the first strides are 1; for small images, whose details are single pixels.
         output_stride: 8, 16 or 32; below 32 the last strides become dilations.
         dropout_rate: fraction dropped before the logits in training; None is the paper's.
         dtype: of activations and convolutions; parameters, statistics and logits stay float32.
@@ -133,7 +135,8 @@ def create_model(
     """
     check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
     check_choice('model.output_stride', output_stride, OUTPUT_STRIDES)
-    spec = get_spec(name, width_multiplier, convention, **fields)
+    check(dropped_strides >= 0, 'model.dropped_strides', dropped_strides, 'must not be negative')
+    spec = get_spec(name, width_multiplier, convention, **fields).drop_first_strides(dropped_strides)
     dropout_rate = spec.dropout_rate if dropout_rate is None else dropout_rate
     check(0.0 <= dropout_rate < 1.0, 'model.dropout_rate', dropout_rate, 'must be in [0, 1)')
     settings = _settings(spec, dtype, bn_axis_name, depthwise_implementation)

@@ -121,7 +121,8 @@ class Backbone(nn.Module):
 
         if spec.head_conv is not None:
             head = ConvNorm(spec.head_conv.channels, spec.head_conv.activation, self.settings, name='head_conv')
-            endpoints['head_conv'] = endpoints['C5'] = head(x, train=train)
+            endpoints['head_conv'] = x = head(x, train=train)
+        endpoints['C5'] = x
         return endpoints
 
 

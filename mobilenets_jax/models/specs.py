@@ -186,3 +186,16 @@ class NetworkSpec:
     def replace_rows(self, **changes) -> 'NetworkSpec':
         """The same network with fields of every row replaced."""
         return dataclasses.replace(self, blocks=tuple(dataclasses.replace(row, **changes) for row in self.blocks))
+
+    def drop_first_strides(self, count: int) -> 'NetworkSpec':
+        """The same network without its first `count` strides, the stem's first of all: for images of 32 pixels."""
+        if count == 0:
+            return self
+        strided = [index for index, row in enumerate(self.blocks) if row.stride == 2][: count - 1]
+        fits = self.stem.stride == 2 and not self.stem_pool and count == 1 + len(strided)
+        fits = fits and all(isinstance(self.blocks[index], BlockSpec) for index in strided)
+        check(fits, 'model.dropped_strides', count, 'does not fit this network')
+        blocks = [
+            dataclasses.replace(row, stride=1) if index in strided else row for index, row in enumerate(self.blocks)
+        ]
+        return dataclasses.replace(self, stem=dataclasses.replace(self.stem, stride=1), blocks=tuple(blocks))

@@ -15,7 +15,11 @@ from mobilenets_jax.data.options import Options
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-CONFIGS = [ROOT / 'configs' / 'digits.py', *sorted((ROOT / 'configs').glob('imagenet/mobilenet*.py'))]
+CONFIGS = [
+    ROOT / 'configs' / 'cifar10.py',
+    ROOT / 'configs' / 'digits.py',
+    *sorted((ROOT / 'configs').glob('imagenet/mobilenet*.py')),
+]
 HEADER = ('Paper:', 'Command:', 'Hardware:', 'Expected:', 'Status:')
 STATUSES = ('reproduced here', 'ported', 'not yet tried')
 
@@ -47,7 +51,7 @@ def path(request):
 
 
 def build(path, monkeypatch) -> tuple[experiment.Experiment, ConfigView]:
-    if path.parent.name == 'imagenet':
+    if path.stem != 'digits':
         monkeypatch.setattr(experiment, 'create_dataset', ImageNetStandIn)
     view = ConfigView(load(path).to_dict())
     return experiment.Experiment(view), view

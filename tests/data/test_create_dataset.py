@@ -12,7 +12,10 @@ from mobilenets_jax.errors import UserError
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'name': 'mnist'}, "data.name='mnist' is unknown. Known: digits, image_folder, records, tfds:NAME."),
+        (
+            {'name': 'mnist'},
+            "data.name='mnist' is unknown. Known: digits, image_folder, memory_folder, records, tfds:NAME.",
+        ),
         ({'image_size': 0}, 'image_size=0 must be positive.'),
         ({'batch_size': -8}, 'batch_size=-8 must be positive.'),
         ({'seed': -1}, 'seed=-1 must lie in [0, 2**31).'),

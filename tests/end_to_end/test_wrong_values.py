@@ -64,7 +64,10 @@ WRONG_VALUES = [
     ('--config.model=3', r'flag --config\.model=3: .* is not a dict\.'),
     ('--config.model.nme=x', r'\'nme\' is no field of the config\. Did you mean "name" instead of "nme"\?'),
     ('--config.modle.name=x', r'\'modle\' is no field of the config\. Did you mean "model" instead of "modle"\?'),
-    ('--config.data.name=mnist', r"data\.name='mnist' is unknown\. Known: digits, image_folder, records, tfds:NAME\."),
+    (
+        '--config.data.name=mnist',
+        r"data\.name='mnist' is unknown\. Known: digits, image_folder, memory_folder, records, tfds:NAME\.",
+    ),
     ('--config.data.name=tfds:mnist --config.data.dir=FOLDER/empty', r"data\.name='tfds:mnist' is not prepared in .*"),
     ('--config.data.name=image_folder', r"data\.dir='' must name the folder of images\."),
     (

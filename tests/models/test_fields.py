@@ -1,6 +1,7 @@
 """The networks' own fields: the ablations of the V3 paper, MobileNeXt's identity tensor, the conventions' constants."""
 
 import pytest
+from model_cases import abstract_outputs
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import get_spec
@@ -118,3 +119,17 @@ def test_a_field_of_the_convention_can_be_replaced():
     assert get_spec('mobilenet_v3_large', 1.25).pre_logits == 1600
     assert get_spec('mobilenet_v3_large', 0.75).pre_logits == 1280
     assert get_spec('mobilenet_v3_large', 0.75, 'torchvision').pre_logits == 960
+
+
+@pytest.mark.parametrize(
+    ('name', 'dropped', 'sizes'),
+    [
+        ('mobilenet_v1', 1, {'stem': 32, 'block02': 16, 'block13': 2}),
+        ('mobilenet_v2', 2, {'stem': 32, 'block02': 32, 'block04': 16, 'C5': 4}),
+    ],
+)
+def test_dropped_strides_are_the_first(name, dropped, sizes):
+    """The strides of kuangliu/pytorch-cifar's MobileNet and MobileNetV2 at 32 pixels; the variables stay the same."""
+    (_, endpoints), variables = abstract_outputs(name, image_size=32, dropped_strides=dropped)
+    assert {endpoint: endpoints[endpoint].shape[1] for endpoint in sizes} == sizes
+    assert abstract_outputs(name, image_size=32)[1] == variables

@@ -1,0 +1,48 @@
+"""MobileNetV1 0.5 at 32 px on CIFAR-10, from a folder of its images kept in memory.
+
+Paper: 1704.04861 (the network); strides of kuangliu/pytorch-cifar models/mobilenet.py: the first of all is 1.
+Command: python train.py --config=configs/cifar10.py --workdir=runs/cifar10 --config.data.dir=DIR
+Hardware: two CPU cores, about one hour.
+Expected: not known; 88 % test top-1 is aimed at.
+Status: not yet tried.
+
+DIR/train/CLASS/*.jpg has the 50,000 training images, DIR/test/CLASS/*.jpg the 10,000 test images. In training they are
+shifted by up to four pixels, mirrored and have a rectangle erased, all on the device.
+"""
+
+from configs import base
+
+
+def get_config():
+    """A short recipe: one warm-up, one cosine, SGD."""
+    config = base.get_config()
+    config.batch_size = 128
+    config.image_size = 32
+    config.num_epochs = 28.0
+    config.label_smoothing = 0.1
+
+    config.model.name = 'mobilenet_v1'
+    config.model.width_multiplier = 0.5  # of the widths that train for enough epochs in an hour
+    config.model.dropped_strides = 1
+    config.model.bn_momentum = 0.9  # statistics must keep up with 390 steps an epoch
+    config.model.dropout_rate = 0.0
+
+    config.data.name = 'memory_folder'
+    config.data.normalization = 'imagenet'
+    config.data.random_erasing = 0.25
+
+    config.optimizer.name = 'sgd'
+    config.optimizer.momentum = 0.9
+    config.optimizer.nesterov = True
+    config.schedule.name = 'cosine'
+    config.schedule.learning_rate = 0.1
+    config.schedule.learning_rate_batch_size = 128
+    config.schedule.warmup_percent = 15.0
+    config.weight_decay.rate = 5e-4
+    config.weight_decay.skip = ('/bn/', '/bias$', '/depthwise/')
+    config.ema.decay = 0.998  # of the last one or two epochs
+
+    config.log.every_steps = 50
+    config.evaluation.every_epochs = 2.0
+    config.checkpoint.every_epochs = 2.0
+    return config

@@ -14,11 +14,13 @@ os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=2'
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 from checkpoint_states import IDENTITY, WIDTH, digest, make_state, replicated  # noqa: E402
 
 from mobilenets_jax import hosts  # noqa: E402
 from mobilenets_jax.checkpoints import CheckpointManager  # noqa: E402
 from mobilenets_jax.errors import UserError  # noqa: E402
+from mobilenets_jax.training.replicas import ReplicaError, check_replicas  # noqa: E402
 
 
 def say(*words):
@@ -42,7 +44,7 @@ def train(directory: str) -> None:
 
 
 def pod(directory: str, rank: int, processes: int, port: int) -> None:
-    """Saves, restores past a damaged step, is refused, runs until a SIGTERM to any one process; says what it sees."""
+    """Saves, restores past a damaged step, is refused twice, runs until a SIGTERM to any process; says what it sees."""
     jax.distributed.initialize(f'127.0.0.1:{port}', num_processes=processes, process_id=rank, initialization_timeout=60)
     say('devices', jax.device_count(), jax.local_device_count())
     with CheckpointManager(directory, identity=IDENTITY, keep_last=2) as manager:
@@ -60,6 +62,10 @@ def pod(directory: str, rank: int, processes: int, port: int) -> None:
         try:
             manager.restore(make_state(0, WIDTH), step=3)
         except UserError as error:
+            say('refused', error)
+        try:
+            check_replicas(replicated({'params': {'bias': np.zeros(3), 'kernel': np.full(3, rank)}}), step=3)
+        except ReplicaError as error:
             say('refused', error)
         say('running')
         for step in range(4, 3000):

@@ -189,6 +189,8 @@ def test_two_processes_save_restore_and_stop_as_one(tmp_path, kill_afterwards):
         'steps [1, 2, 3] 1',
         "restored 2 {'position': 2} True",
         f'refused checkpoint {tmp_path}/3 is damaged (meta/metadata changed). Known steps: 1, 2, 3.',
+        'refused After step 3 params/kernel of device 0 of host 1 differ from those of the first device; '
+        'that state was not saved.',
     ]
     # The loud line comes from the process that looked, once.
     warning = 'WARNING: checkpoint 3 is damaged (meta/metadata changed); falling back to 2'

@@ -14,7 +14,7 @@ from mobilenets_jax.training.parallel import to_host  # noqa: E402
 from mobilenets_jax.training.progress import Progress, read_metrics  # noqa: E402
 from mobilenets_jax.training.state import num_params, tree_sha256  # noqa: E402
 
-PARTS = ('training', 'input', 'evaluation', 'checkpoint', 'replica_check')  # of the run's time
+PARTS = ('startup', 'training', 'input', 'evaluation', 'checkpoint', 'replica_check')  # of the run's time
 
 
 def finish_report(workdir: epath.Path, model: str, outcome: Outcome, progress: Progress) -> None:
@@ -51,9 +51,10 @@ def format_summary(summary: dict) -> str:
         'test loss': f'{summary["test_loss"]:.4f}',
         'test images': f'{summary["test_count"]:,}',
         'time': f'{summary["seconds"]:.0f} s',
-        'of it in training steps': f'{summary["training_percent"]:.1f} %',
-        'waiting for images': f'{summary["input_percent"]:.1f} %',
-        'in evaluation': f'{summary["evaluation_percent"]:.1f} %',
+        'starting and compiling': f'{summary["startup_percent"]:.1f} %',
+        'in training steps': f'{summary["training_percent"]:.1f} %',
+        '  of it waiting for images': f'{summary["input_percent"]:.1f} %',
+        'evaluating': f'{summary["evaluation_percent"]:.1f} %',
         'waiting for checkpoints': f'{summary["checkpoint_percent"]:.1f} %',
         'comparing replicas': f'{summary["replica_check_percent"]:.1f} %',
         'starts': f'{summary["starts"]}',

@@ -172,9 +172,9 @@ class _Window:
     def add(self, metrics: PyTree) -> None:
         """Adds one step's metrics without waiting for them."""
         self._metrics.append(metrics)
-        if not self._compiled:  # the first step compiles; it says nothing about the speed of the others
+        if not self._compiled:
             jax.block_until_ready(metrics)
-            self._progress.restart_clock()
+            self._progress.first_step()
             self._compiled = True
             self._step += 1
 

@@ -27,7 +27,8 @@ class Timing:
             included; the time between two processes is not.
         training_seconds: the part of it spent on `timed_steps`.
         timed_steps: training steps, but for those that compiled.
-        input_seconds: spent waiting for batches; part of training_seconds, but for each process's first batch.
+        startup_seconds: of each process until its first step was done, which compiles.
+        input_seconds: spent waiting for batches; part of training_seconds, or of startup_seconds for the first one.
         evaluation_seconds: spent on evaluations.
         checkpoint_seconds: how long training waited for checkpoints, most of which are written in the background.
         replica_check_seconds: spent on comparing the devices' copies of the state.
@@ -37,6 +38,7 @@ class Timing:
     seconds: float = 0.0
     training_seconds: float = 0.0
     timed_steps: int = 0
+    startup_seconds: float = 0.0
     input_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
@@ -78,10 +80,14 @@ class Progress:
         self._timing.starts = 1 + max([self._timing.starts, *(row.get('starts', 0) for row in earlier)])
         elapsed = max([self._timing.seconds, *(row.get('seconds', 0.0) for row in earlier)])
         self._started = time.perf_counter() - elapsed
-        self.restart_clock()
+        self._restart_clock()
 
-    def restart_clock(self) -> None:
-        """Starts timing steps: what went on since the last call or log is not counted as training."""
+    def first_step(self) -> None:
+        """Counts the time until now as that of starting: the first step says nothing about the speed of the others."""
+        self._timing.startup_seconds += time.perf_counter() - self._mark
+        self._restart_clock()
+
+    def _restart_clock(self) -> None:
         self._mark = time.perf_counter()
         self._input_mark = self._timing.input_seconds
 
@@ -113,7 +119,7 @@ class Progress:
         Args:
             step: the last of them.
             metrics: 'loss', 'accuracy', 'learning_rate' and others.
-            timed_steps: how many of them were trained since the clock was (re)started.
+            timed_steps: how many of them were trained since the last call or `first_step`.
         """
         metrics = {**metrics, **self._count(timed_steps)}
         rate = metrics['images_per_second']
@@ -127,14 +133,14 @@ class Progress:
         self._write('train', step, metrics)
 
     def _count(self, steps: int) -> dict[str, float]:
-        """Counts `steps` trained since the clock was (re)started; returns `TIMING_METRICS`."""
+        """Counts `steps` trained since the last call or `first_step`; returns `TIMING_METRICS`."""
         timing = self._timing
         seconds = time.perf_counter() - self._mark
         waited = timing.input_seconds - self._input_mark
         if steps:
             timing.training_seconds += seconds
             timing.timed_steps += steps
-        self.restart_clock()
+        self._restart_clock()
         now = self.timing
         return {
             'images_per_second': steps * self._batch_size / seconds if steps else self.images_per_second,

@@ -117,11 +117,11 @@ class Slice:
 
     def delete(self) -> None:
         """Deletes the slice, if it is there."""
-        name, options = self._arguments.name, [f'--zone={self._arguments.zone}', '--quiet']
+        name, zone = self._arguments.name, f'--zone={self._arguments.zone}'
         if self._arguments.queued:
-            self._queued('delete', name, '--force', *options, must_succeed=False)
+            self._queued('delete', name, zone, '--force', must_succeed=False)
         else:
-            self._tpu_vm('delete', name, *options, must_succeed=False)
+            self._tpu_vm('delete', name, zone, must_succeed=False)
 
     def _state(self) -> str:
         """READY, PREEMPTED, ...; empty where there is no slice."""
@@ -143,7 +143,7 @@ class Slice:
         return self._gcloud('compute', 'tpus', 'queued-resources', *words, must_succeed=must_succeed)
 
     def _gcloud(self, *words: str, must_succeed: bool = True) -> str:
-        return self._call('gcloud', *words, must_succeed=must_succeed)
+        return self._call('gcloud', '--quiet', *words, must_succeed=must_succeed)  # asks nothing
 
     def _call(self, *words: str, must_succeed: bool = True) -> str:
         """Runs a command, or prints it in a dry run; returns what it wrote if its failure or its answer matters."""

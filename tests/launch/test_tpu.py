@@ -9,15 +9,15 @@ from launch import tpu
 
 PLACE = ['--name=nets', '--zone=europe-west4-a']
 TRAIN = ['--config=configs/imagenet/mobilenet_v3_large.py', '--workdir=gs://bucket/run']
-TPU_VM = 'gcloud compute tpus tpu-vm'
-QUEUED = 'gcloud compute tpus queued-resources'
+TPU_VM = 'gcloud --quiet compute tpus tpu-vm'
+QUEUED = 'gcloud --quiet compute tpus queued-resources'
 INSTALL = [
     'git archive --format=tar.gz --output=mobilenets_jax.tar.gz HEAD',
     f'{TPU_VM} scp mobilenets_jax.tar.gz nets:mobilenets_jax.tar.gz --zone=europe-west4-a --worker=all',
     f'{TPU_VM} ssh nets --zone=europe-west4-a --worker=all ' + shlex.quote(f'--command={tpu.INSTALL}'),
 ]
 CREATE = f'{TPU_VM} create nets --zone=europe-west4-a --accelerator-type=v3-32 --version=tpu-ubuntu2204-base'
-DELETE = f'{TPU_VM} delete nets --zone=europe-west4-a --quiet'
+DELETE = f'{TPU_VM} delete nets --zone=europe-west4-a'
 
 
 def printed(capsys, *words):
@@ -54,10 +54,10 @@ def printed(capsys, *words):
         ),
         (
             ['fetch', '--workdir=gs://bucket/run', '--to=results'],
-            ["gcloud storage rsync --recursive '--exclude=checkpoints/.*' gs://bucket/run results"],
+            ["gcloud --quiet storage rsync --recursive '--exclude=checkpoints/.*' gs://bucket/run results"],
         ),
         (['delete', *PLACE], [DELETE]),
-        (['delete', *PLACE, '--queued'], [f'{QUEUED} delete nets --force --zone=europe-west4-a --quiet']),
+        (['delete', *PLACE, '--queued'], [f'{QUEUED} delete nets --zone=europe-west4-a --force']),
     ],
 )
 def test_calls(words, calls, capsys):
@@ -83,7 +83,7 @@ def keep(monkeypatch):
     def run(answers):
         def call(words, stdout, text):
             asks = '--worker=0' in words
-            action = 'archive' if words[0] == 'git' else 'start' if 'train.py' in words[-1] else words[4]
+            action = 'archive' if words[0] == 'git' else 'start' if 'train.py' in words[-1] else words[5]
             taken.append('ask' if asks else action)
             left = answers.get(taken[-1])
             return subprocess.CompletedProcess(words, 0, f'{left.pop(0)}\n' if left else None)

@@ -61,8 +61,10 @@ def read(path: pathlib.Path, member: str | None = None) -> WeightFile:
                 return read(extract(path, member, pathlib.Path(folder)))
         kind = _format(path)
         module, layout = READERS[kind]
-        reader = importlib.import_module(f'{__package__}.readers.{module}')
-        return WeightFile(layout, reader.read(path))
+        arrays = importlib.import_module(f'{__package__}.readers.{module}').read(path)
+        if kind == 'tensorflow' and any('layer_with_weights-' in name for name in arrays):
+            layout = 'model_garden'
+        return WeightFile(layout, arrays)
     except ModuleNotFoundError as error:
         raise UserError(f'weights={str(path)!r} needs the Python package {error.name}, which is missing.') from error
     except UserError:

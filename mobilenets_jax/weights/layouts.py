@@ -73,5 +73,8 @@ LAYOUTS = {
     'slim': Layout(
         suffixes=_suffixes('/weights', '/biases', _TF_NORM, depthwise='/depthwise_weights'), kernel=_hwio_kernel
     ),
+    'model_garden': Layout(
+        suffixes=_suffixes('/kernel', '/bias', _TF_NORM, depthwise='/depthwise_kernel'), kernel=_hwio_kernel
+    ),
     'tflite': Layout(suffixes=_suffixes('/kernel', '/bias', {'bias': '/bias'}), kernel=_our_kernel, folded=True),
 }

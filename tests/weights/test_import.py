@@ -67,6 +67,26 @@ def test_tensorflow_checkpoint_gives_its_averages(tmp_path):
     assert np.array_equal(variables['params']['logits']['kernel'], expected['params/logits/kernel'][:, 1:])
 
 
+@pytest.mark.parametrize('name', ['mobilenet_v1', 'mobilenet_v3_small'])
+def test_checkpoint_of_numbered_layers(name, tmp_path):
+    """As the Model Garden's trainer writes it: an object graph, with an optimizer and counters beside the model."""
+    tf = pytest.importorskip('tensorflow', reason='TensorFlow is not installed')
+    expected, arrays = source_arrays('model_garden', name, num_classes=1001)
+    objects = tf.train.Checkpoint(global_step=tf.Variable(7))
+    for path, array in (arrays | {'optimizer/learning_rate': np.float32(0.1)}).items():
+        *parents, leaf = path.split('/')
+        node = objects
+        for parent in parents:
+            if not hasattr(node, parent):
+                setattr(node, parent, tf.train.Checkpoint())
+            node = getattr(node, parent)
+        setattr(node, leaf, tf.Variable(array))
+    objects.save(str(tmp_path / 'model'))
+    model, variables, card = load_pretrained(str(tmp_path / 'model-1'), num_classes=1001)
+    assert (card.model, card.convention, model.num_classes) == (name, 'tf', 1001)
+    assert_same(variables, expected)
+
+
 def test_another_number_of_classes_needs_to_be_asked_for(tmp_path):
     expected, arrays = source_arrays('timm', 'mobilenet_v2', 0.25, num_classes=7)
     weight_files.write_safetensors(tmp_path / 'weights.safetensors', arrays)

@@ -22,5 +22,6 @@ PREPROCESSING = {
     'd_li14': Preprocessing(value_range='imagenet'),
     'keras': Preprocessing(crop='rounded_resize_crop'),
     'slim': Preprocessing(crop='central_fraction'),
+    'model_garden': Preprocessing(value_range='imagenet'),
     'tflite': Preprocessing(crop='rounded_resize_crop'),
 }

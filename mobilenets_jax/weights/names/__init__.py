@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from mobilenets_jax.models import list_models
-from mobilenets_jax.weights.names import d_li14, keras, order, slim, timm, torchvision
+from mobilenets_jax.weights.names import d_li14, keras, model_garden, order, slim, timm, torchvision
 from mobilenets_jax.weights.names.naming import NameMap, Names
 
 __all__ = ['NameMap', 'Names', 'SOURCES', 'Source']
@@ -36,5 +36,6 @@ SOURCES = {
     'd_li14': Source(layout='pytorch', convention='torchvision', maps=d_li14.MAPS),
     'keras': Source(layout='keras', convention='keras', maps=keras.MAPS),
     'slim': Source(layout='slim', convention='tf', maps=slim.MAPS),
+    'model_garden': Source(layout='model_garden', convention='tf', maps=model_garden.MAPS),
     'tflite': Source(layout='tflite', convention='tf', maps=dict.fromkeys(list_models(), order.MAP)),
 }

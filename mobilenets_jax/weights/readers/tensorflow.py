@@ -9,6 +9,8 @@ from mobilenets_jax.weights.readers.errors import UnreadableFileError
 EMA = '/ExponentialMovingAverage'
 # What an optimizer keeps beside the weights, and counters.
 _STATE = ('/RMSProp', '/RMSProp_1', '/Momentum', '/Adam', '/Adam_1')
+_SLOT = '/.OPTIMIZER_SLOT/'
+_COUNTERS = ('global_step', '_CHECKPOINTABLE_OBJECT_GRAPH', 'save_counter')
 _OBJECT_VALUE = '/.ATTRIBUTES/VARIABLE_VALUE'
 
 
@@ -31,4 +33,6 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _is_state(name: str) -> bool:
-    return name.endswith(_STATE) or name in ('global_step', '_CHECKPOINTABLE_OBJECT_GRAPH', 'save_counter')
+    if name.startswith('optimizer/') or _SLOT in name:
+        return True
+    return name.endswith(_STATE) or name.removesuffix(_OBJECT_VALUE) in _COUNTERS

@@ -172,7 +172,7 @@ def coordinates(processes: int = 2) -> list[list[str]]:
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
         port = listener.getsockname()[1]
-    together = [f'--coordinator=127.0.0.1:{port}', f'--num_processes={processes}', '--heartbeat_timeout_seconds=10']
+    together = [f'--coordinator=127.0.0.1:{port}', f'--num_processes={processes}', '--heartbeat_timeout_seconds=20']
     return [[*together, f'--process_id={rank}'] for rank in range(processes)]
 
 

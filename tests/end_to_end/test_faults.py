@@ -39,7 +39,7 @@ def test_blocked_data_thread_shows_where_it_blocks(launcher, straight_run, tmp_p
 
 def test_worker_that_raises_shows_its_error_and_ends_the_others(launcher, straight_pair, tmp_path):
     first, second = end_of_pair(launcher, tmp_path, 'raise', batch=4)
-    assert checkpoints_of(tmp_path) == [3]
+    assert checkpoints_of(tmp_path) == [3], f'{first}\n{second}'
     assert second.status == 1
     assert 'OSError: img_000.jpg is truncated' in second.errors
     assert first.status not in (0, -signal.SIGKILL)
@@ -49,7 +49,7 @@ def test_worker_that_raises_shows_its_error_and_ends_the_others(launcher, straig
 def test_worker_that_dies_ends_the_others(launcher, straight_pair, tmp_path):
     # Batch 8 is read ahead at step 7, when the checkpoint of step 3 has been waited for and that of step 6 begun.
     first, second = end_of_pair(launcher, tmp_path, 'die', batch=8)
-    assert checkpoints_of(tmp_path) in ([3], [3, 6])
+    assert checkpoints_of(tmp_path) in ([3], [3, 6]), f'{first}\n{second}'
     assert second.status == -signal.SIGKILL
     assert first.status not in (0, -signal.SIGKILL)
 

@@ -75,8 +75,8 @@ def bare_tf_data(files: list[str]) -> Iterator:
         window = tf.concat([begin[:2], size[:2]], axis=0)
         return finish(tf.io.decode_and_crop_jpeg(encoded, window, channels=3, dct_method='INTEGER_FAST'))
 
-    dataset = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files)).map(read, tf.data.AUTOTUNE)
-    return dataset.batch(BATCH_SIZE, drop_remainder=True).prefetch(2).as_numpy_iterator()
+    dataset = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files)).repeat().map(read, tf.data.AUTOTUNE)
+    return dataset.batch(BATCH_SIZE).prefetch(2).as_numpy_iterator()
 
 
 def plain_tfds(builder: tfds.core.DatasetBuilder) -> Iterator:
@@ -85,11 +85,12 @@ def plain_tfds(builder: tfds.core.DatasetBuilder) -> Iterator:
     def crop(example):
         return finish(tf.slice(example['image'], *random_box(tf.shape(example['image']))))
 
-    dataset = builder.as_dataset(split='train', shuffle_files=True).shuffle(1000).map(crop, tf.data.AUTOTUNE)
-    return dataset.batch(BATCH_SIZE, drop_remainder=True).prefetch(2).as_numpy_iterator()
+    # Not shuffled further: a buffer of decoded images would only hide the time that it takes to fill it.
+    dataset = builder.as_dataset(split='train', shuffle_files=True).repeat().map(crop, tf.data.AUTOTUNE)
+    return dataset.batch(BATCH_SIZE).prefetch(2).as_numpy_iterator()
 
 
-def ours(name: str, directory: str, num_batches: int) -> Iterator:
+def ours(name: str, directory: str) -> Iterator:
     """This project's pipeline."""
     dataset = create_dataset(
         name,
@@ -101,15 +102,15 @@ def ours(name: str, directory: str, num_batches: int) -> Iterator:
         color_distortion='none',
     )
     batches = dataset.train_batches(Layout(process_index=0, process_count=1, local_device_count=1))
-    return (next(batches)['image'][0] for _ in range(num_batches))
+    return (batch['image'][0] for batch in batches)
 
 
-def measure(make: Callable[[], Iterator]) -> tuple[float, float]:
+def measure(make: Callable[[], Iterator], num_batches: int) -> tuple[float, float]:
     """Images per second, and per second of each CPU that was busy, of one round."""
     batches = make()
     next(batches)
     cpu, start = cpu_seconds(), time.perf_counter()
-    count = sum(len(batch) for batch in batches)
+    count = sum(len(next(batches)) for _ in range(num_batches))
     return count / (time.perf_counter() - start), count / (cpu_seconds() - cpu)
 
 
@@ -175,11 +176,10 @@ def set_up(images: str, work: pathlib.Path) -> tuple[list[str], dict[str, Callab
     Photos.files = files
     builder = Photos(data_dir=str(work / 'tfds'), file_format='tfrecord')
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=NUM_SHARDS))
-    num_batches = len(files) // BATCH_SIZE
     return files, {
-        'ours, image folder': functools.partial(ours, 'image_folder', str(work / 'folder'), num_batches),
-        'ours, ArrayRecord': functools.partial(ours, 'records', str(work / 'array_record'), num_batches),
-        'ours, TFRecord': functools.partial(ours, 'records', str(work / 'tfrecord'), num_batches),
+        'ours, image folder': functools.partial(ours, 'image_folder', str(work / 'folder')),
+        'ours, ArrayRecord': functools.partial(ours, 'records', str(work / 'array_record')),
+        'ours, TFRecord': functools.partial(ours, 'records', str(work / 'tfrecord')),
         'tf.data, fused decode and crop': functools.partial(bare_tf_data, files),
         'TFDS as_dataset, decode then crop': functools.partial(plain_tfds, builder),
     }
@@ -223,7 +223,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         files, contenders = set_up(arguments.images, pathlib.Path(work))
-        measures = {name: functools.partial(measure, make) for name, make in contenders.items()}
+        num_batches = len(files) // BATCH_SIZE - 1
+        measures = {name: functools.partial(measure, make, num_batches) for name, make in contenders.items()}
         torch_loader = None
         if arguments.torch_python:
             torch_loader = TorchLoader(arguments.torch_python, os.path.join(work, 'folder', 'train'))

@@ -73,8 +73,9 @@ class HostDataset(Dataset):
     def _read(self, split: Split, element: Element) -> tuple[tf.Tensor, tf.Tensor]:
         """The file's bytes and the label, int32; fails if it is none of the labels."""
         encoded, label = split.read(element)
-        message = tf.strings.format(f'its label {{}} is not in [0, {self.num_classes})', label)
-        with tf.control_dependencies([tf.debugging.Assert((label >= 0) & (label < self.num_classes), [message])]):
+        known = (label >= 0) & (label < self.num_classes)
+        message = ['its label', label, f'is not in 0 .. {self.num_classes - 1}']
+        with tf.control_dependencies([tf.debugging.Assert(known, message)]):
             return encoded, tf.cast(label, tf.int32)
 
     def _batches(
@@ -118,6 +119,7 @@ class HostDataset(Dataset):
     def _tf_options(self) -> tf.data.Options:
         options = tf.data.Options()
         options.deterministic = True
+        options.threading.max_intra_op_parallelism = 1  # Images are decoded side by side; threads within one only cost.
         if self._num_threads:
             options.threading.private_threadpool_size = self._num_threads
         return options

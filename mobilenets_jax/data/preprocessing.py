@@ -22,7 +22,8 @@ from mobilenets_jax.data.options import ImageOptions
 MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIO_RANGE = (0.75, 1.33)  # width / height
 MAX_CROP_ATTEMPTS = 100  # Then the whole image is taken.
-AUTO_AUGMENT = 3  # What its seed is for, besides crop, flip and colour.
+PURPOSES = ('crop', 'flip', 'color', 'auto_augment')  # of an example's seed
+FAST = 'INTEGER_FAST'  # A training image need not be exact to the last bit.
 
 # torchvision's RandomResizedCrop.
 RESIZED_ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)  # width / height
@@ -47,9 +48,17 @@ COLOR_ORDERINGS = {
 
 
 def example_seed(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """The int32 [2] seed of all random choices for one example in one epoch."""
-    fold_in = tf.random.experimental.stateless_fold_in
-    return fold_in(fold_in(tf.constant([0, seed], tf.int32), epoch), index)
+    """The int64 [2] seed of all random choices for one example in one epoch; every choice adds its own `PURPOSES`.
+
+    The stateless operations scramble their seed themselves, so that neighbouring seeds draw nothing alike.
+    """
+    first = seed * 2**32 + tf.cast(epoch, tf.int64)
+    return tf.stack([first, tf.cast(index, tf.int64)])
+
+
+def purpose_seed(seed: tf.Tensor, purpose: str) -> tf.Tensor:
+    """The seed of one kind of choice about an example."""
+    return seed + tf.constant([0, (1 + PURPOSES.index(purpose)) * 2**32], tf.int64)
 
 
 def train_image(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> tf.Tensor:
@@ -58,14 +67,15 @@ def train_image(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> t
     As slim's `preprocess_for_train`: crop, resize that does not keep the aspect, flip, colour distortion in [0, 1],
     clip; and then, as torchvision and timm do, AutoAugment or RandAugment.
     """
-    crop_seed, flip_seed, color_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
-    image = _random_view(encoded, crop_seed, options)
-    if options.random_flip:
-        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+    image = _random_view(encoded, purpose_seed(seed, 'crop'), options)
     if options.color_distortion != 'none':
-        image = distort_color(image / 255, color_seed, options.color_distortion) * 255
-    image = tf.ensure_shape(_to_uint8(image), [options.image_size, options.image_size, 3])
-    return auto_augment(image, tf.random.experimental.stateless_fold_in(seed, AUTO_AUGMENT), options)
+        image = distort_color(image / 255, purpose_seed(seed, 'color'), options.color_distortion) * 255
+    image = tf.cast(image + 0.5, tf.uint8)  # rounded: nothing in it is outside [0, 255]
+    if options.random_flip:  # of uint8, whose quarter of the bytes is quicker to move
+        chance = tf.random.stateless_uniform([], purpose_seed(seed, 'flip'))
+        image = tf.cond(chance < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+    image = tf.ensure_shape(image, [options.image_size, options.image_size, 3])
+    return auto_augment(image, purpose_seed(seed, 'auto_augment'), options)
 
 
 def _random_view(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> tf.Tensor:
@@ -77,7 +87,7 @@ def _random_view(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> 
     if options.crop == 'random_resized':
         draw = functools.partial(random_resized_box, seed=seed, min_area_fraction=options.min_area_fraction)
         return resize_antialiased(decode_crop(encoded, draw), tf.constant([size, size]), 'bilinear')
-    return resize_bilinear(decode(encoded), size)
+    return resize_bilinear(decode(encoded, FAST), size)
 
 
 def eval_image(encoded: tf.Tensor, options: ImageOptions) -> tf.Tensor:
@@ -104,10 +114,10 @@ def decode_crop(encoded: tf.Tensor, draw_box: Callable[[tf.Tensor], tuple[tf.Ten
 
     def from_jpeg():
         begin, size = draw_box(tf.io.extract_jpeg_shape(encoded))
-        return tf.io.decode_and_crop_jpeg(encoded, tf.concat([begin[:2], size[:2]], axis=0), channels=3)
+        return tf.io.decode_and_crop_jpeg(encoded, tf.concat([begin[:2], size[:2]], axis=0), 3, dct_method=FAST)
 
     def from_any():
-        image = decode(encoded)
+        image = decode(encoded, FAST)
         return tf.slice(image, *draw_box(tf.shape(image)))
 
     return tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_any)

@@ -94,12 +94,12 @@ class RecordStream:
 
     def _epoch(self, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """All examples in the order of one epoch."""
-        key = preprocessing.example_seed(seed, tf.cast(epoch, tf.int32), -1)  # -1 is no example's index.
+        key = preprocessing.example_seed(seed, epoch, -1)  # -1 is no example's index.
         shards = tf.random.experimental.stateless_shuffle(tf.range(len(self.paths), dtype=tf.int64), key)
         records = tf.data.Dataset.from_tensor_slices(shards).interleave(
             self._shard, cycle_length=INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        records = records.shuffle(SHUFFLE_BUFFER, seed=tf.cast(key[0], tf.int64), reshuffle_each_iteration=False)
+        records = records.shuffle(SHUFFLE_BUFFER, seed=key[0], reshuffle_each_iteration=False)
         return records.map(lambda element: element | {'epoch': tf.cast(epoch, tf.int32)})
 
     def _shard(self, shard: int | tf.Tensor) -> tf.data.Dataset:

@@ -53,15 +53,16 @@ def test_a_stop_at_any_step_and_other_hosts_change_no_byte(make, request):
 def test_all_augmentation_depends_on_seed_epoch_and_index_alone(make):
     everything = {
         'crop': 'random_resized',
-        'color_distortion': 'fast',
+        'color_distortion': 'none',
         'auto_augment': 'randaugment',
+        'randaugment_layers': 1,
         'repeated_augmentation': 2,
     }
-    batches = list(global_batches(lambda _: make(**everything), count=3))
+    batches = list(global_batches(lambda _: make(**everything), count=2))
     halves = [batch['image'].reshape(2, -1, *batch['image'].shape[1:]) for batch in batches]
     for batch, (first, second) in zip(batches, halves, strict=True):
         assert np.array_equal(*batch['index'].reshape(2, 4))
         assert (np.abs(first.astype(int) - second).max(axis=(1, 2, 3)) > 0).all()  # Every copy is another view.
-    resumed = list(global_batches(lambda _: make(**everything), processes=2, devices=2, start=BATCH_SIZE, count=2))
+    resumed = list(global_batches(lambda _: make(**everything), processes=2, devices=2, start=BATCH_SIZE))
     for expected, actual in zip(batches[1:], resumed, strict=True):
         assert all(np.array_equal(expected[key], actual[key]) for key in expected)

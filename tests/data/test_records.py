@@ -176,7 +176,7 @@ def test_label_out_of_range_is_named(prepared_folders, tmp_path, file_format):
     manifest = json.loads((folder / 'manifest.json').read_text())
     manifest['class_names'] = manifest['class_names'][:2]
     (folder / 'manifest.json').write_text(json.dumps(manifest))
-    message = r'record \d \(example \d+\) cannot be read: .*its label 2 is not in \[0, 2\)'
+    message = r'record \d \(example \d+\) cannot be read: .*\[its label\] \[2\] \[is not in 0 .. 1\]'
     with pytest.raises(UserError, match=message):
         read(make(folder))
 

@@ -10,7 +10,7 @@ PARITY_INSTALLED := $(PARITY_VENV)/.installed
 DEMO_DIR ?= runs/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow chaos parity lint format clean
+.PHONY: help install demo test test-slow chaos parity bench-input lint format clean
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,11 @@ $(PARITY_INSTALLED): requirements.txt tests/parity/requirements.txt
 
 parity: $(PARITY_INSTALLED)  ## Compare every layer with torchvision, timm and Keras, in an environment of its own.
 	$(PARITY_BIN)/python -m pytest -n 2 -m slow tests/parity
+
+BENCH_IMAGES ?= $(or $(MOBILENETS_JAX_SHARED),../shared)/data/imagenet_one_per_class.zip
+
+bench-input: $(PARITY_INSTALLED)  ## Measure the input beside tf.data, TFDS and torch, on BENCH_IMAGES: CLASS/*.JPEG, a folder or zip.
+	$(PARITY_BIN)/python benchmarks/input_pipeline.py $(BENCH_IMAGES) --torch-python=$(PARITY_BIN)/python
 
 lint: $(INSTALLED)  ## Check style, imports, names, docstrings and complexity.
 	$(BIN)/ruff check .

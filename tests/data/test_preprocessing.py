@@ -114,7 +114,8 @@ def test_inception_crop_is_the_box_of_the_image(format_):
         (top, left, _), (height, width, _) = begin.numpy(), size.numpy()
         height, width = (150, 200) if height < 0 else (height, width)
         expected = resize_numpy(whole[top : top + height, left : left + width], 32)
-        np.testing.assert_allclose(preprocessing.train_image(encoded, seed, options()), expected, atol=0.6)
+        # Rounding, and the colours on the border of the crop, where a JPEG's decoder lacks their neighbours.
+        np.testing.assert_allclose(preprocessing.train_image(encoded, seed, options()), expected, atol=0.7)
 
 
 @pytest.mark.parametrize('min_area_fraction', [0.05, 0.5])

@@ -37,6 +37,17 @@ def test_blocked_data_thread_shows_where_it_blocks(launcher, straight_run, tmp_p
     assert checkpoints_of(tmp_path) == [4, 8]
 
 
+@pytest.mark.parametrize(('fault', 'status'), [('raise', 1), ('die', -signal.SIGKILL)])
+def test_failure_of_one_process_ends_all(fault, status, launcher):
+    worker = ('tests/end_to_end/failing_worker.py', f'--fault={fault}')
+    first, second = [process.end() for process in [launcher.start(*worker, *flags) for flags in coordinates()]]
+    assert [end.output[-1] for end in (first, second)] == ['all are there'] * 2, f'{first}\n{second}'
+    assert second.status == status
+    assert ('OSError: img_000.jpg is truncated' in second.errors) == (fault == 'raise')
+    assert first.status not in (0, -signal.SIGKILL)  # nobody had to kill it
+
+
+@pytest.mark.slow
 def test_worker_that_raises_shows_its_error_and_ends_the_others(launcher, straight_pair, tmp_path):
     first, second = end_of_pair(launcher, tmp_path, 'raise', batch=4)
     assert checkpoints_of(tmp_path) == [3], f'{first}\n{second}'

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.ops import depthwise_conv, pointwise_conv
+from mobilenets_jax.ops import batch_norm, depthwise_conv, normalize, pointwise_conv
 
 Array = jax.Array
 
@@ -93,18 +93,6 @@ class LayerSettings:
         """float64 for float64 networks, float32 for all others."""
         return jnp.promote_types(self.dtype, jnp.float32)
 
-    def batch_norm(self, *, train: bool, name: str) -> nn.BatchNorm:
-        """A batch norm over N, H, W that updates its running statistics when `train`."""
-        return nn.BatchNorm(
-            use_running_average=not train,
-            momentum=self.bn_momentum,
-            epsilon=self.bn_epsilon,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            axis_name=self.bn_axis_name,
-            name=name,
-        )
-
     @property
     def initializers(self) -> KernelInitializers:
         """Those of the implementation named by `initializer`."""
@@ -179,6 +167,38 @@ class Conv(nn.Module):
         )
 
 
+class BatchNorm(nn.Module):
+    """Batch normalisation over N, H, W, and the activation behind it.
+
+    Attributes:
+        activation: a key of `ACTIVATIONS`.
+        settings: shared by the network.
+    """
+
+    activation: str
+    settings: LayerSettings
+
+    @nn.compact
+    def __call__(self, inputs: Array, *, train: bool) -> Array:
+        """Maps [N, H, W, C] to the same; when `train`, by the batch's statistics, and the running ones are updated."""
+        settings, channels = self.settings, (inputs.shape[-1],)
+        scale = self.param('scale', nn.initializers.ones, channels, settings.param_dtype)
+        bias = self.param('bias', nn.initializers.zeros, channels, settings.param_dtype)
+        mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, settings.param_dtype)
+        var = self.variable('batch_stats', 'var', jnp.ones, channels, settings.param_dtype)
+        options = {'epsilon': settings.bn_epsilon, 'activation': ACTIVATIONS[self.activation]}
+        inputs = inputs.astype(settings.dtype)
+        if not train:
+            return normalize(inputs, scale, bias, mean.value, var.value, **options)
+        axis_name = None if self.is_initializing() else settings.bn_axis_name
+        outputs, *statistics = batch_norm(inputs, scale, bias, axis_name=axis_name, **options)
+        if not self.is_initializing():
+            for running, statistic in zip((mean, var), statistics, strict=True):
+                momentum = settings.bn_momentum
+                running.value = momentum * running.value + (1 - momentum) * lax.stop_gradient(statistic)
+        return outputs
+
+
 class ConvNorm(nn.Module):
     """Convolution, batch normalisation, activation: the unit that all blocks are made of.
 
@@ -212,8 +232,7 @@ class ConvNorm(nn.Module):
             self.settings,
             name='conv',
         )
-        outputs = self.settings.batch_norm(train=train, name='bn')(conv(inputs))
-        return ACTIVATIONS[self.activation](outputs)
+        return BatchNorm(self.activation, self.settings, name='bn')(conv(inputs), train=train)
 
 
 def global_average_pool(inputs: Array) -> Array:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.blocks import Block
-from mobilenets_jax.models.layers import ACTIVATIONS, Conv, LayerSettings
+from mobilenets_jax.models.layers import BatchNorm, Conv, LayerSettings
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec
 
 
@@ -70,7 +70,7 @@ class GroupedPointwise(nn.Module):
             features = _group_width(self.features, self.groups, group)
             outputs.append(Conv(features, 1, 1, 1, False, self.settings, name=f'group{group + 1}')(part))
         x = jnp.concatenate(outputs, axis=-1)
-        return ACTIVATIONS[self.activation](self.settings.batch_norm(train=train, name='bn')(x))
+        return BatchNorm(self.activation, self.settings, name='bn')(x, train=train)
 
 
 def _group_width(channels: int, groups: int, group: int) -> int:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models import get_spec
-from mobilenets_jax.models.layers import Conv
+from mobilenets_jax.models.layers import BatchNorm, Conv
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.specs import NetworkSpec
 
@@ -99,6 +99,6 @@ def trace(name: str, model: ImageClassifier) -> Network:
 def _kind(module: nn.Module) -> str | None:
     if isinstance(module, Conv):
         return 'depthwise' if module.depthwise else 'conv'
-    if isinstance(module, nn.BatchNorm):
+    if isinstance(module, BatchNorm):
         return 'norm'
     return 'dense' if isinstance(module, nn.Dense) else None

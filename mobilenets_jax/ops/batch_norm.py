@@ -8,15 +8,16 @@ Paper: 1502.03167; the gradient is the one of its section 3, with the sums over 
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Activation = Callable[[jax.Array], jax.Array]
+from mobilenets_jax.ops.sums import pixel_sums
 
-_PIXELS = (0, 1, 2)  # N, H, W
+Activation = Callable[[jax.Array], jax.Array]
 
 
 def batch_norm(
@@ -70,9 +71,8 @@ def normalize(
 
 def _statistics(inputs: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
     """Mean and variance [C] from the sums of values and squares, in one pass."""
-    mean, mean_square = inputs.mean(_PIXELS), jnp.square(inputs).mean(_PIXELS)
-    if axis_name is not None:
-        mean, mean_square = lax.pmean((mean, mean_square), axis_name)
+    moments = jnp.stack(pixel_sums([inputs, jnp.square(inputs)])) / math.prod(inputs.shape[:3])
+    mean, mean_square = moments if axis_name is None else lax.pmean(moments, axis_name)
     return mean, jnp.maximum(mean_square - jnp.square(mean), 0)
 
 
@@ -88,8 +88,8 @@ def _backward(epsilon, activation, axis_name, saved, gradients):
     _, activation_vjp = jax.vjp(activation, normalized * scale + bias)
     (gradient,) = activation_vjp(gradients[0].astype(scale.dtype))
 
-    bias_gradient, scale_gradient = gradient.sum(_PIXELS), (gradient * normalized).sum(_PIXELS)
-    means = jnp.stack([bias_gradient, scale_gradient]) * (inputs.shape[-1] / inputs.size)
+    bias_gradient, scale_gradient = pixel_sums([gradient, gradient * normalized])
+    means = jnp.stack([bias_gradient, scale_gradient]) / math.prod(inputs.shape[:3])
     if axis_name is not None:
         means = lax.pmean(means, axis_name)
     inputs_gradient = scale * inverse * (gradient - means[0] - normalized * means[1])

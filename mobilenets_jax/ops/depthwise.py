@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mobilenets_jax.errors import check_choice
+from mobilenets_jax.ops.sums import sum_together
 
 Pads = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
 
@@ -130,15 +131,9 @@ def _kernel_gradient(inputs, kernel, output_gradient, stride, dilation, pads):
     products = [window * wide_gradient for _, window in windows]
     row_sums = []  # [N, H', C] for each tap
     for start in range(0, len(products), kernel.shape[1]):
-        row_sums += _sum_together(products[start : start + kernel.shape[1]], axis=2)
+        row_sums += sum_together(products[start : start + kernel.shape[1]], axis=2)
     taps = [jnp.sum(row_sum, axis=(0, 1)) for row_sum in row_sums]
     return jnp.stack(taps).reshape(kernel.shape).astype(kernel.dtype)
-
-
-def _sum_together(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
-    """Sums each of `arrays` along `axis`, all in one pass."""
-    zeros = [jnp.zeros((), array.dtype) for array in arrays]
-    return lax.reduce(arrays, zeros, lambda totals, terms: [a + b for a, b in zip(totals, terms, strict=True)], (axis,))
 
 
 def _input_gradient(input_shape, kernel, output_gradient, stride, dilation, pads):

@@ -1,0 +1,48 @@
+"""This project: the step that train.py runs, and a network with its batch norms folded."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from benchmarks.contenders import CLASSES, examples
+from mobilenets_jax.models import create_model
+from mobilenets_jax.training import parallel
+from mobilenets_jax.training.classification import ClassificationTask
+from mobilenets_jax.training.ema import EmaOptions
+from mobilenets_jax.training.optimizers import WeightDecayOptions, create_optimizer
+from mobilenets_jax.training.state import create_state, make_init
+from mobilenets_jax.training.step import make_train_step
+
+
+def train(network: str, batch: int, size: int, dtype: str = 'float32', implementation: str = 'auto') -> Callable:
+    """A step of SGD with momentum."""
+    model = create_model(network, CLASSES, dtype=dtype, dropout_rate=0.0, depthwise_implementation=implementation)
+    task = ClassificationTask(model=model, preprocess=lambda batch, train: batch['image'])
+    optimizer = create_optimizer('sgd', lambda step: 0.01, momentum=0.9)
+    ema, weight_decay = EmaOptions(decay=0.0), WeightDecayOptions(rate=0.0)
+    step = parallel.parallel_train_step(make_train_step(task, optimizer, ema=ema, weight_decay=weight_decay, seed=0))
+    state = parallel.replicate(create_state(make_init(model, optimizer, image_size=size, ema=ema), 0))
+    images, labels = examples(batch, size)
+    (data,) = parallel.put_batches([{'image': images[None], 'label': labels[None]}])
+
+    def run() -> None:
+        nonlocal state
+        state, metrics = step(state, data)
+        jax.block_until_ready(metrics)
+
+    return run
+
+
+def inference(network: str, batch: int, size: int, dtype: str = 'float32') -> Callable:
+    """The logits of one batch that lies on the device."""
+    model = create_model(network, CLASSES, dtype=dtype)
+    images = jax.device_put(examples(batch, size)[0])
+    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images[:1])
+    apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False)[0])
+
+    def run() -> np.ndarray:
+        return np.asarray(apply(variables, images))
+
+    return run

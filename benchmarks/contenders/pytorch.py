@@ -1,0 +1,76 @@
+"""PyTorch with timm's networks: eager or compiled, contiguous or channels last."""
+
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.contenders import CLASSES, examples
+
+# torchvision's compiled operators, which timm imports and these networks do not use, are for another build of PyTorch.
+if not torch.cuda.is_available():
+    _OPERATORS = torch.library.Library('torchvision', 'DEF')
+    for name in ('nms', 'qnms'):
+        _OPERATORS.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+
+import timm  # noqa: E402
+
+NAMES = {
+    'mobilenet_v1': 'mobilenetv1_100',
+    'mobilenet_v2': 'mobilenetv2_100',
+    'mobilenet_v3_large': 'mobilenetv3_large_100',
+    'mobilenet_v3_small': 'mobilenetv3_small_100',
+}
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def _prepare(network: str, batch: int, size: int, channels_last: bool):
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    model = timm.create_model(NAMES[network], num_classes=CLASSES, drop_rate=0.0).to(
+        DEVICE, memory_format=memory_format
+    )
+    images, labels = examples(batch, size)
+    images = torch.from_numpy(images).permute(0, 3, 1, 2).to(DEVICE).contiguous(memory_format=memory_format)
+    return model, images, torch.from_numpy(labels).long().to(DEVICE)
+
+
+def _autocast(dtype: str):
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=dtype == 'bfloat16')
+
+
+def train(
+    network: str, batch: int, size: int, dtype: str = 'float32', channels_last: bool = True, compiled: bool = False
+) -> Callable:
+    """A step of SGD with momentum."""
+    model, images, labels = _prepare(network, batch, size, channels_last)
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+    def loss_of(images, labels):
+        with _autocast(dtype):
+            return torch.nn.functional.cross_entropy(model(images), labels)
+
+    loss_function = torch.compile(loss_of) if compiled else loss_of
+
+    def run() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_function(images, labels)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return run
+
+
+def inference(
+    network: str, batch: int, size: int, dtype: str = 'float32', channels_last: bool = True, compiled: bool = False
+) -> Callable:
+    """The logits of one batch."""
+    model, images, _ = _prepare(network, batch, size, channels_last)
+    model.eval()
+    model = torch.compile(model) if compiled else model
+
+    def run():
+        with torch.inference_mode(), _autocast(dtype):
+            return model(images).cpu()
+
+    return run

@@ -4,7 +4,7 @@ The top of the package: it knows all of its parts, and none of them knows it. tr
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,12 +32,17 @@ STATISTICS_IMAGES = 64
 IDENTITY_FIELDS = ('width_multiplier', 'convention')
 
 
-def dataset_of(config: ConfigView, batch_size: int) -> Dataset:
-    """The data set of a config, in batches of `batch_size`."""
+def dataset_of(config: ConfigView, batch_size: int, *, shapes_only: bool = False) -> Dataset:
+    """The data set of a config, in batches of `batch_size`; see `create_dataset`."""
     fields = dict(config.data)
     directory = fields.pop('dir')
     return create_dataset(
-        directory=directory, image_size=config.image_size, batch_size=batch_size, seed=config.seed, **fields
+        directory=directory,
+        image_size=config.image_size,
+        batch_size=batch_size,
+        seed=config.seed,
+        shapes_only=shapes_only,
+        **fields,
     )
 
 
@@ -47,6 +52,8 @@ class Experiment:
     Args:
         config: all fields of `configs/base.py`.
         start: the variables that a new run starts from; None draws them.
+        compiled_for: devices, present or not, that the training step is only compiled for, without data where it can
+            be; None: the step runs on all that there are.
 
     Attributes:
         batch_size: global.
@@ -61,15 +68,23 @@ class Experiment:
         UserError: for any value that cannot be run.
     """
 
-    def __init__(self, config: ConfigView, start: StartingPoint | None = None):
+    def __init__(
+        self,
+        config: ConfigView,
+        start: StartingPoint | None = None,
+        *,
+        compiled_for: Sequence[jax.Device] | None = None,
+    ):
         self._config = config
+        self._compiled_for = compiled_for
+        self._num_devices = len(compiled_for or jax.devices())
         self._start = start
         self._init_from, self._new_head = config.init_from, config.new_head
         self.batch_size = config.batch_size
-        devices = jax.device_count()
+        devices = self._num_devices
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
         check(self.batch_size % devices == 0, 'batch_size', self.batch_size, f'must be divisible by {devices} devices')
-        self.dataset = dataset_of(config, batch_size=self.batch_size)
+        self.dataset = dataset_of(config, batch_size=self.batch_size, shapes_only=compiled_for is not None)
         counts = {name: getattr(self.dataset, name) for name in ('num_train', 'num_eval', 'num_classes')}
         check_agreement({f'{self.dataset.name} {name}': count for name, count in counts.items()})
         self.model = self._create_model()
@@ -142,7 +157,7 @@ class Experiment:
     def _optimizer(self):
         fields = dict(self._config.optimizer)
         accumulation_steps = fields.pop('accumulation_steps')
-        per_device = self.batch_size // jax.device_count()
+        per_device = self.batch_size // self._num_devices
         check(
             accumulation_steps >= 1 and per_device % accumulation_steps == 0,
             'optimizer.accumulation_steps',
@@ -201,7 +216,7 @@ class Experiment:
             seed=self._config.seed,
             accumulation_steps=self._config.optimizer.accumulation_steps,
         )
-        return parallel.parallel_train_step(step)
+        return parallel.parallel_train_step(step, self._compiled_for)
 
     def evaluator(self) -> ClassificationEvaluator:
         """Measures parameters on the evaluation set."""

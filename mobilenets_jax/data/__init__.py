@@ -18,6 +18,7 @@ from typing import Any
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.options import ImageOptions, MemoryOptions, Options, Reading
 from mobilenets_jax.data.order import Layout
+from mobilenets_jax.data.shapes_only import SIZES, ShapesOnly
 from mobilenets_jax.errors import UserError
 
 __all__ = ['Dataset', 'Layout', 'create_dataset']
@@ -26,7 +27,9 @@ SOURCES = ('digits', 'image_folder', 'memory_folder', 'records', 'tfds:NAME')
 _TFDS_PREFIX = 'tfds:'
 
 
-def create_dataset(name: str, *, directory: str = '', eval_split: str = '', **choices: Any) -> Dataset:
+def create_dataset(
+    name: str, *, directory: str = '', eval_split: str = '', shapes_only: bool = False, **choices: Any
+) -> Dataset:
     """Opens a data set and checks it, without reading an image.
 
     Args:
@@ -35,6 +38,7 @@ def create_dataset(name: str, *, directory: str = '', eval_split: str = '', **ch
         directory: of the image folder, the prepared records or TFDS's data ('' = TFDS's own); not of the digits.
         eval_split: the split to evaluate on; '' for the source's default, the validation split if it has one. The
             digits have their own.
+        shapes_only: whether a data set of known sizes is not opened: see `shapes_only`.
         **choices: the fields of `options.Options`; of `options.MemoryOptions`, which concern folders in memory; and of
             `options.ImageOptions` and `options.Reading`, which concern what is decoded on the host.
 
@@ -44,6 +48,8 @@ def create_dataset(name: str, *, directory: str = '', eval_split: str = '', **ch
     """
     kinds = (Options, MemoryOptions, ImageOptions, Reading)
     options, memory_options, image_options, reading = _take_choices(choices, *kinds)
+    if shapes_only and name in SIZES:
+        return ShapesOnly(name, options)
     if name == 'digits':
         return _import_source('digits', name).create(options)
     if name == 'memory_folder':

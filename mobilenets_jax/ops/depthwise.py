@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mobilenets_jax.errors import check_choice
+from mobilenets_jax.ops.backend import backend
 from mobilenets_jax.ops.sums import sum_together
 
 Pads = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
@@ -39,7 +40,7 @@ def depthwise_conv(
       stride: step between outputs, the same along H and W.
       dilation: step between the taps of the kernel, the same along H and W.
       padding: 'SAME' (as TensorFlow, so asymmetric when the total is odd), 'VALID', or ((top, bottom), (left, right)).
-      implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the default backend at trace time.
+      implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the backend at trace time.
 
     Returns:
       [N, H', W', C] of the dtype of `inputs`, summed in float32 or wider by 'shifted'.
@@ -50,7 +51,7 @@ def depthwise_conv(
     """
     check_choice('implementation', implementation, ('auto', *IMPLEMENTATIONS))
     if implementation == 'auto':
-        implementation = IMPLEMENTATION_FOR_BACKEND.get(jax.default_backend(), 'grouped')
+        implementation = IMPLEMENTATION_FOR_BACKEND.get(backend(), 'grouped')
     channels = inputs.shape[-1]
     if kernel.shape[2:] != (1, channels) or kernel.dtype != inputs.dtype:
         raise ValueError(

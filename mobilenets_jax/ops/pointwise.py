@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mobilenets_jax.errors import check_choice
+from mobilenets_jax.ops.backend import backend
 
 
 def pointwise_conv(inputs: jax.Array, kernel: jax.Array, *, implementation: str = 'auto') -> jax.Array:
@@ -24,7 +25,7 @@ def pointwise_conv(inputs: jax.Array, kernel: jax.Array, *, implementation: str 
     Args:
       inputs: floating point [N, H, W, C_in].
       kernel: [1, 1, C_in, C_out], of the dtype of `inputs`.
-      implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the default backend at trace time.
+      implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the backend at trace time.
 
     Returns:
       [N, H, W, C_out] of the dtype of `inputs`.
@@ -35,7 +36,7 @@ def pointwise_conv(inputs: jax.Array, kernel: jax.Array, *, implementation: str 
     """
     check_choice('implementation', implementation, ('auto', *IMPLEMENTATIONS))
     if implementation == 'auto':
-        implementation = IMPLEMENTATION_FOR_BACKEND.get(jax.default_backend(), 'conv')
+        implementation = IMPLEMENTATION_FOR_BACKEND.get(backend(), 'conv')
     channels = inputs.shape[-1]
     if kernel.ndim != 4 or kernel.shape[:3] != (1, 1, channels) or kernel.dtype != inputs.dtype:
         raise ValueError(

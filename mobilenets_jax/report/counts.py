@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from mobilenets_jax.models import create_model
+from mobilenets_jax.models.network import ImageClassifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +37,15 @@ class Counts:
 
 def count_model(name: str, *, image_size: int = 224, **kwargs) -> Counts:
     """Counts a network at an image size in pixels; `kwargs` are those of `create_model`."""
+    return count_module(create_model(name, **kwargs), image_size)
+
+
+def count_module(model: ImageClassifier, image_size: int) -> Counts:
+    """Counts a network at an image size in pixels."""
     # The grouped form is the one whose products are the definition; the shifted form computes the same ones
     # element by element.
-    model = create_model(name, depthwise_implementation='grouped', **kwargs)
+    settings = dataclasses.replace(model.settings, depthwise_implementation='grouped')
+    model = model.clone(settings=settings)
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     initialise = functools.partial(model.init_with_output, train=False)
     jaxpr, (_, variables) = jax.make_jaxpr(initialise, return_shape=True)(jax.random.key(0), images)

@@ -7,7 +7,7 @@ returned with `out_axes=None` is taken to be the same on all devices without a c
 
 import collections
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -39,9 +39,16 @@ def to_host(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: np.array(leaf.addressable_shards[0].data), tree)
 
 
-def parallel_train_step(step: Callable) -> Callable:
-    """Maps `step(state, batch) -> (state, metrics)` over all devices of all processes; donates the state."""
-    return jax.pmap(step, axis_name=AXIS_NAME, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
+def parallel_train_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """Maps `step(state, batch) -> (state, metrics)` over all devices of all processes; donates the state.
+
+    Args:
+        step: of one device.
+        devices: others to compile it for.
+    """
+    return jax.pmap(
+        step, axis_name=AXIS_NAME, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices
+    )
 
 
 def parallel_eval_step(step: Callable) -> Callable:

@@ -90,4 +90,4 @@ def _announce(experiment: Experiment, target, start_step: int) -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main, sys.argv)
+    cli.run(main, sys.argv, trains=True)

@@ -14,11 +14,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mobilenets_jax import allocator
+
 ROOT = pathlib.Path(__file__).parents[1]
-# What keeps glibc from giving memory back to the system after every step, and in large pages.
-KEEP_MEMORY = (
-    'glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.arena_max=1'
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,7 @@ class Contender:
         name: in the table.
         module: of `benchmarks.contenders`; has a function for each task that returns what does one step.
         options: for that function.
-        keep_memory: whether it is started with `KEEP_MEMORY`.
+        keep_memory: whether it is started with `allocator.TUNABLES`.
     """
 
     name: str
@@ -42,7 +40,7 @@ class _Runner:
     def __init__(self, contender: Contender, task: str, options: Mapping[str, Any]):
         environment = dict(os.environ)
         if contender.keep_memory:
-            environment['GLIBC_TUNABLES'] = KEEP_MEMORY
+            environment['GLIBC_TUNABLES'] = allocator.TUNABLES
         self.contender = contender
         self._process = subprocess.Popen(
             [sys.executable, '-m', 'benchmarks.contender', contender.module, task, json.dumps(options)],

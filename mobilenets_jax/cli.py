@@ -10,7 +10,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from mobilenets_jax import hosts
+from mobilenets_jax import allocator, hosts
 from mobilenets_jax.config import ConfigView, keep_overriding_spellings
 from mobilenets_jax.errors import UserError
 
@@ -31,10 +31,18 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
 
-def run(main: Callable[[], None], argv: Sequence[str]) -> None:
-    """Parses `argv`, joins the other hosts and calls `main`; a user's mistake ends in one line and status 2."""
+def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) -> None:
+    """Parses `argv`, joins the other hosts and calls `main`; a user's mistake ends in one line and status 2.
+
+    Args:
+        main: reads the flags.
+        argv: of the process.
+        trains: whether the memory of a step is worth keeping for the next, see `allocator`.
+    """
     try:
         parse(argv)
+        if trains and CONFIG.value is not None:
+            allocator.keep_memory(CONFIG.value.batch_size * CONFIG.value.image_size**2)
         _join_hosts(argv)
         main()
     except UserError as error:

@@ -43,10 +43,12 @@ def run(arguments: argparse.Namespace) -> None:
         set_fake_devices(extent)
     from mobilenets_jax import cli  # defines the flags
 
-    batch = [] if arguments.batch is None else [f'--config.batch_size={arguments.batch}']
-    cli.parse(['compile', *arguments.config_flags, *batch])
+    cli.parse(['compile', *arguments.config_flags])
+    config = cli.config_view()
+    if arguments.batch is not None:
+        config = config.updated({'batch_size': arguments.batch})
     devices = jax.devices('cpu') if kind == 'cpu' else tpu_devices(arguments.topology)
-    report = {'topology': arguments.topology, **report_of(cli.config_view(), devices)}
+    report = {'topology': arguments.topology, **report_of(config, devices)}
     print(json.dumps(report, indent=2) if arguments.json else table(report), flush=True)
 
 

@@ -1,0 +1,55 @@
+"""`compile` reports what a training step costs, for devices that need not be there."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mobilenets_jax.compile_command import collectives
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = """
+  %all-reduce.1 = (f32[3,4]{1,0:T(8,128)}, bf16[5]{0}) all-reduce(%a, %b), channel_id=1, to_apply=%add
+  %all-reduce-start.2 = f32[] all-reduce-start(%c), channel_id=2, to_apply=%add
+  %done = f32[] all-reduce-done(%all-reduce-start.2)
+  %gathered = u8[2,7]{1,0} all-gather(%d), dimensions={0}
+  %fusion.3 = f32[100]{0} fusion(%all-reduce.1), kind=kLoop
+"""
+
+
+def run(*arguments):
+    environment = os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0', 'JAX_PLATFORMS': 'cpu'}
+    command = [sys.executable, '-m', 'mobilenets_jax', 'compile', *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def test_collectives_are_counted_once_with_their_bytes():
+    assert collectives(PROGRAM) == [('all-reduce', 58), ('all-reduce', 4), ('all-gather', 14)]
+
+
+def test_report_of_fake_devices():
+    """One reduction of the gradients with the statistics, one of the metrics; FLOPs close to those of the table."""
+    small = ['--config.model.name=mobilenet_v1', '--config.model.width_multiplier=0.25', '--config.image_size=16']
+    ended = run('--config=configs/digits.py', '--topology=cpu:2', '--batch=8', '--json', *small)
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert (report['model'], report['devices'], report['per_device'], report['fits']) == ('mobilenet_v1', 2, 4, True)
+    assert set(report['collectives']) == {'all-reduce'} and report['collectives']['all-reduce'] <= 3
+    parameters, statistics = 215_642, 5_472
+    assert report['collective_bytes'] == pytest.approx(4 * (parameters + statistics), rel=0.01)
+    assert 0.5 < report['flops_over_needed'] < 3
+
+
+@pytest.mark.parametrize(
+    ('topology', 'line'),
+    [
+        ('cpu:none', "--topology='cpu:none' must give a number of devices, e.g. cpu:8."),
+        ('v3:nonsense', "--topology='v3:nonsense' cannot be had: "),
+    ],
+)
+def test_wrong_topologies_are_named(topology, line):
+    ended = run('--config=configs/digits.py', f'--topology={topology}')
+    assert ended.returncode == 2 and ended.stderr.splitlines()[-1].startswith(f'error: {line}')

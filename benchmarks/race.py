@@ -54,7 +54,7 @@ class _Runner:
 
     def ready(self) -> bool:
         """Waits until it has compiled; False where it cannot run here."""
-        return self._process.stdout.readline() == 'ready\n'
+        return any(line == 'ready\n' for line in self._process.stdout)  # others may print before
 
     def seconds(self, steps: int) -> float:
         """Seconds a step, over `steps` of them."""

@@ -23,11 +23,14 @@ NAMES = {
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
+def create(network: str) -> torch.nn.Module:
+    """Timm's network with random weights."""
+    return timm.create_model(NAMES[network], num_classes=CLASSES, drop_rate=0.0)
+
+
 def _prepare(network: str, batch: int, size: int, channels_last: bool):
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    model = timm.create_model(NAMES[network], num_classes=CLASSES, drop_rate=0.0).to(
-        DEVICE, memory_format=memory_format
-    )
+    model = create(network).to(DEVICE, memory_format=memory_format)
     images, labels = examples(batch, size)
     images = torch.from_numpy(images).permute(0, 3, 1, 2).to(DEVICE).contiguous(memory_format=memory_format)
     return model, images, torch.from_numpy(labels).long().to(DEVICE)

@@ -10,7 +10,7 @@ PARITY_INSTALLED := $(PARITY_VENV)/.installed
 DEMO_DIR ?= runs/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow chaos parity bench-input lint format clean
+.PHONY: help install demo test test-slow chaos parity bench bench-input lint format clean
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,21 @@ $(PARITY_INSTALLED): requirements.txt tests/parity/requirements.txt
 
 parity: $(PARITY_INSTALLED)  ## Compare every layer with torchvision, timm and Keras, in an environment of its own.
 	$(PARITY_BIN)/python -m pytest -n 2 -m slow tests/parity
+
+BENCH_INSTALLED := $(PARITY_VENV)/.bench-installed
+BENCH_NETWORKS ?= mobilenet_v2 mobilenet_v3_large
+BENCH_DIR ?= runs/bench
+
+$(BENCH_INSTALLED): $(PARITY_INSTALLED) benchmarks/requirements.txt
+	$(PARITY_BIN)/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@touch $@
+
+bench: $(BENCH_INSTALLED)  ## Race training and inference against PyTorch, Keras, plain Flax, ONNX Runtime and LiteRT: about an hour.
+	@mkdir -p $(BENCH_DIR)
+	@for network in $(BENCH_NETWORKS); do \
+	  for batch in 16 64; do $(PARITY_BIN)/python -m benchmarks.train_step --network=$$network --batch=$$batch --json=$(BENCH_DIR)/train_$${network}_$$batch.json; done; \
+	  for batch in 1 32; do $(PARITY_BIN)/python -m benchmarks.inference --network=$$network --batch=$$batch --json=$(BENCH_DIR)/inference_$${network}_$$batch.json; done; \
+	done
 
 BENCH_IMAGES ?= $(or $(MOBILENETS_JAX_SHARED),../shared)/data/imagenet_one_per_class.zip
 

@@ -43,6 +43,6 @@ def get_config():
     config.ema.decay = 0.998  # of the last one or two epochs
 
     config.log.every_steps = 50
-    config.evaluation.every_epochs = 2.0
+    config.evaluation.every_epochs = 4.0
     config.checkpoint.every_epochs = 2.0
     return config

@@ -6,12 +6,14 @@ Reference: tensorflow/models at 001a5ed, research/slim/preprocessing/inception_p
 Differs:
     Random operations are stateless, seeded by the example.
     The training image is rounded to uint8, so that a quarter of the bytes go to the device, which normalises it.
+    JPEGs are decoded by the faster of libjpeg's ways, but as PIL does for evaluation and `random_resized`.
     With full colour distortion slim also draws one of four resize methods; here the resize is always bilinear.
 """
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -23,7 +25,8 @@ MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIO_RANGE = (0.75, 1.33)  # width / height
 MAX_CROP_ATTEMPTS = 100  # Then the whole image is taken.
 PURPOSES = ('crop', 'flip', 'color', 'auto_augment')  # of an example's seed
-FAST = 'INTEGER_FAST'  # A training image need not be exact to the last bit.
+# How JPEGs are decoded: a level or two beside PIL's pixels, or as PIL does.
+FAST, EXACT = {'dct_method': 'INTEGER_FAST'}, {'dct_method': 'INTEGER_ACCURATE'}
 
 # torchvision's RandomResizedCrop.
 RESIZED_ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)  # width / height
@@ -83,41 +86,44 @@ def _random_view(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> 
     size = options.image_size
     if options.crop == 'inception':
         draw = functools.partial(inception_box, seed=seed, min_area_fraction=options.min_area_fraction)
-        return resize_bilinear(decode_crop(encoded, draw), size)
+        return resize_bilinear(decode_crop(encoded, draw, FAST), size)
     if options.crop == 'random_resized':
         draw = functools.partial(random_resized_box, seed=seed, min_area_fraction=options.min_area_fraction)
-        return resize_antialiased(decode_crop(encoded, draw), tf.constant([size, size]), 'bilinear')
-    return resize_bilinear(decode(encoded, FAST), size)
+        return resize_antialiased(decode_crop(encoded, draw, EXACT), tf.constant([size, size]), 'bilinear')
+    return resize_bilinear(decode(encoded, **FAST), size)
 
 
 def eval_image(encoded: tf.Tensor, options: ImageOptions) -> tf.Tensor:
     """The evaluation view of an image, uint8 [image_size, image_size, 3], from a file's bytes."""
-    image = decode(encoded, dct_method='INTEGER_ACCURATE')  # Pixels as PIL decodes them.
+    image = decode(encoded, **EXACT)
     if options.eval_crop == 'central_fraction':
         return _to_uint8(central_fraction(image, options.image_size, options.crop_fraction))
     rounded = options.eval_crop == 'rounded_resize_crop'
     return _to_uint8(resize_crop(image, options.image_size, options.crop_fraction, options.interpolation, rounded))
 
 
-def decode(encoded: tf.Tensor, dct_method: str = '') -> tf.Tensor:
+def decode(encoded: tf.Tensor, **settings: Any) -> tf.Tensor:
     """Decodes a JPEG (also grey or CMYK) or PNG, whatever the file is called, to uint8 [H, W, 3]."""
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method=dct_method)  # Its kernel looks at the bytes.
+    return tf.io.decode_jpeg(encoded, channels=3, **settings)  # Its kernel looks at the bytes.
 
 
-def decode_crop(encoded: tf.Tensor, draw_box: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]) -> tf.Tensor:
+def decode_crop(
+    encoded: tf.Tensor, draw_box: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], settings: Mapping[str, Any]
+) -> tf.Tensor:
     """A crop, uint8 [h, w, 3], of a file's image; of a JPEG only the crop is decoded.
 
     Args:
         encoded: the file's bytes.
         draw_box: maps the image's shape, int32 [3], to begin and size of the crop, int32 [3].
+        settings: of the decoder, such as `FAST`.
     """
 
     def from_jpeg():
         begin, size = draw_box(tf.io.extract_jpeg_shape(encoded))
-        return tf.io.decode_and_crop_jpeg(encoded, tf.concat([begin[:2], size[:2]], axis=0), 3, dct_method=FAST)
+        return tf.io.decode_and_crop_jpeg(encoded, tf.concat([begin[:2], size[:2]], axis=0), 3, **settings)
 
     def from_any():
-        image = decode(encoded, FAST)
+        image = decode(encoded, **settings)
         return tf.slice(image, *draw_box(tf.shape(image)))
 
     return tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_any)

@@ -1,4 +1,4 @@
-"""Images made up for the tests, and where real ones may lie."""
+"""Images made up for the tests, where real ones may lie, and what PIL makes of them."""
 
 import os
 import pathlib
@@ -20,3 +20,14 @@ def write_class(folder, count, first_seed):
     folder.mkdir(parents=True)
     for seed in range(first_seed, first_seed + count):
         photo(seed, size=(60 + seed % 7 * 10, 80 - seed % 5 * 6)).save(folder / f'{seed:03}.jpg', quality=95)
+
+
+def resize_crop_pil(image, size, crop_fraction, interpolation='bilinear', rounded=False):
+    """Torchvision's Resize and CenterCrop on a PIL image, or big_vision's resize_small and central_crop."""
+    short = round(size / crop_fraction)
+    width, height = image.size
+    scaled = [short * length / min(width, height) for length in (width, height)]
+    resized = [round(length) if rounded else int(length) for length in scaled]
+    image = image.resize(resized, Image.Resampling[interpolation.upper()])
+    left, top = ((length - size) // 2 if rounded else int(round((length - size) / 2.0)) for length in resized)
+    return np.asarray(image.crop((left, top, left + size, top + size)))

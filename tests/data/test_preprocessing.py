@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from photos import PHOTOS, photo
+from photos import PHOTOS, photo, resize_crop_pil
 from PIL import Image
 
 from mobilenets_jax.data import preprocessing
@@ -49,17 +49,6 @@ def resize_numpy(image, size):
         weight = (position - low).reshape([-1, 1, 1] if axis == 0 else [1, -1, 1])
         image = image.take(low, axis) * (1 - weight) + image.take(high, axis) * weight
     return image
-
-
-def resize_crop_pil(image, size, crop_fraction, interpolation='bilinear', rounded=False):
-    """Torchvision's Resize and CenterCrop on a PIL image, or big_vision's resize_small and central_crop."""
-    short = round(size / crop_fraction)
-    width, height = image.size
-    scaled = [short * length / min(width, height) for length in (width, height)]
-    resized = [round(length) if rounded else int(length) for length in scaled]
-    image = image.resize(resized, Image.Resampling[interpolation.upper()])
-    left, top = ((length - size) // 2 if rounded else int(round((length - size) / 2.0)) for length in resized)
-    return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
 @pytest.mark.parametrize('size', [(91, 60), (33, 200)])
@@ -106,7 +95,7 @@ def test_evaluation_pixels_equal_pil_on_photos(interpolation):
 def test_inception_crop_is_the_box_of_the_image(format_):
     """What is decoded is the drawn box of the whole image, resized to the image size."""
     encoded = encode(photo(0, (200, 150)), format=format_)
-    whole = preprocessing.decode(encoded, preprocessing.FAST).numpy()
+    whole = preprocessing.decode(encoded, **preprocessing.FAST).numpy()
     for index in range(10):
         seed = preprocessing.example_seed(1, 2, index)
         crop_seed = preprocessing.purpose_seed(seed, 'crop')
@@ -154,8 +143,8 @@ def test_random_resized_crop_has_the_pixels_of_pil():
             encoded, seed, options(crop='random_resized', image_size=64, min_area_fraction=None)
         ).numpy()
         difference = np.abs(actual - expected)
-        # The crop is decoded fast, which moves a JPEG's pixels by one or two.
-        assert np.quantile(difference, 0.99) <= 3 and difference.mean() < 0.6, index
+        # All but equal: on the border of the crop a JPEG's decoder lacks the neighbours' colours.
+        assert np.quantile(difference, 0.98) <= 1 and difference.mean() < 0.2, index
 
 
 @pytest.mark.parametrize(('height', 'width'), [(20, 400), (400, 20)])

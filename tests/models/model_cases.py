@@ -5,11 +5,24 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from mobilenets_jax.models import create_model
+from mobilenets_jax.models import create_model, list_models
+
+# One network for each kind of block: what takes seconds a network is checked for these, and for all by the long tests.
+ONE_A_BLOCK = (
+    *('mobilenet_v1', 'mobilenet_v2', 'mobilenet_v3_small', 'mobilenext', 'shufflenet_v1_g2', 'shufflenet_v2'),
+    *('ghostnet', 'se_resnet50'),
+)
 
 # Compiling is nearly all of the time in these tests, and nothing in them depends on optimised code.
 QUICK_COMPILE = {'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False}
+
+
+def all_networks():
+    """All names as parameters of a test, those beyond `ONE_A_BLOCK` marked slow."""
+    slow = [pytest.mark.slow]
+    return [pytest.param(name, marks=[] if name in ONE_A_BLOCK else slow) for name in list_models()]
 
 
 def _abstract(model, image_size: int, train: bool):
@@ -21,7 +34,8 @@ def _abstract(model, image_size: int, train: bool):
 @functools.cache
 def abstract_outputs(name: str, image_size: int = 224, train: bool = False, **kwargs):
     """((logits, endpoints), variables) of a network of 10 classes, as shapes and dtypes."""
-    return _abstract(create_model(name, 10, **kwargs), image_size, train)
+    model = create_model(name, 10, depthwise_implementation='grouped', **kwargs)  # the quickest to trace
+    return _abstract(model, image_size, train)
 
 
 def random_variables(model, image_size: int, seed: int = 0):

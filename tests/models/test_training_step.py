@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import optax
 import pytest
-from model_cases import compile_quickly, random_variables
+from model_cases import all_networks, compile_quickly, random_variables
 
-from mobilenets_jax.models import create_model, list_models
+from mobilenets_jax.models import create_model
 
 
-@pytest.mark.parametrize('name', list_models())
+@pytest.mark.parametrize('name', all_networks())
 def test_one_step_lowers_the_loss_and_reaches_every_parameter(name):
     model = create_model(name, 10, dropout_rate=0.0, depthwise_implementation='grouped')
     variables = random_variables(model, 32)

@@ -13,12 +13,19 @@ WRITERS = {
     'pytorch': ('weights.safetensors', weight_files.write_safetensors),
     'keras': ('weights.h5', weight_files.write_h5),
 }
+# The rest are for the long tests.
+QUICK = {'mobilenet_v1', 'mobilenet_v2', 'mobilenet_v3_small', 'shufflenet_v2', 'ghostnet', 'se_resnet50'}
 WIDTHS = {'mobilenet_v1': 0.5, 'mobilenet_v2': 0.35, 'mobilenet_v3_large': 0.75, 'mobilenet_v3_small': 0.75}
 
 
 @pytest.mark.parametrize(
     ('source', 'name'),
-    [(source, name) for source, entry in SOURCES.items() if entry.layout in WRITERS for name in entry.maps],
+    [
+        pytest.param(source, name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for source, entry in SOURCES.items()
+        if entry.layout in WRITERS
+        for name in entry.maps
+    ],
 )
 def test_every_named_network_is_found_and_filled(source, name, tmp_path):
     width = WIDTHS.get(name, 1.0)

@@ -12,6 +12,7 @@ from typing import Any
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models import get_architecture, list_models
 from mobilenets_jax.report.counts import count_model
+from mobilenets_jax.tables import aligned
 
 HEADER = ('network', 'width', 'size', 'parameters', 'BN stats', 'madds', 'paper: params', 'madds', 'top-1', 'source')
 TEXT_COLUMNS = (0, len(HEADER) - 1)  # flush left; the others are numbers
@@ -100,15 +101,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def text_table(rows: list[dict[str, Any]]) -> str:
     """Aligned columns, numbers to the right, and the notes below."""
-    table = [list(HEADER), *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(HEADER))]
-    lines = [
-        '  '.join(
-            cell.ljust(width) if column in TEXT_COLUMNS else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]
+    lines = aligned([HEADER, *map(_cells, rows)], TEXT_COLUMNS)
     notes = [f'  {row["name"]}: {note}' for row in rows for note in row['notes']]
     if notes:
         lines += ['', 'Where paper and code disagree:', *notes]

@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.tables import aligned
 from mobilenets_jax.weights.cards import CARDS, MEASURED_ON, WeightCard
 
 HEADER = ('weights', 'network', 'width', 'size', 'crop', 'top-1', 'top-5', 'measured', 'licence')
@@ -32,15 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def text_table(cards: list[WeightCard]) -> str:
     """Aligned columns; accuracies in percent, as published on ImageNet's validation set."""
-    table = [list(HEADER), *(_cells(card) for card in cards)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(HEADER))]
-    lines = [
-        '  '.join(
-            cell.ljust(width) if column in TEXT_COLUMNS else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]
+    lines = aligned([HEADER, *map(_cells, cards)], TEXT_COLUMNS)
     return '\n'.join([*lines, '', f'top-1, top-5: as published. measured: by this project on {MEASURED_ON}.'])
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import quick_compile
 
 from mobilenets_jax.compile_command import collectives
 
@@ -21,7 +22,7 @@ PROGRAM = """
 
 
 def run(*arguments):
-    environment = os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0', 'JAX_PLATFORMS': 'cpu'}
+    environment = os.environ | {'XLA_FLAGS': quick_compile.FLAGS, 'JAX_PLATFORMS': 'cpu'}
     command = [sys.executable, '-m', 'mobilenets_jax', 'compile', *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import quick_compile
 
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.training.progress import TIMING_METRICS
@@ -35,7 +36,7 @@ SHORT_RUN = {
 }
 
 # For comparing layouts, whose sums over devices round differently. A fresh network of 27 layers without shortcuts is
-# chaotic: at the usual learning rate a difference of 1e-15 grows to 1e-2 within 15 steps. Compiled to slower code.
+# chaotic: at the usual learning rate a difference of 1e-15 grows to 1e-2 within 15 steps.
 PRECISE_RUN = SHORT_RUN | {
     'model.dtype': 'float64',
     'schedule.learning_rate': 1e-4,
@@ -119,21 +120,19 @@ class Launcher:
         for process in self._processes:
             process.kill()
 
-    def start(self, *arguments, devices: int = 1, optimize: bool = True, **environment) -> Process:
+    def start(self, *arguments, devices: int = 1, **environment) -> Process:
         """Starts Python with `arguments`, e.g. 'train.py'.
 
         Args:
             *arguments: as in the shell, turned into strings.
             devices: fake ones.
-            optimize: whether programs are compiled as they are for people, rather than to slow code in half the time.
             **environment: more variables.
         """
         logs = self._folder / 'logs'
         logs.mkdir(exist_ok=True)
-        quick = '' if optimize else ' --xla_backend_optimization_level=0'
         settings = {
             'JAX_PLATFORMS': 'cpu',
-            'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}{quick}',
+            'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices} {quick_compile.FLAGS}',
             'JAX_COMPILATION_CACHE_DIR': str(self._folder / 'compiled'),
             'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
             'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
@@ -162,9 +161,7 @@ class Launcher:
         config = ['--config=configs/digits.py', *(f'--config.{name}={value}' for name, value in fields.items())]
         double = fields.get('model.dtype') == 'float64'
         environment = {'JAX_ENABLE_X64': str(int(double)), 'PYTHONPATH': str(WITHOUT_TENSORFLOW)}
-        return self.start(
-            *script, *config, f'--workdir={workdir}', *arguments, optimize=not double, **environment, **options
-        )
+        return self.start(*script, *config, f'--workdir={workdir}', *arguments, **environment, **options)
 
 
 def coordinates(processes: int = 2) -> list[list[str]]:

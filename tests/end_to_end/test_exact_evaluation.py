@@ -31,7 +31,7 @@ def ranks_and_losses():
 
 @pytest.mark.parametrize('devices', [1, 2, 8])
 def test_every_example_counts_once(devices, launcher, ranks_and_losses):
-    ended = launcher.run(WORKER, devices=devices, optimize=False)
+    ended = launcher.run(WORKER, devices=devices)
     assert ended.status == 0, ended
     said = json.loads(ended.output[-1])
     assert said['devices'] == devices

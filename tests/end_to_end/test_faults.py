@@ -25,6 +25,7 @@ def end_of_pair(launcher, workdir, fault, batch, **fields):
     return [process.end() for process in pair]
 
 
+@pytest.mark.slow
 def test_blocked_data_thread_shows_where_it_blocks(launcher, straight_run, tmp_path):
     straight_run()  # has compiled the step
     fields = SHORT_RUN | {'hang_timeout_seconds': 20.0}

@@ -54,6 +54,7 @@ def test_killed_at_a_random_moment(launcher, straight_run, tmp_path):
     assert_same_end(tmp_path, straight, f'{moment}\n{ended}')
 
 
+@pytest.mark.slow  # on four devices in the fast tests
 def test_stopped_by_sigterm(launcher, straight_run, tmp_path):
     straight = straight_run()
     process = launcher.train(tmp_path, f'--preempted_status={PREEMPTED_STATUS}')

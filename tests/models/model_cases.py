@@ -12,7 +12,7 @@ from mobilenets_jax.models import create_model, list_models
 # One network for each kind of block: what takes seconds a network is checked for these, and for all by the long tests.
 ONE_A_BLOCK = (
     *('mobilenet_v1', 'mobilenet_v2', 'mobilenet_v3_small', 'mobilenext', 'shufflenet_v1_g2', 'shufflenet_v2'),
-    *('ghostnet', 'se_resnet50'),
+    'ghostnet',
 )
 
 # Compiling is nearly all of the time in these tests, and nothing in them depends on optimised code.

@@ -9,6 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+import quick_compile
 import weight_files
 from source_arrays import source_arrays
 
@@ -114,12 +115,13 @@ def image_folder(tmp_path):
 
 
 def run(script, *arguments):
-    environment = {**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0', 'JAX_PLATFORMS': 'cpu'}
+    environment = {**os.environ, 'XLA_FLAGS': quick_compile.FLAGS, 'JAX_PLATFORMS': 'cpu'}
     return subprocess.run(
         [sys.executable, ROOT / script, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
     )
 
 
+@pytest.mark.slow
 def test_finetune_needs_a_folder_alone(image_folder, tmp_path):
     """Frozen parameters come out bit for bit as the file has them; eval.py knows the network from the run."""
     _, arrays = source_arrays('timm', 'mobilenet_v1', 0.25)

@@ -4,7 +4,6 @@ Orbax (0.12) restores wrong values from a data file with a flipped bit without a
 """
 
 import contextlib
-import hashlib
 import io
 import json
 import os
@@ -12,9 +11,9 @@ from collections.abc import Iterator
 
 from etils import epath
 
-MANIFEST_NAME = 'manifest.json'
+from mobilenets_jax.hashes import sha256
 
-_CHUNK_BYTES = 1 << 20
+MANIFEST_NAME = 'manifest.json'
 
 
 def write_manifest(step_dir: epath.PathLike) -> None:
@@ -26,7 +25,7 @@ def write_manifest(step_dir: epath.PathLike) -> None:
       step_dir: directory of a finished checkpoint that nobody writes to any more; local or gs://.
     """
     step_dir = epath.Path(step_dir)
-    entries = {name: [path.stat().length, _sha256(path)] for name, path in _files(step_dir)}
+    entries = {name: [path.stat().length, sha256(path)] for name, path in _files(step_dir)}
     temporary = step_dir / f'{MANIFEST_NAME}.tmp'
     with temporary.open('w') as file:
         json.dump(entries, file, indent=1)
@@ -65,7 +64,7 @@ def _fault(path: epath.Path, size: int, digest: str) -> str | None:
         found = path.stat().length
         if found != size:
             return f'has {found} bytes instead of {size}'
-        return None if _sha256(path) == digest else 'changed'
+        return None if sha256(path) == digest else 'changed'
     except FileNotFoundError:
         return 'missing'
     except OSError as error:
@@ -80,11 +79,3 @@ def _files(directory: epath.Path, prefix: str = '') -> Iterator[tuple[str, epath
             yield from _files(path, f'{name}/')
         elif name != MANIFEST_NAME:
             yield name, path
-
-
-def _sha256(path: epath.Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

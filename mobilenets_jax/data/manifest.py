@@ -1,17 +1,16 @@
 """The manifest of prepared records: which shards make up which split, how many examples they hold, and their hashes."""
 
 import dataclasses
-import hashlib
 import json
 
 from etils import epath
 
 from mobilenets_jax.config import write_json
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.hashes import sha256
 
 MANIFEST_FILE = 'manifest.json'
 FORMAT_VERSION = 1
-READ_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +87,3 @@ class Manifest:
                 path = epath.Path(directory) / shard.file
                 if sha256(path) != shard.sha256:
                     raise UserError(f'{path} has changed since it was written: its SHA-256 is another.')
-
-
-def sha256(path: epath.Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

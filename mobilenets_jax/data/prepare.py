@@ -15,11 +15,12 @@ from mobilenets_jax.data import order
 from mobilenets_jax.data.folder_index import join, list_folders
 from mobilenets_jax.data.folders import EVAL_SPLITS, TRAIN_SPLIT, find_classes, list_images
 from mobilenets_jax.data.host_pipeline import reason
-from mobilenets_jax.data.manifest import MANIFEST_FILE, Manifest, Shard, sha256
+from mobilenets_jax.data.manifest import MANIFEST_FILE, Manifest, Shard
 from mobilenets_jax.data.preprocessing import decode
 from mobilenets_jax.data.records import IMAGE_KEY, LABEL_KEY
 from mobilenets_jax.data.shards import FILE_FORMATS
 from mobilenets_jax.errors import UserError, check, check_choice
+from mobilenets_jax.hashes import sha256
 
 ORDER_SEED = 0
 ARRAY_RECORD_OPTIONS = 'group_size:1,uncompressed'  # a record can be read by itself; images do not compress

@@ -23,7 +23,8 @@ def keep_memory(pixels_per_step: int) -> None:
     """Starts the process anew with `TUNABLES` where they help, once, and says so; `SWITCH`=0 refuses.
 
     Args:
-        pixels_per_step: height * width * images of one step of this process.
+        pixels_per_step: height * width * images of one step of this process; four times as many for each of the
+            network's strides that is dropped.
     """
     if not _is_worth_it(os.environ, pixels_per_step):
         return

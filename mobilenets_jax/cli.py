@@ -42,7 +42,8 @@ def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) 
     try:
         parse(argv)
         if trains and CONFIG.value is not None:
-            allocator.keep_memory(CONFIG.value.batch_size * CONFIG.value.image_size**2)
+            config = CONFIG.value
+            allocator.keep_memory(config.batch_size * config.image_size**2 * 4**config.model.dropped_strides)
         _join_hosts(argv)
         main()
     except UserError as error:

@@ -11,6 +11,12 @@ OURS = 'mobilenets_jax'
 CONTENDERS = (
     Contender(name=OURS, module='ours', keep_memory=True),
     Contender(name='mobilenets_jax, memory given back', module='ours'),
+    Contender(
+        name='mobilenets_jax, grouped convolutions',
+        module='ours',
+        options={'implementation': 'grouped'},
+        keep_memory=True,
+    ),
     Contender(name='Flax, grouped convolutions', module='flax_plain', keep_memory=True),
     Contender(name='PyTorch eager, contiguous', module='pytorch', options={'channels_last': False}),
     Contender(name='PyTorch eager, channels last', module='pytorch'),

@@ -18,7 +18,7 @@ ALLOWED = {
     'checkpoints': set(),
     'evaluation': {'training'},
     'weights': {'models', 'data', 'checkpoints'},
-    'report': {'models', 'training'},
+    'report': {'models', 'ops', 'training'},
 }
 TENSORFLOW_FREE = ('models', 'ops', 'training', 'checkpoints', 'evaluation')
 

@@ -10,7 +10,7 @@ import optax
 
 from benchmarks.contenders import CLASSES, examples
 from mobilenets_jax.models import get_spec
-from mobilenets_jax.models.layers import ACTIVATIONS
+from mobilenets_jax.ops import ACTIVATIONS
 
 
 class PlainNetwork(nn.Module):

@@ -24,7 +24,7 @@ class GhostModule(nn.Module):
 
     Attributes:
         features: output channels; of an odd number the first half is the larger.
-        activation: a key of `mobilenets_jax.models.layers.ACTIVATIONS`, after both.
+        activation: a key of `mobilenets_jax.ops.ACTIVATIONS`, after both.
         settings: shared by the network.
         dilation: spacing of the depthwise kernel's taps, in pixels.
     """

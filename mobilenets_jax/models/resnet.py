@@ -13,10 +13,10 @@ import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.blocks import Block
-from mobilenets_jax.models.layers import ACTIVATIONS
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
+from mobilenets_jax.ops import ACTIVATIONS
 
 
 class Bottleneck(Block):

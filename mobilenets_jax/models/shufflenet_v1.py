@@ -70,7 +70,7 @@ class GroupedPointwise(nn.Module):
             features = _group_width(self.features, self.groups, group)
             outputs.append(Conv(features, 1, 1, 1, False, self.settings, name=f'group{group + 1}')(part))
         x = jnp.concatenate(outputs, axis=-1)
-        return BatchNorm(self.activation, self.settings, name='bn')(x, train=train)
+        return BatchNorm(self.features, self.activation, self.settings, name='bn')(x, train=train)
 
 
 def _group_width(channels: int, groups: int, group: int) -> int:

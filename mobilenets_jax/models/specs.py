@@ -89,7 +89,7 @@ class BlockSpec:
             no expansion.
         out_channels: channels of the block's output.
         squeeze_excite: how the block's SE is built, or None.
-        activation: a key of `mobilenets_jax.models.layers.ACTIVATIONS` (the papers' 'NL').
+        activation: a key of `mobilenets_jax.ops.ACTIVATIONS` (the papers' 'NL').
         stride: 1 or 2.
         residual: whether the input is added where shape and stride allow it.
     """

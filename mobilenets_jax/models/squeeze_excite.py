@@ -7,8 +7,9 @@ Paper: Hu et al., Squeeze-and-Excitation Networks, 1709.01507, section 3; MnasNe
 import flax.linen as nn
 import jax
 
-from mobilenets_jax.models.layers import ACTIVATIONS, LayerSettings, global_average_pool
+from mobilenets_jax.models.layers import LayerSettings, global_average_pool
 from mobilenets_jax.models.specs import SqueezeExciteSpec
+from mobilenets_jax.ops import ACTIVATIONS
 
 
 class SqueezeExcite(nn.Module):

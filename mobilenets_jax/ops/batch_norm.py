@@ -2,22 +2,22 @@
 
 Automatic differentiation keeps the normalised values and the activation's mask of every layer. The gradient here keeps
 the input alone, which the convolution before it made anyway, and computes both again: half the memory, and fewer passes
-over it.
+over it. Each of the four passes has a kernel for CPUs and a form in plain JAX.
 
 Paper: 1502.03167; the gradient is the one of its section 3, with the sums over all devices where they share statistics.
 """
 
 import functools
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mobilenets_jax.ops import native
+from mobilenets_jax.ops.activations import ACTIVATIONS
+from mobilenets_jax.ops.affine import Affine
 from mobilenets_jax.ops.sums import pixel_sums
-
-Activation = Callable[[jax.Array], jax.Array]
 
 
 def batch_norm(
@@ -26,7 +26,7 @@ def batch_norm(
     bias: jax.Array,
     *,
     epsilon: float,
-    activation: Activation,
+    activation: str,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises by the statistics of the batch, scales, shifts, and applies the activation.
@@ -38,7 +38,7 @@ def batch_norm(
       scale: [C], float32, or float64 for float64 inputs.
       bias: like `scale`.
       epsilon: added to the variance.
-      activation: elementwise.
+      activation: a key of `ACTIVATIONS`.
       axis_name: the mapped axis over which the statistics are averaged, or None.
 
     Returns:
@@ -48,32 +48,19 @@ def batch_norm(
     return _batch_norm(inputs, scale, bias, epsilon, activation, axis_name)
 
 
+def normalization(
+    scale: jax.Array, bias: jax.Array, mean: jax.Array, variance: jax.Array, *, epsilon: float, activation: str
+) -> Affine:
+    """Normalisation by given statistics, with scale, shift and activation; see `batch_norm`."""
+    factor = scale * lax.rsqrt(variance + epsilon)
+    return Affine(factor, bias - mean * factor, activation)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _batch_norm(inputs, scale, bias, epsilon, activation, axis_name):
-    mean, variance = _statistics(inputs.astype(scale.dtype), axis_name)
-    return normalize(inputs, scale, bias, mean, variance, epsilon=epsilon, activation=activation), mean, variance
-
-
-def normalize(
-    inputs: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    mean: jax.Array,
-    variance: jax.Array,
-    *,
-    epsilon: float,
-    activation: Activation,
-) -> jax.Array:
-    """Normalises by given statistics, scales, shifts, and applies the activation; see `batch_norm`."""
-    factor = scale * lax.rsqrt(variance + epsilon)
-    return activation(inputs.astype(scale.dtype) * factor + (bias - mean * factor)).astype(inputs.dtype)
-
-
-def _statistics(inputs: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance [C] from the sums of values and squares, in one pass."""
-    moments = jnp.stack(pixel_sums([inputs, jnp.square(inputs)])) / math.prod(inputs.shape[:3])
-    mean, mean_square = moments if axis_name is None else lax.pmean(moments, axis_name)
-    return mean, jnp.maximum(mean_square - jnp.square(mean), 0)
+    mean, variance = statistics(_sums(inputs, scale.dtype), inputs, axis_name)
+    normalize = normalization(scale, bias, mean, variance, epsilon=epsilon, activation=activation)
+    return normalize(inputs), mean, variance
 
 
 def _forward(inputs, scale, bias, epsilon, activation, axis_name):
@@ -82,18 +69,89 @@ def _forward(inputs, scale, bias, epsilon, activation, axis_name):
 
 
 def _backward(epsilon, activation, axis_name, saved, gradients):
-    inputs, scale, bias, mean, variance = saved
-    inverse = lax.rsqrt(variance + epsilon)
-    normalized = (inputs.astype(scale.dtype) - mean) * inverse
-    _, activation_vjp = jax.vjp(activation, normalized * scale + bias)
-    (gradient,) = activation_vjp(gradients[0].astype(scale.dtype))
-
-    bias_gradient, scale_gradient = pixel_sums([gradient, gradient * normalized])
-    means = jnp.stack([bias_gradient, scale_gradient]) / math.prod(inputs.shape[:3])
-    if axis_name is not None:
-        means = lax.pmean(means, axis_name)
-    inputs_gradient = scale * inverse * (gradient - means[0] - normalized * means[1])
-    return inputs_gradient.astype(inputs.dtype), scale_gradient, bias_gradient
+    inputs, *parameters = saved
+    constants, *parameter_gradients = gradient_constants(
+        inputs, gradients[0], parameters, epsilon, activation, axis_name
+    )
+    return _inputs_gradient(inputs, gradients[0], constants, activation), *parameter_gradients
 
 
 _batch_norm.defvjp(_forward, _backward)
+
+
+def statistics(sums: jax.Array, inputs: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance, [C] each, of `inputs` from their sums and those of their squares, [2, C]."""
+    mean, mean_square = _mean(sums, inputs, axis_name)
+    return mean, jnp.maximum(mean_square - jnp.square(mean), 0)
+
+
+def gradient_constants(inputs, gradients, statistics, epsilon, activation, axis_name):
+    """What the gradient of the inputs is computed from, pixel by pixel, and the gradients of the parameters.
+
+    Args:
+      inputs: of the normalisation, [N, H, W, C].
+      gradients: of its outputs.
+      statistics: scale, bias, mean, variance, [C] each.
+      epsilon: see `batch_norm`, like the other two.
+      activation: see there.
+      axis_name: see there.
+
+    Returns:
+      [6, C]: factor and shift by which the activation's arguments were made; the mean; and a, b, d such that the
+      gradient is a * (gradient of the activation's argument) + b * (input - mean) + d. Then those of scale and bias.
+    """
+    scale, bias, mean, variance = statistics
+    inverse = lax.rsqrt(variance + epsilon)
+    affine = normalization(scale, bias, mean, variance, epsilon=epsilon, activation=activation)
+    sums = _gradient_sums(affine, inputs, gradients, mean, inverse)
+    means = _mean(sums, inputs, axis_name)
+    # factor * (gradient - mean of gradients - normalized * mean of gradients * normalized)
+    slopes = [affine.factor, -affine.factor * inverse * means[1], -affine.factor * means[0]]
+    return jnp.stack([affine.factor, affine.shift, mean, *slopes]), sums[1], sums[0]
+
+
+def _mean(sums: jax.Array, inputs: jax.Array, axis_name: str | None) -> jax.Array:
+    """Turns sums over the pixels of `inputs` into means, over all devices of the axis."""
+    means = sums / math.prod(inputs.shape[:3])
+    return means if axis_name is None else lax.pmean(means, axis_name)
+
+
+def _sums(inputs: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Sums of the values and of their squares, [2, C], in one pass."""
+    if native.supports(inputs.dtype):
+        return native.call('norm_sums', _rows(2, inputs), inputs)
+    wide = inputs.astype(dtype)
+    return jnp.stack(pixel_sums([wide, jnp.square(wide)]))
+
+
+def _before_activation(affine: Affine, inputs: jax.Array, gradients: jax.Array) -> jax.Array:
+    """The gradients by the activation's arguments, wide."""
+    wide = inputs.astype(affine.factor.dtype)
+    _, vjp = jax.vjp(ACTIVATIONS[affine.activation], wide * affine.factor + affine.shift)
+    return vjp(gradients.astype(wide.dtype))[0]
+
+
+def _gradient_sums(affine, inputs, gradients, mean, inverse):
+    """Sums of the gradients before the activation, and of their products with the normalised values, [2, C]."""
+    if affine.has_kernel and native.supports(inputs.dtype):
+        constants = jnp.stack([affine.factor, affine.shift, mean, inverse])
+        number = native.ACTIVATIONS[affine.activation]
+        return native.call('norm_gradient_sums', _rows(2, inputs), inputs, gradients, constants, activation=number)
+    before = _before_activation(affine, inputs, gradients)
+    return jnp.stack(pixel_sums([before, before * ((inputs.astype(mean.dtype) - mean) * inverse)]))
+
+
+def _inputs_gradient(inputs, gradients, constants, activation):
+    """The gradient of the inputs from `gradient_constants`."""
+    factor, shift, mean, slope, input_slope, constant = constants
+    affine = Affine(factor, shift, activation)
+    if affine.has_kernel and native.supports(inputs.dtype):
+        number = native.ACTIVATIONS[activation]
+        return native.call('norm_gradient_apply', inputs, inputs, gradients, constants, activation=number)
+    before = _before_activation(affine, inputs, gradients)
+    outputs = slope * before + input_slope * (inputs.astype(mean.dtype) - mean) + constant
+    return outputs.astype(inputs.dtype)
+
+
+def _rows(count: int, inputs: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((count, inputs.shape[-1]), inputs.dtype)

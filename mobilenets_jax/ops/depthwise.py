@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.errors import check_choice
+from mobilenets_jax.errors import UserError, check_choice
+from mobilenets_jax.ops import native
+from mobilenets_jax.ops.affine import Affine, affine_gradients
 from mobilenets_jax.ops.backend import backend
 from mobilenets_jax.ops.sums import sum_together
-
-Pads = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
+from mobilenets_jax.ops.windows import Pads, explicit_pads, pad_images, windows
 
 
 def depthwise_conv(
@@ -27,6 +28,7 @@ def depthwise_conv(
     stride: int = 1,
     dilation: int = 1,
     padding: str | Sequence[tuple[int, int]] = 'SAME',
+    then: Affine | None = None,
     implementation: str = 'auto',
 ) -> jax.Array:
     """Convolves every channel with its own filter (channel multiplier 1).
@@ -40,6 +42,7 @@ def depthwise_conv(
       stride: step between outputs, the same along H and W.
       dilation: step between the taps of the kernel, the same along H and W.
       padding: 'SAME' (as TensorFlow, so asymmetric when the total is odd), 'VALID', or ((top, bottom), (left, right)).
+      then: what is done with the outputs, in the same pass where there is a kernel for it.
       implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the backend at trace time.
 
     Returns:
@@ -51,18 +54,19 @@ def depthwise_conv(
     """
     check_choice('implementation', implementation, ('auto', *IMPLEMENTATIONS))
     if implementation == 'auto':
-        implementation = IMPLEMENTATION_FOR_BACKEND.get(backend(), 'grouped')
+        by_backend = IMPLEMENTATION_FOR_BACKEND.get(backend(), 'grouped')
+        implementation = 'native' if has_kernel(inputs, kernel) else by_backend
     channels = inputs.shape[-1]
     if kernel.shape[2:] != (1, channels) or kernel.dtype != inputs.dtype:
         raise ValueError(
             f'A depthwise kernel for {inputs.dtype} inputs of {channels} channels is {inputs.dtype} '
             f'[kh, kw, 1, {channels}], not {kernel.dtype} {list(kernel.shape)}.'
         )
-    if isinstance(padding, str):
-        extent = [(size - 1) * dilation + 1 for size in kernel.shape[:2]]
-        padding = lax.padtype_to_pads(inputs.shape[1:3], extent, (stride, stride), padding)
-    pads = tuple((int(low), int(high)) for low, high in padding)
-    return IMPLEMENTATIONS[implementation](inputs, kernel, stride, dilation, pads)
+    pads = explicit_pads(padding, inputs.shape[1:3], kernel.shape[:2], stride, dilation)
+    if implementation == 'native' and then is not None and then.has_kernel:
+        return _native_affine(then.activation, stride, dilation, pads, inputs, kernel, then.constants)
+    outputs = IMPLEMENTATIONS[implementation](inputs, kernel, stride, dilation, pads)
+    return outputs if then is None else then(outputs)
 
 
 def _grouped(inputs: jax.Array, kernel: jax.Array, stride: int, dilation: int, pads: Pads) -> jax.Array:
@@ -79,8 +83,8 @@ def _grouped(inputs: jax.Array, kernel: jax.Array, stride: int, dilation: int, p
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _shifted(inputs: jax.Array, kernel: jax.Array, stride: int, dilation: int, pads: Pads) -> jax.Array:
-    windows = _windows(inputs, kernel.shape, stride, dilation, pads)
-    return sum(window * _wide(kernel[i, j, 0]) for (i, j), window in windows).astype(inputs.dtype)
+    seen = windows(inputs, kernel.shape[:2], stride, dilation, pads)
+    return sum(_wide(window) * _wide(kernel[i, j, 0]) for (i, j), window in seen).astype(inputs.dtype)
 
 
 def _shifted_forward(inputs, kernel, stride, dilation, pads):
@@ -103,24 +107,6 @@ def _wide(array: jax.Array) -> jax.Array:
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
-def _pad(array: jax.Array, pads: Pads) -> jax.Array:
-    """Pads H and W of [N, H, W, C] with zeros; a negative width crops."""
-    return lax.pad(array, jnp.zeros((), array.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
-
-
-def _windows(inputs: jax.Array, kernel_shape: Sequence[int], stride: int, dilation: int, pads: Pads):
-    """Yields ((i, j), what tap i, j of the kernel sees: [N, H', W', C]) for every tap."""
-    padded = _pad(inputs, pads)
-    batch, height, width, channels = padded.shape
-    for i in range(kernel_shape[0]):
-        for j in range(kernel_shape[1]):
-            top, left = i * dilation, j * dilation
-            bottom = height - (kernel_shape[0] - 1 - i) * dilation
-            right = width - (kernel_shape[1] - 1 - j) * dilation
-            window = lax.slice(padded, (0, top, left, 0), (batch, bottom, right, channels), (1, stride, stride, 1))
-            yield (i, j), _wide(window)
-
-
 def _kernel_gradient(inputs, kernel, output_gradient, stride, dilation, pads):
     """Sums over N, H', W' what each tap saw, times the gradient of what it contributed to: [kh, kw, 1, C].
 
@@ -128,8 +114,8 @@ def _kernel_gradient(inputs, kernel, output_gradient, stride, dilation, pads):
     five to ten times faster on a CPU than one full reduction for each tap.
     """
     wide_gradient = _wide(output_gradient)
-    windows = _windows(inputs, kernel.shape, stride, dilation, pads)
-    products = [window * wide_gradient for _, window in windows]
+    seen = windows(inputs, kernel.shape[:2], stride, dilation, pads)
+    products = [_wide(window) * wide_gradient for _, window in seen]
     row_sums = []  # [N, H', C] for each tap
     for start in range(0, len(products), kernel.shape[1]):
         row_sums += sum_together(products[start : start + kernel.shape[1]], axis=2)
@@ -151,7 +137,7 @@ def _input_gradient(input_shape, kernel, output_gradient, stride, dilation, pads
     for axis in (0, 1):
         shifts = [shift for phase in taps[axis] for _, shift in phase]
         reach.append((-min(shifts), counts[axis] + max(shifts) - output_gradient.shape[1 + axis]))
-    padded = _pad(output_gradient, tuple(reach))
+    padded = pad_images(output_gradient, tuple(reach))
 
     def phase_gradient(row_taps, column_taps):
         total = jnp.zeros((batch, *counts, channels), jnp.promote_types(kernel.dtype, jnp.float32))
@@ -180,6 +166,78 @@ def _taps_by_phase(kernel_size: int, stride: int, dilation: int, pad: int) -> li
     ]
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+def _native_affine(activation, stride, dilation, pads, inputs, kernel, constants):
+    """The kernel for CPUs. `constants` are those of an `Affine`, or [0, C] for none."""
+    outputs, _ = _native_call(activation, stride, dilation, pads, inputs, kernel, constants, rows=0)
+    return outputs
+
+
+def has_kernel(inputs: jax.Array, kernel: jax.Array) -> bool:
+    """Whether there is a kernel for CPUs, and what is traced now is for one."""
+    return max(kernel.shape[:2]) <= native.MAX_TAPS and native.supports(inputs.dtype)
+
+
+def _native_call(activation, stride, dilation, pads, inputs, kernel, constants, rows):
+    native.check('depthwise_conv', inputs.dtype)
+    if max(kernel.shape[:2]) > native.MAX_TAPS:
+        raise UserError(f"implementation='native' takes up to {native.MAX_TAPS} taps, not {kernel.shape[:2]}.")
+    sizes = [
+        (size + sum(pad) - (taps - 1) * dilation - 1) // stride + 1
+        for size, taps, pad in zip(inputs.shape[1:3], kernel.shape[:2], pads, strict=True)
+    ]
+    channels = inputs.shape[3]
+    shapes = [(inputs.shape[0], *sizes, channels), (rows, channels)]
+    results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
+    numbers = {'activation': native.ACTIVATIONS[activation], **_attributes(stride, dilation, pads)}
+    return native.call('depthwise', results, inputs, kernel, constants, **numbers)
+
+
+def _native(inputs: jax.Array, kernel: jax.Array, stride: int, dilation: int, pads: Pads) -> jax.Array:
+    none = jnp.zeros((0, kernel.shape[3]), kernel.dtype)
+    return _native_affine('linear', stride, dilation, pads, inputs, kernel, none)
+
+
+def with_sums(inputs: jax.Array, kernel: jax.Array, geometry) -> list[jax.Array]:
+    """The outputs of the kernel for CPUs, and the sums of them and of their squares over N, H', W': [2, C].
+
+    Args:
+      inputs: float32 or float64 [N, H, W, C].
+      kernel: [kh, kw, 1, C].
+      geometry: has `stride`, `dilation`, `padding`.
+    """
+    none = jnp.zeros((0, kernel.shape[3]), kernel.dtype)
+    pads = explicit_pads(geometry.padding, inputs.shape[1:3], kernel.shape[:2], geometry.stride, geometry.dilation)
+    return _native_call('linear', geometry.stride, geometry.dilation, pads, inputs, kernel, none, rows=2)
+
+
+def attributes(inputs: jax.Array, kernel: jax.Array, geometry) -> dict[str, int]:
+    """The numbers that the kernels for CPUs take; see `with_sums`."""
+    pads = explicit_pads(geometry.padding, inputs.shape[1:3], kernel.shape[:2], geometry.stride, geometry.dilation)
+    return _attributes(geometry.stride, geometry.dilation, pads)
+
+
+def _attributes(stride: int, dilation: int, pads: Pads) -> dict[str, int]:
+    return {'stride': stride, 'dilation': dilation, 'top': pads[0][0], 'left': pads[1][0]}
+
+
+def _native_forward(activation, stride, dilation, pads, *arrays):
+    return _native_affine(activation, stride, dilation, pads, *arrays), arrays
+
+
+def _native_backward(activation, stride, dilation, pads, arrays, output_gradient):
+    inputs, kernel, constants = arrays
+    if constants.size > 0:
+        conv = functools.partial(_native, stride=stride, dilation=dilation, pads=pads)
+        return affine_gradients(conv, activation, arrays, output_gradient)
+    attributes = _attributes(stride, dilation, pads)
+    gradients = native.call('depthwise_gradient', (inputs, kernel), inputs, kernel, output_gradient, **attributes)
+    return *gradients, constants
+
+
+_native_affine.defvjp(_native_forward, _native_backward)
+
+
 # Each takes (inputs, kernel, stride, dilation, pads). A config that names one is checked against these keys and 'auto'.
-IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {'grouped': _grouped, 'shifted': _shifted}
+IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {'grouped': _grouped, 'shifted': _shifted, 'native': _native}
 IMPLEMENTATION_FOR_BACKEND = {'cpu': 'shifted', 'gpu': 'grouped', 'tpu': 'grouped'}

@@ -1,7 +1,9 @@
 """Batch norms that were folded into their convolutions, made fit for training again."""
 
+import dataclasses
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -9,6 +11,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mobilenets_jax.models.layers import Conv
 
 PyTree = Any
+
+
+def _is_conv_call(module: nn.Module, method: str) -> bool:
+    return isinstance(module, Conv) and method == '__call__'
 
 
 def unfold_batch_norms(model: Any, variables: PyTree, images: jax.Array) -> PyTree:
@@ -23,12 +29,11 @@ def unfold_batch_norms(model: Any, variables: PyTree, images: jax.Array) -> PyTr
         images: [n, H, W, 3], normalised: the statistics are theirs.
     """
     epsilon = model.settings.bn_epsilon
+    model = model.clone(settings=dataclasses.replace(model.settings, fuse=False))
 
     @jax.jit
     def statistics(variables: PyTree) -> PyTree:
-        _, captured = model.apply(
-            variables, images, train=False, capture_intermediates=lambda module, _: isinstance(module, Conv)
-        )
+        _, captured = model.apply(variables, images, train=False, capture_intermediates=_is_conv_call)
         return jax.tree.map(lambda x: (x.mean((0, 1, 2)), x.var((0, 1, 2))), captured['intermediates'])
 
     leaves = flatten_dict(variables, sep='/')

@@ -89,7 +89,7 @@ WRONG_VALUES = [
 WRONG_AFTER_THE_SCHEDULE = [
     (
         '--config.model.depthwise_implementation=fast',
-        r"implementation='fast' is unknown\. Known: auto, grouped, shifted\.",
+        r"implementation='fast' is unknown\. Known: auto, grouped, native, shifted\.",
     ),
     ('--config.optimizer.name=lion', r"optimizer\.name='lion' is unknown\. Known: adamw, rmsprop, sgd\."),
     ('--config.optimizer.momentum=1', r'optimizer\.momentum=1\.0 must be in \[0, 1\)\.'),

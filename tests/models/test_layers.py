@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mobilenets_jax.models import get_spec
-from mobilenets_jax.models.layers import ACTIVATIONS, ConvNorm, LayerSettings, global_average_pool
+from mobilenets_jax.models.layers import ConvNorm, LayerSettings, global_average_pool
 from mobilenets_jax.models.specs import SqueezeExciteSpec, make_divisible
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
+from mobilenets_jax.ops import ACTIVATIONS
 
 RELU6 = [0, 0, 0, 0.5, 3, 6, 6]
 INPUTS = np.array([-7, -3, -1, 0.5, 3, 6, 9], np.float32)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from jax import enable_x64
 
-from mobilenets_jax.models.layers import ACTIVATIONS
-from mobilenets_jax.ops import batch_norm, normalize
+from mobilenets_jax.ops import ACTIVATIONS, batch_norm, normalization
 
 EPSILON = 1e-3
 
@@ -40,25 +39,30 @@ def value_and_gradients(function, inputs, scale, bias, weights):
 
 
 @pytest.mark.parametrize('name', ACTIVATIONS)
-def test_value_and_gradients_are_those_of_the_formula(name):
-    activation = ACTIVATIONS[name]
+@pytest.mark.parametrize('channels', [7, 24])
+def test_value_and_gradients_are_those_of_the_formula(form, name, channels):
     with enable_x64(True):
-        ours = functools.partial(batch_norm, epsilon=EPSILON, activation=activation)
-        actual = value_and_gradients(ours, *arguments())
-        expected = value_and_gradients(functools.partial(reference, activation=activation), *arguments())
+        ours = functools.partial(batch_norm, epsilon=EPSILON, activation=name)
+        example = arguments(shape=(4, 13, 15, channels))
+        actual = value_and_gradients(ours, *example)
+        expected = value_and_gradients(functools.partial(reference, activation=ACTIVATIONS[name]), *example)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-12), actual, expected)
 
 
-def test_devices_share_their_statistics():
+def test_devices_share_their_statistics(form):
     """Four devices with a part of the batch each compute what one computes with all of it."""
     with enable_x64(True):
         inputs, scale, bias, weights = arguments()
-        relu = jax.nn.relu
-        expected = value_and_gradients(functools.partial(reference, activation=relu), inputs, scale, bias, weights)
+        expected = value_and_gradients(
+            functools.partial(reference, activation=jax.nn.relu), inputs, scale, bias, weights
+        )
 
         def part(inputs, weights, scale, bias):
             outputs, vjp = jax.vjp(
-                functools.partial(batch_norm, epsilon=EPSILON, activation=relu, axis_name='batch'), inputs, scale, bias
+                functools.partial(batch_norm, epsilon=EPSILON, activation='relu', axis_name='batch'),
+                inputs,
+                scale,
+                bias,
             )
             inputs_gradient, *gradients = vjp((weights, *(jnp.zeros_like(leaf) for leaf in outputs[1:])))
             return outputs, inputs_gradient, jax.lax.psum(gradients, 'batch')
@@ -77,16 +81,34 @@ def test_devices_share_their_statistics():
 
 def test_bfloat16_keeps_its_statistics_in_float32():
     inputs, scale, bias, _ = arguments(jnp.bfloat16)
-    outputs, mean, variance = batch_norm(inputs, scale, bias, epsilon=EPSILON, activation=jax.nn.relu)
+    outputs, mean, variance = batch_norm(inputs, scale, bias, epsilon=EPSILON, activation='relu')
     assert (outputs.dtype, mean.dtype, variance.dtype) == (jnp.bfloat16, jnp.float32, jnp.float32)
     wide = inputs.astype(np.float32)
     np.testing.assert_allclose(mean, wide.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(variance, wide.var((0, 1, 2)), rtol=1e-4)
 
 
-def test_running_statistics_normalise_in_evaluation():
-    inputs, scale, bias, _ = arguments()
+def test_running_statistics_normalise_in_evaluation(form):
+    inputs, scale, bias, _ = arguments(np.float32)
     mean, variance = bias / 2, np.abs(scale)
-    actual = normalize(inputs, scale, bias, mean, variance, epsilon=EPSILON, activation=jax.nn.relu)
+    actual = normalization(scale, bias, mean, variance, epsilon=EPSILON, activation='relu')(inputs)
     expected = np.maximum((inputs - mean) / np.sqrt(variance + EPSILON) * scale + bias, 0)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_has_a_gradient(form):
+    """Of networks whose running statistics are frozen."""
+    inputs, scale, bias, weights = arguments(np.float32)
+    mean, variance = bias / 2, np.abs(scale)
+
+    def formula(inputs, scale, bias):
+        return jnp.maximum((inputs - mean) / jnp.sqrt(variance + EPSILON) * scale + bias, 0)
+
+    def ours(inputs, scale, bias):
+        return normalization(scale, bias, mean, variance, epsilon=EPSILON, activation='relu')(inputs)
+
+    actual, expected = (
+        jax.grad(lambda *xs, f=f: (weights * f(*xs)).sum(), argnums=(0, 1, 2))(inputs, scale, bias)
+        for f in (ours, formula)
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), actual, expected)

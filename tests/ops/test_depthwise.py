@@ -1,6 +1,7 @@
 """Every implementation of the depthwise convolution is the grouped convolution, forward and backward."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +88,19 @@ def test_equals_grouped_convolution(kernel_size, stride, dilation, padding, inpu
         assert_equal(actual, expected, 1e-12)
 
 
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(np.float64, 1e-12), (np.float32, 2e-6)])
+@pytest.mark.parametrize('channels', [1, 4, 7, 8, 15, 16, 24, 33])
+@pytest.mark.parametrize('name', ALTERNATIVES)
+def test_equals_grouped_convolution_with_any_number_of_channels(name, channels, dtype, tolerance):
+    with jax.enable_x64(True):
+        for kernel_size, stride, padding in [(3, 1, 'SAME'), (5, 2, ((2, 2), (2, 2)))]:
+            inputs, kernel = example((kernel_size, kernel_size), (13, 12), channels, dtype)
+            wide = inputs.astype(np.float64), kernel.astype(np.float64)
+            expected = value_and_gradients(conv('grouped', stride, padding=padding), *wide)
+            actual = value_and_gradients(conv(name, stride, padding=padding), inputs, kernel)
+            assert_equal(actual, [array.astype(dtype) for array in expected], tolerance)
+
+
 @pytest.mark.parametrize('name', ALTERNATIVES)
 def test_under_vmap_and_scan(name):
     with jax.enable_x64(True):
@@ -102,8 +116,13 @@ def test_under_vmap_and_scan(name):
         assert_equal((mapped, scanned), (expected, expected), 1e-12)
 
 
-@pytest.mark.parametrize('name', IMPLEMENTATIONS)
-@pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.bfloat16, 2.0**-7), (jnp.float32, 1e-6)])
+@pytest.mark.parametrize(
+    ('name', 'dtype', 'tolerance'),
+    [
+        *((name, jnp.float32, 1e-6) for name in IMPLEMENTATIONS),
+        *((name, jnp.bfloat16, 2.0**-7) for name in IMPLEMENTATIONS if name != 'native'),
+    ],
+)
 def test_keeps_the_dtype_and_rounds_as_it_allows(name, dtype, tolerance):
     inputs, kernel = (jnp.asarray(array, dtype) for array in example((5, 5), (8, 8), dtype=np.float32))
     actual = value_and_gradients(conv(name, stride=2), inputs, kernel)
@@ -119,11 +138,22 @@ def test_bfloat16_weight_gradient_sums_in_float32():
     assert gradient(kernel).item() == 4096
 
 
-@pytest.mark.parametrize(('implementation', 'is_grouped'), [('auto', False), ('shifted', False), ('grouped', True)])
-def test_auto_is_shifted_on_cpu(implementation, is_grouped):
-    inputs, kernel = example((3, 3), (6, 6), dtype=np.float32)
-    gradients = jax.grad(lambda x, w: jnp.sum(conv(implementation)(x, w)), argnums=(0, 1))
-    assert ('conv_general_dilated' in str(jax.make_jaxpr(gradients)(inputs, kernel))) == is_grouped
+@pytest.mark.parametrize(('implementation', 'primitive'), [('shifted', 'pad'), ('grouped', 'conv_general_dilated')])
+def test_named_implementation_is_taken(implementation, primitive):
+    assert primitive in primitives(implementation, jnp.float32)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_auto_on_a_cpu_is_its_kernel_or_shifted(form, dtype):
+    expected = 'ffi_call' if form == 'native' and dtype == jnp.float32 else 'pad'
+    assert {'ffi_call', 'pad', 'conv_general_dilated'} & primitives('auto', dtype) == {expected}
+
+
+def primitives(implementation, dtype):
+    """The names of what the convolution and its gradients are made of."""
+    inputs, kernel = (jnp.asarray(array, dtype) for array in example((3, 3), (6, 6), dtype=np.float32))
+    gradients = jax.grad(lambda x, w: jnp.sum(conv(implementation)(x, w).astype(jnp.float32)), argnums=(0, 1))
+    return set(re.findall(r'(\w+)\[', str(jax.make_jaxpr(gradients)(inputs, kernel))))
 
 
 @pytest.mark.parametrize(('backend', 'is_grouped'), [('cpu', False), ('gpu', True), ('tpu', True), ('other', True)])
@@ -135,7 +165,9 @@ def test_auto_follows_the_backend(monkeypatch, backend, is_grouped):
 
 def test_unknown_implementation_is_refused():
     inputs, kernel = example((3, 3), (6, 6), dtype=np.float32)
-    with pytest.raises(UserError, match=r"implementation='winograd' is unknown. Known: auto, grouped, shifted\."):
+    with pytest.raises(
+        UserError, match=r"implementation='winograd' is unknown. Known: auto, grouped, native, shifted\."
+    ):
         conv('winograd')(inputs, kernel)
 
 
@@ -145,3 +177,14 @@ def test_kernel_that_does_not_fit_is_refused(implementation, kernel_shape, dtype
     inputs = jnp.zeros((1, 6, 6, 3))
     with pytest.raises(ValueError, match=r'3 channels is float32 \[kh, kw, 1, 3\], not ' + dtype):
         conv(implementation)(inputs, jnp.zeros(kernel_shape, dtype))
+
+
+def test_a_kernel_too_large_for_native_is_shifted():
+    inputs, kernel = example((17, 3), (18, 4), dtype=np.float32)
+    np.testing.assert_allclose(conv('auto')(inputs, kernel), conv('grouped')(inputs, kernel), rtol=1e-4, atol=1e-4)
+
+
+def test_kernels_refuse_what_they_do_not_take():
+    inputs, kernel = (jnp.asarray(array, jnp.bfloat16) for array in example((3, 3), (6, 6), dtype=np.float32))
+    with pytest.raises(UserError, match="depthwise_conv has no implementation='native' here for bfloat16 on cpu"):
+        conv('native')(inputs, kernel)

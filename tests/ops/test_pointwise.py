@@ -39,7 +39,18 @@ def assert_equal(actual, expected, tolerance):
 
 
 @pytest.mark.parametrize('name', ['auto', *IMPLEMENTATIONS])
-@pytest.mark.parametrize(('input_shape', 'channels_out'), [((2, 5, 4, 3), 7), ((3, 1, 1, 8), 2), ((1, 7, 7, 1), 1)])
+@pytest.mark.parametrize(
+    ('input_shape', 'channels_out'),
+    [
+        ((2, 5, 4, 3), 7),
+        ((3, 1, 1, 8), 2),
+        ((1, 7, 7, 1), 1),
+        ((2, 5, 3, 7), 9),
+        ((2, 40, 41, 6), 24),
+        ((1, 20, 29, 33), 71),
+        ((1, 3, 3, 16), 100),
+    ],
+)
 def test_equals_einsum(name, input_shape, channels_out):
     with jax.enable_x64(True):
         inputs, kernel = example(input_shape, channels_out)
@@ -47,8 +58,13 @@ def test_equals_einsum(name, input_shape, channels_out):
         assert_equal(actual, einsum_with_gradients(inputs, kernel), 1e-12)
 
 
-@pytest.mark.parametrize('name', IMPLEMENTATIONS)
-@pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.bfloat16, 2.0**-6), (jnp.float32, 1e-6)])
+@pytest.mark.parametrize(
+    ('name', 'dtype', 'tolerance'),
+    [
+        *((name, jnp.float32, 1e-6) for name in IMPLEMENTATIONS),
+        *((name, jnp.bfloat16, 2.0**-6) for name in IMPLEMENTATIONS if name != 'native'),
+    ],
+)
 def test_keeps_the_dtype_and_rounds_as_it_allows(name, dtype, tolerance):
     inputs, kernel = (jnp.asarray(array, dtype) for array in example((2, 4, 4, 8), 6))
     actual = conv_with_gradients(name, inputs, kernel)
@@ -69,13 +85,21 @@ def test_under_vmap_and_scan():
         assert_equal(scanned, expected, 1e-12)
 
 
-@pytest.mark.parametrize(('backend', 'primitive'), [('cpu', 'dot_general'), ('tpu', 'conv_general_dilated')])
-def test_auto_follows_the_backend(monkeypatch, backend, primitive):
+@pytest.mark.parametrize(
+    ('backend', 'dtype', 'with_kernel', 'without'),
+    [
+        ('cpu', 'float32', 'ffi_call', 'dot_general'),
+        ('cpu', 'bfloat16', 'dot_general', 'dot_general'),
+        ('tpu', 'float32', 'conv_general_dilated', 'conv_general_dilated'),
+    ],
+)
+def test_auto_follows_the_backend(monkeypatch, form, backend, dtype, with_kernel, without):
     monkeypatch.setattr(jax, 'default_backend', lambda: backend)
-    inputs, kernel = example((1, 3, 3, 2), 2, np.float32)
+    inputs, kernel = (jnp.asarray(array, dtype) for array in example((1, 3, 3, 2), 2))
     # A new lambda each time: make_jaxpr remembers what it traced by the function.
     jaxpr = str(jax.make_jaxpr(lambda x, w: pointwise_conv(x, w))(inputs, kernel))
-    assert [name for name in ('dot_general', 'conv_general_dilated') if name in jaxpr] == [primitive]
+    found = [name for name in ('dot_general', 'conv_general_dilated', 'ffi_call') if name in jaxpr]
+    assert found == [with_kernel if form == 'native' else without]
 
 
 def test_weight_gradient_of_dot_stands_behind_a_barrier():
@@ -86,7 +110,7 @@ def test_weight_gradient_of_dot_stands_behind_a_barrier():
 
 def test_unknown_implementation_is_refused():
     inputs, kernel = example((1, 3, 3, 2), 2, np.float32)
-    with pytest.raises(UserError, match=r"implementation='einsum' is unknown. Known: auto, conv, dot\."):
+    with pytest.raises(UserError, match=r"implementation='einsum' is unknown. Known: auto, conv, dot, native\."):
         pointwise_conv(inputs, kernel, implementation='einsum')
 
 

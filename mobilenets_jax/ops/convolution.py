@@ -1,0 +1,116 @@
+"""The convolutions of the family as one kind of thing, and each with the batch norm behind it."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+
+from mobilenets_jax.ops import depthwise, native, pointwise
+from mobilenets_jax.ops.affine import Affine
+from mobilenets_jax.ops.batch_norm import batch_norm, gradient_constants, normalization, statistics
+from mobilenets_jax.ops.dense import dense_conv
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """A convolution but for its kernel.
+
+    Attributes:
+        depthwise: whether every channel is convolved by itself.
+        stride: step between outputs, the same along H and W.
+        dilation: step between the taps of the kernel, the same along H and W.
+        padding: 'SAME', 'VALID' or ((top, bottom), (left, right)).
+        implementation: of a depthwise convolution, see `depthwise_conv`.
+    """
+
+    depthwise: bool
+    stride: int = 1
+    dilation: int = 1
+    padding: str | Sequence[tuple[int, int]] = 'SAME'
+    implementation: str = 'auto'
+
+    def __call__(self, inputs: jax.Array, kernel: jax.Array, then: Affine | None = None) -> jax.Array:
+        """Convolves `inputs` [N, H, W, C_in] to [N, H', W', C_out]; `then` is applied in the same pass where it can."""
+        geometry = {'stride': self.stride, 'dilation': self.dilation, 'padding': self.padding, 'then': then}
+        if self.depthwise:
+            return depthwise.depthwise_conv(inputs, kernel, implementation=self.implementation, **geometry)
+        return dense_conv(inputs, kernel, **geometry)
+
+
+def conv_norm(
+    convolution: Convolution,
+    inputs: jax.Array,
+    kernel: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    *,
+    epsilon: float,
+    activation: str,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Convolves, and normalises by the statistics of the batch as `batch_norm` does.
+
+    Where there are kernels for the two together, the statistics are summed while the outputs are made, and the
+    gradients of the convolution's outputs never leave the cache.
+
+    Args:
+      convolution: without its kernel.
+      inputs: floating point [N, H, W, C_in].
+      kernel: [kh, kw, C_in or 1, C], of the dtype of `inputs`.
+      scale: see `batch_norm`, like all that follow.
+      bias: see there.
+      epsilon: see there.
+      activation: see there.
+      axis_name: see there.
+
+    Returns:
+      The outputs, [N, H', W', C] of the dtype of `inputs`; mean and (biased) variance, [C] of the dtype of `scale`,
+      which carry no gradient.
+    """
+    options = (epsilon, activation, axis_name)
+    if _together(convolution, inputs, kernel, activation):
+        return _conv_norm(convolution, options, inputs, kernel, scale, bias)
+    outputs = convolution(inputs, kernel)
+    return batch_norm(outputs, scale, bias, epsilon=epsilon, activation=activation, axis_name=axis_name)
+
+
+def _together(convolution: Convolution, inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
+    """Whether there are kernels for this convolution together with its batch norm."""
+    if convolution.depthwise:
+        has_kernel = depthwise.has_kernel(inputs, kernel) and convolution.implementation in ('auto', 'native')
+    else:
+        has_kernel = native.supports(inputs.dtype) and kernel.shape[:2] == (1, 1) and convolution.stride == 1
+    return has_kernel and activation in native.ACTIVATIONS
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _conv_norm(convolution, options, inputs, kernel, scale, bias):
+    return _forward(convolution, options, inputs, kernel, scale, bias)[0]
+
+
+def _forward(convolution, options, inputs, kernel, scale, bias):
+    epsilon, activation, axis_name = options
+    if convolution.depthwise:
+        outputs, sums = depthwise.with_sums(inputs, kernel, convolution)
+    else:
+        outputs, sums = pointwise.with_sums(inputs, kernel)
+    mean, variance = statistics(sums, outputs, axis_name)
+    normalize = normalization(scale, bias, mean, variance, epsilon=epsilon, activation=activation)
+    return (normalize(outputs), mean, variance), (inputs, kernel, outputs, scale, bias, mean, variance)
+
+
+def _backward(convolution, options, saved, gradients):
+    inputs, kernel, outputs, *parameters = saved
+    constants, scale_gradient, bias_gradient = gradient_constants(outputs, gradients[0], parameters, *options)
+    arrays = (inputs, kernel, outputs, gradients[0], constants)
+    number = native.ACTIVATIONS[options[1]]
+    if convolution.depthwise:
+        attributes = depthwise.attributes(inputs, kernel, convolution)
+        convolved = native.call('depthwise_norm_gradient', (inputs, kernel), *arrays, activation=number, **attributes)
+    else:
+        convolved = native.call('pointwise_norm_gradient', (inputs, kernel), *arrays, activation=number)
+    return *convolved, scale_gradient, bias_gradient
+
+
+_conv_norm.defvjp(_forward, _backward)

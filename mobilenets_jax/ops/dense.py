@@ -1,0 +1,58 @@
+"""Convolution of all channels with all: a network's first, whose inputs are images of three channels.
+
+XLA:CPU computes it and its kernel's gradient many times slower than the matrix product of the pixels that each output
+sees with the kernel. Where few channels come in, those pixels are a small array.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mobilenets_jax.ops.affine import Affine
+from mobilenets_jax.ops.backend import backend
+from mobilenets_jax.ops.pointwise import pointwise_conv
+from mobilenets_jax.ops.windows import explicit_pads, windows
+
+MAX_SEEN = 64  # values that one output sees; for more, XLA:CPU's own convolution is as fast
+
+
+def dense_conv(
+    inputs: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: str | Sequence[tuple[int, int]] = 'SAME',
+    then: Affine | None = None,
+) -> jax.Array:
+    """Convolves with a kernel that mixes channels.
+
+    Args:
+      inputs: floating point [N, H, W, C_in].
+      kernel: [kh, kw, C_in, C_out], of the dtype of `inputs`.
+      stride: step between outputs, the same along H and W.
+      dilation: step between the taps of the kernel, the same along H and W.
+      padding: see `windows.explicit_pads`.
+      then: what is done with the outputs, in the same pass where there is a kernel for it.
+
+    Returns:
+      [N, H', W', C_out] of the dtype of `inputs`.
+    """
+    *taps, channels, features = kernel.shape
+    if tuple(taps) == (1, 1) and stride == 1:
+        return pointwise_conv(inputs, kernel, then=then)
+    if backend() == 'cpu' and taps[0] * taps[1] * channels <= MAX_SEEN:
+        pads = explicit_pads(padding, inputs.shape[1:3], taps, stride, dilation)
+        seen = jnp.concatenate([window for _, window in windows(inputs, taps, stride, dilation, pads)], axis=-1)
+        return pointwise_conv(seen, kernel.reshape(1, 1, -1, features), then=then)
+    outputs = lax.conv_general_dilated(
+        inputs,
+        kernel,
+        window_strides=(stride, stride),
+        padding=padding,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+    return outputs if then is None else then(outputs)

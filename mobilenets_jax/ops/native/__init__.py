@@ -1,0 +1,128 @@
+"""Kernels for CPUs, written in C++ and called by XLA; the forms in plain JAX take their place where there are none.
+
+XLA:CPU passes over the images of a depthwise network two to three times as often as it must, and on one core for a part
+of the time. The kernels here are compiled for this machine's processor when the first network is traced on it, once, by
+the C++ compiler that is found, and kept in the user's cache.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.ops.backend import backend
+
+SWITCH = 'MOBILENETS_JAX_NATIVE'
+FLAGS = ('-O3', '-march=native', '-std=c++20', '-shared', '-fPIC', '-pthread')
+DTYPES = ('float32', 'float64')
+MAX_TAPS = 16  # along one axis; depthwise.h, max_kernel
+# Their numbers in kernels.cc.
+ACTIVATIONS = {'linear': 0, 'relu': 1, 'relu6': 2, 'hard_swish': 3}
+_FOLDER = pathlib.Path(__file__).parent
+_KERNELS = (
+    'norm_sums',
+    'norm_apply',
+    'norm_gradient_sums',
+    'norm_gradient_apply',
+    'pointwise',
+    'pointwise_kernel_gradient',
+    'pointwise_norm_gradient',
+    'depthwise',
+    'depthwise_gradient',
+    'depthwise_norm_gradient',
+)
+
+
+def supports(dtype: jnp.dtype) -> bool:
+    """Whether what is traced now is for a CPU that has kernels for arrays of `dtype`."""
+    return backend() == 'cpu' and jnp.dtype(dtype).name in DTYPES and is_available()
+
+
+def check(operation: str, dtype: jnp.dtype) -> None:
+    """Raises a UserError if an operation is asked to use a kernel that there is not."""
+    if not supports(dtype):
+        raise UserError(
+            f"{operation} has no implementation='native' here for {jnp.dtype(dtype).name} on {backend()}: "
+            f'it takes {" or ".join(DTYPES)}, a CPU, a C++ compiler, and {SWITCH} other than 0.'
+        )
+
+
+@functools.cache
+def is_available() -> bool:
+    """Whether the kernels are registered with JAX in this process: builds them first if nobody did.
+
+    Says in one line on stderr that it builds, and why it could not. `SWITCH`=0 refuses.
+    """
+    if os.environ.get(SWITCH) == '0':
+        return False
+    compiler = next(filter(None, map(shutil.which, (os.environ.get('CXX', 'c++'), 'g++', 'clang++'))), None)
+    try:
+        if compiler is None:
+            raise OSError('no C++ compiler was found')
+        library = ctypes.CDLL(str(_built(compiler)))
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, 'stderr', None) or str(error)
+        print(f'no kernels for this CPU, networks are slower: {reason.strip().splitlines()[0]}', file=sys.stderr)
+        return False
+    for name in _KERNELS:
+        jax.ffi.register_ffi_target(_target(name), jax.ffi.pycapsule(library[f'{name}_handler']), platform='cpu')
+    return True
+
+
+def call(name: str, results, *arrays: jax.Array, **attributes: int):
+    """Calls kernel `name`; see kernels.cc.
+
+    Args:
+      name: one of the kernels.
+      results: what has the shape and the dtype of the result, or a sequence of such.
+      *arrays: of one dtype that `supports` accepts.
+      **attributes: whole numbers.
+
+    Returns:
+      An array, or a list of them, as `results` says.
+    """
+    numbers = {key: np.int64(value) for key, value in attributes.items()}
+    shapes = jax.tree.map(lambda result: jax.ShapeDtypeStruct(result.shape, result.dtype), results)
+    return jax.ffi.ffi_call(_target(name), shapes, vmap_method='sequential')(*arrays, **numbers)
+
+
+def _target(name: str) -> str:
+    return f'mobilenets_jax_{name}'
+
+
+def _built(compiler: str) -> pathlib.Path:
+    """The library for this source, compiler and processor, from the cache or new."""
+    command = [compiler, *FLAGS, f'-I{jax.ffi.include_dir()}', str(_FOLDER / 'kernels.cc')]
+    key = hashlib.sha256(repr((command, platform.processor(), _cpu_flags())).encode())
+    for source in sorted(_FOLDER.glob('*.[hc]*')):
+        key.update(source.read_bytes())
+    folder = pathlib.Path(os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache')) / 'mobilenets_jax'
+    path = folder / f'kernels-{key.hexdigest()[:16]}.so'
+    if not path.exists():
+        print(f'building kernels for this CPU, once ({SWITCH}=0 refuses): {path}', file=sys.stderr, flush=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            built = pathlib.Path(temporary, 'kernels.so')
+            subprocess.run([*command, '-o', str(built)], check=True, capture_output=True, text=True, timeout=600)
+            built.rename(path)  # whole or not at all, also where several processes build at once
+    return path
+
+
+def _cpu_flags() -> str:
+    """What the processor can do, as Linux tells it; empty elsewhere."""
+    try:
+        lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return ''
+    return next((line for line in lines if line.startswith(('flags', 'Features'))), '')

@@ -1,0 +1,162 @@
+// Batch normalisation with its activation: sums over the pixels, and maps of every pixel.
+#pragma once
+
+#include "activations.h"
+#include "parallel.h"
+#include "vectors.h"
+
+// Sums of values and squares that lie in the cache: parts [count], each [2, width], in double.
+template <class T, int L>
+class Moments {
+ public:
+  Moments(int64_t count, int64_t channels) : lanes_(channels), count_(count), width_(lanes_.count * L),
+                                             sums_(count * 2 * width_) {}
+
+  // Adds `pixels` pixels to part `i`.
+  void add(int64_t i, const T* values, int64_t pixels) {
+    double* sum = sums_.data() + i * 2 * width_;
+    for (int64_t v = 0; v < lanes_.count; ++v) {
+      Vec<T, L> total = {}, squares = {};
+      for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+        const Vec<T, L> x = load<T, L>(values + pixel * lanes_.channels + lanes_.offset(v));
+        total += x;
+        squares += x * x;
+      }
+      for (int lane = 0; lane < L; ++lane) {
+        sum[v * L + lane] += total[lane];
+        sum[width_ + v * L + lane] += squares[lane];
+      }
+    }
+  }
+
+  // To totals [2, channels].
+  void finish(T* totals) const {
+    for (int64_t k = 0; k < 2; ++k)
+      for (int64_t c = 0; c < lanes_.channels; ++c) {
+        double total = 0;
+        for (int64_t i = 0; i < count_; ++i) total += sums_[(i * 2 + k) * width_ + lanes_.slot(c)];
+        totals[k * lanes_.channels + c] = total;
+      }
+  }
+
+ private:
+  const Lanes<L> lanes_;
+  const int64_t count_, width_;
+  std::vector<double> sums_;
+};
+
+// Sums over pixels of the `n` vectors that `terms(pixel, channel offset, out)` adds to `out`, to totals [n, channels].
+// Every 128 pixels are added up by themselves, then their sums in double; the parts do not depend on the threads.
+template <class T, int L, int n, class Terms>
+void pixel_sums(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, T* totals, Terms terms) {
+  constexpr int64_t block = 128;
+  const Lanes<L> lanes(channels);
+  const int64_t parts = std::clamp<int64_t>(pixels / block, 1, 32), width = lanes.count * L;
+  std::vector<double> sums(parts * n * width);
+  parallel_for(pool, parts, [&](int64_t i) {
+    const Part part(i, parts, pixels);
+    double* sum = sums.data() + i * n * width;
+    for (int64_t begin = part.begin; begin < part.end; begin += block) {
+      const int64_t end = std::min(begin + block, part.end);
+      for (int64_t v = 0; v < lanes.count; ++v) {
+        Vec<T, L> some[n] = {};
+        for (int64_t pixel = begin; pixel < end; ++pixel) terms(pixel, lanes.offset(v), some);
+        for (int k = 0; k < n; ++k)
+          for (int lane = 0; lane < L; ++lane) sum[k * width + v * L + lane] += some[k][lane];
+      }
+    }
+  });
+  for (int k = 0; k < n; ++k)
+    for (int64_t c = 0; c < channels; ++c) {
+      double total = 0;
+      for (int64_t i = 0; i < parts; ++i) total += sums[(i * n + k) * width + lanes.slot(c)];
+      totals[k * channels + c] = total;
+    }
+}
+
+// Calls `map(pixel * channels + offset, offset)` for every vector of every pixel.
+template <class T, int L, class Map>
+void map_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, Map map) {
+  const Lanes<L> lanes(channels);
+  const int64_t parts = std::clamp<int64_t>(pixels * channels / 16384, 1, 32);
+  parallel_for(pool, parts, [&](int64_t i) {
+    const Part part(i, parts, pixels);
+    for (int64_t pixel = part.begin; pixel < part.end; ++pixel)
+      for (int64_t v = 0; v < lanes.count; ++v) map(pixel * channels + lanes.offset(v), lanes.offset(v));
+  });
+}
+
+// Sums of the values and of their squares: totals [2, channels].
+template <class T, int L>
+void norm_sums(xla::ffi::ThreadPool& pool, const T* inputs, int64_t pixels, int64_t channels, T* totals) {
+  constexpr int64_t block = 128;
+  const int64_t parts = std::clamp<int64_t>(pixels / block, 1, 32);
+  Moments<T, L> moments(parts, channels);
+  parallel_for(pool, parts, [&](int64_t i) {
+    const Part part(i, parts, pixels);
+    for (int64_t begin = part.begin; begin < part.end; begin += block)
+      moments.add(i, inputs + begin * channels, std::min(block, part.end - begin));
+  });
+  moments.finish(totals);
+}
+
+// activation(inputs * factor + shift), constants [2, channels] = factor, shift.
+template <class T, int L, class Activation>
+void norm_apply(xla::ffi::ThreadPool& pool, Activation activation, const T* inputs, const T* constants, int64_t pixels,
+                int64_t channels, T* outputs) {
+  map_pixels<T, L>(pool, pixels, channels, [=](int64_t at, int64_t c) {
+    using V = Vec<T, L>;
+    const V normalized = load<T, L>(inputs + at) * load<T, L>(constants + c) + load<T, L>(constants + channels + c);
+    store<T, L>(outputs + at, activation.template value<V>(normalized));
+  });
+}
+
+// Sums of the gradient before the activation, and of its product with the normalised values: totals [2, channels].
+// constants [4, channels] = factor, shift, mean, inverse deviation.
+template <class T, int L, class Activation>
+void norm_gradient_sums(xla::ffi::ThreadPool& pool, Activation activation, const T* inputs, const T* gradients,
+                        const T* constants, int64_t pixels, int64_t channels, T* totals) {
+  pixel_sums<T, L, 2>(pool, pixels, channels, totals, [=](int64_t pixel, int64_t c, Vec<T, L>* out) {
+    using V = Vec<T, L>;
+    const auto constant = [=](int row) { return load<T, L>(constants + row * channels + c); };
+    const V x = load<T, L>(inputs + pixel * channels + c);
+    const V gradient = load<T, L>(gradients + pixel * channels + c);
+    const V g = activation.template gradient<V>(x * constant(0) + constant(1), gradient);
+    out[0] += g;
+    out[1] += g * ((x - constant(2)) * constant(3));
+  });
+}
+
+// The gradients of a convolution's outputs from those of the normalised and activated ones: a * gradient before the
+// activation + b * (outputs - mean) + d, constants [6, channels] = factor, shift, mean, a, b, d.
+template <class T, int L>
+struct NormGradient {
+  const T *outputs, *gradients, *constants;
+  Lanes<L> lanes;
+  int64_t activation;
+
+  // Of pixels [begin, end), to `to` [end - begin, channels].
+  void operator()(int64_t begin, int64_t end, T* to) const {
+    with_activation<T>(activation, [&](auto function) {
+      for (int64_t pixel = begin; pixel < end; ++pixel)
+        for (int64_t v = 0; v < lanes.count; ++v) {
+          using V = Vec<T, L>;
+          const int64_t c = lanes.offset(v), at = pixel * lanes.channels + c;
+          const auto constant = [&](int row) { return load<T, L>(constants + row * lanes.channels + c); };
+          const V x = load<T, L>(outputs + at);
+          const V g = function.template gradient<V>(x * constant(0) + constant(1), load<T, L>(gradients + at));
+          store<T, L>(to + (pixel - begin) * lanes.channels + c,
+                      constant(3) * g + constant(4) * (x - constant(2)) + constant(5));
+        }
+    });
+  }
+};
+
+template <class T, int L>
+void norm_gradient_apply(xla::ffi::ThreadPool& pool, const NormGradient<T, L>& gradient, int64_t pixels, T* outputs) {
+  const int64_t channels = gradient.lanes.channels, parts = std::clamp<int64_t>(pixels * channels / 16384, 1, 32);
+  parallel_for(pool, parts, [&](int64_t i) {
+    const Part part(i, parts, pixels);
+    gradient(part.begin, part.end, outputs + part.begin * channels);
+  });
+}

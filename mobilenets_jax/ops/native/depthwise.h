@@ -1,0 +1,276 @@
+// Depthwise convolution of NHWC images, and its gradients.
+#pragma once
+
+#include "activations.h"
+#include "batch_norm.h"
+#include "parallel.h"
+#include "vectors.h"
+
+struct Geometry {
+  int64_t batch, height, width, channels;  // of the inputs
+  int64_t out_height, out_width;
+  int64_t kernel_height, kernel_width;
+  int64_t stride, dilation, top, left;
+  int64_t row() const { return width * channels; }
+  int64_t out_row() const { return out_width * channels; }
+  int64_t taps() const { return kernel_height * kernel_width; }
+};
+
+// What the taps of one output row see: pointers to rows of an image, or to zeros beyond its edges.
+template <class T>
+struct Rows {
+  Rows(const T* image, const T* zeros, int64_t out_row, const Geometry& g) : zeros(zeros), g(g) {
+    for (int64_t i = 0; i < g.kernel_height; ++i) {
+      const int64_t row = out_row * g.stride - g.top + i * g.dilation;
+      rows[i] = row >= 0 && row < g.height ? image + row * g.row() : nullptr;
+    }
+  }
+  // The pixel that tap (i, j) sees for output `column`.
+  const T* pixel(int64_t i, int64_t j, int64_t column) const {
+    const int64_t at = column * g.stride - g.left + j * g.dilation;
+    return rows[i] != nullptr && at >= 0 && at < g.width ? rows[i] + at * g.channels : zeros;
+  }
+  // The first pixel of row i that is seen by output `column`, all of whose taps lie inside of the row.
+  const T* start(int64_t i, int64_t column) const {
+    return rows[i] != nullptr ? rows[i] + (column * g.stride - g.left) * g.channels : zeros;
+  }
+  // Columns whose taps all lie inside.
+  struct Columns {
+    int64_t begin, end;
+  };
+  Columns inside() const { return {inside_begin(), inside_end()}; }
+
+  static constexpr int64_t max_kernel = 16;
+
+ private:
+  int64_t inside_begin() const { return std::clamp<int64_t>((g.left + g.stride - 1) / g.stride, 0, g.out_width); }
+  int64_t inside_end() const {
+    const int64_t last = g.width - 1 + g.left - (g.kernel_width - 1) * g.dilation;
+    return std::max(inside_begin(), last < 0 ? 0 : std::min(last / g.stride + 1, g.out_width));
+  }
+  const T* rows[max_kernel];
+  const T* zeros;
+  const Geometry& g;
+};
+
+// Sum over `count` taps of pixels times weights, for all channels of one pixel.
+template <class T, int L>
+inline void weigh(const T* const* pixels, const T* const* weights, int64_t count, const Lanes<L>& lanes,
+                  const Epilogue<T>& epilogue, T* out) {
+  for (int64_t v = 0; v < lanes.count; ++v) {
+    const int64_t c = lanes.offset(v);
+    Vec<T, L> sum = {};
+    for (int64_t t = 0; t < count; ++t) sum += load<T, L>(pixels[t] + c) * load<T, L>(weights[t] + c);
+    store<T, L>(out + c, epilogue(sum, c));
+  }
+}
+
+// B neighbouring outputs of a K x K kernel with stride S, whose taps all lie inside.
+template <class T, int L, int K, int S, int B>
+inline void weigh_block(const Rows<T>& rows, const T* kernel, int64_t column, const Lanes<L>& lanes,
+                        const Epilogue<T>& epilogue, T* out) {
+  constexpr int seen = (B - 1) * S + K;
+  const int64_t channels = lanes.channels;
+  const T* starts[K];
+  for (int i = 0; i < K; ++i) starts[i] = rows.start(i, column);
+  for (int64_t v = 0; v < lanes.count; ++v) {
+    const int64_t c = lanes.offset(v);
+    Vec<T, L> sums[B] = {};
+    for (int i = 0; i < K; ++i) {
+      Vec<T, L> pixels[seen];
+      for (int j = 0; j < seen; ++j) pixels[j] = load<T, L>(starts[i] + j * channels + c);
+      for (int j = 0; j < K; ++j) {
+        const Vec<T, L> weight = load<T, L>(kernel + (i * K + j) * channels + c);
+        for (int b = 0; b < B; ++b) sums[b] += pixels[b * S + j] * weight;
+      }
+    }
+    for (int b = 0; b < B; ++b) store<T, L>(out + b * channels + c, epilogue(sums[b], c));
+  }
+}
+
+// One row of outputs. K and S are 0 for all kernels and strides that have no fast form.
+template <class T, int L, int K, int S>
+void forward_row(const Rows<T>& rows, const T* kernel, const Geometry& g, const Lanes<L>& lanes,
+                 const Epilogue<T>& epilogue, T* out) {
+  const auto edge = [&](int64_t begin, int64_t end) {
+    const T *pixels[Rows<T>::max_kernel * Rows<T>::max_kernel], *weights[Rows<T>::max_kernel * Rows<T>::max_kernel];
+    for (int64_t column = begin; column < end; ++column) {
+      for (int64_t t = 0; t < g.taps(); ++t) {
+        pixels[t] = rows.pixel(t / g.kernel_width, t % g.kernel_width, column);
+        weights[t] = kernel + t * g.channels;
+      }
+      weigh<T, L>(pixels, weights, g.taps(), lanes, epilogue, out + column * g.channels);
+    }
+  };
+  if constexpr (K == 0) {
+    edge(0, g.out_width);
+  } else {
+    const auto inside = rows.inside();
+    edge(0, inside.begin);
+    int64_t column = inside.begin;
+    for (; column + 4 <= inside.end; column += 4)
+      weigh_block<T, L, K, S, 4>(rows, kernel, column, lanes, epilogue, out + column * g.channels);
+    for (; column < inside.end; ++column)
+      weigh_block<T, L, K, S, 1>(rows, kernel, column, lanes, epilogue, out + column * g.channels);
+    edge(inside.end, g.out_width);
+  }
+}
+
+// Calls `function.template operator()<K, S>()`.
+template <class Function>
+void with_kernel(const Geometry& g, Function&& function) {
+  const bool square = g.kernel_height == g.kernel_width && g.dilation == 1;
+  if (square && g.kernel_width == 3 && g.stride == 1) return function.template operator()<3, 1>();
+  if (square && g.kernel_width == 3 && g.stride == 2) return function.template operator()<3, 2>();
+  if (square && g.kernel_width == 5 && g.stride == 1) return function.template operator()<5, 1>();
+  if (square && g.kernel_width == 5 && g.stride == 2) return function.template operator()<5, 2>();
+  function.template operator()<0, 0>();
+}
+
+// outputs [N, H', W', C] of inputs [N, H, W, C] and kernel [kh, kw, C], and, unless `totals` is null, the sums of the
+// outputs and of their squares, [2, C].
+template <class T, int L>
+void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const Epilogue<T>& epilogue,
+               const Geometry& g, T* outputs, T* totals) {
+  const Lanes<L> lanes(g.channels);
+  const std::vector<T> zeros((g.width + g.kernel_width) * g.channels);
+  const int64_t rows = g.batch * g.out_height, parts = std::min<int64_t>(rows, 32);
+  Moments<T, L> moments(parts, g.channels);
+  with_kernel(g, [&]<int K, int S>() {
+    parallel_for(pool, parts, [&](int64_t i) {
+      const Part part(i, parts, rows);
+      for (int64_t row = part.begin; row < part.end; ++row) {
+        const T* image = inputs + row / g.out_height * g.height * g.row();
+        forward_row<T, L, K, S>({image, zeros.data(), row % g.out_height, g}, kernel, g, lanes, epilogue,
+                                outputs + row * g.out_row());
+        if (totals != nullptr) moments.add(i, outputs + row * g.out_row(), g.out_width);
+      }
+    });
+  });
+  if (totals != nullptr) moments.finish(totals);
+}
+
+// Adds to sums [lanes.count, taps, L] what some rows of outputs add to the gradient of the kernel.
+template <class T, int L, int K, int S>
+void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, int64_t begin, int64_t end,
+                          const Geometry& g, const Lanes<L>& lanes, T* sums) {
+  const int64_t taps = g.taps();
+  for (int64_t v = 0; v < lanes.count; ++v) {
+    const int64_t c = lanes.offset(v);
+    T* sum = sums + v * taps * L;
+    for (int64_t row = begin; row < end; ++row) {
+      const Rows<T> rows(image, zeros, row, g);
+      const T* gradient = gradients + row * g.out_row() + c;
+      const auto edge = [&](int64_t from, int64_t to) {
+        for (int64_t column = from; column < to; ++column) {
+          const Vec<T, L> value = load<T, L>(gradient + column * g.channels);
+          for (int64_t t = 0; t < taps; ++t) {
+            const T* pixel = rows.pixel(t / g.kernel_width, t % g.kernel_width, column);
+            store<T, L>(sum + t * L, load<T, L>(sum + t * L) + load<T, L>(pixel + c) * value);
+          }
+        }
+      };
+      if constexpr (K == 0) {
+        edge(0, g.out_width);
+      } else {
+        const auto inside = rows.inside();
+        edge(0, inside.begin);
+        Vec<T, L> total[K * K];
+        for (int t = 0; t < K * K; ++t) total[t] = load<T, L>(sum + t * L);
+        const T* starts[K];
+        for (int i = 0; i < K; ++i) starts[i] = rows.start(i, inside.begin) + c;
+        for (int64_t column = inside.begin; column < inside.end; ++column) {
+          const Vec<T, L> value = load<T, L>(gradient + column * g.channels);
+          const int64_t at = (column - inside.begin) * S * g.channels;
+          for (int i = 0; i < K; ++i)
+            for (int j = 0; j < K; ++j) total[i * K + j] += load<T, L>(starts[i] + at + j * g.channels) * value;
+        }
+        for (int t = 0; t < K * K; ++t) store<T, L>(sum + t * L, total[t]);
+        edge(inside.end, g.out_width);
+      }
+    }
+  }
+}
+
+// The gradient of one row of inputs, tap by tap that reaches it: output o reads input o * stride + tap * dilation - pad.
+template <class T, int L>
+void input_gradient_row(const T* gradients, const T* kernel, int64_t row, const Geometry& g, const Lanes<L>& lanes,
+                        T* out) {
+  const T *seen[Rows<T>::max_kernel * Rows<T>::max_kernel], *weights[Rows<T>::max_kernel * Rows<T>::max_kernel];
+  const auto output_of = [&](int64_t at, int64_t size) {
+    return at >= 0 && at % g.stride == 0 && at / g.stride < size ? at / g.stride : -1;
+  };
+  for (int64_t column = 0; column < g.width; ++column) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < g.kernel_height; ++i) {
+      const int64_t from_row = output_of(row + g.top - i * g.dilation, g.out_height);
+      if (from_row < 0) continue;
+      for (int64_t j = 0; j < g.kernel_width; ++j) {
+        const int64_t from_column = output_of(column + g.left - j * g.dilation, g.out_width);
+        if (from_column < 0) continue;
+        seen[count] = gradients + from_row * g.out_row() + from_column * g.channels;
+        weights[count++] = kernel + (i * g.kernel_width + j) * g.channels;
+      }
+    }
+    weigh<T, L>(seen, weights, count, lanes, {}, out + column * g.channels);
+  }
+}
+
+// Both gradients, some rows of one image at a time. The gradients of the outputs are there as an array, or, as
+// `norm_gradient`, computed for those rows from what a batch norm made of them.
+template <class T, int L>
+void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const T* gradients,
+                        const NormGradient<T, L>* norm_gradient, const Geometry& g, T* input_gradient,
+                        T* kernel_gradient) {
+  const Lanes<L> lanes(g.channels);
+  const int64_t taps = g.taps(), size = lanes.count * taps * L;
+  const std::vector<T> zeros((std::max(g.width, g.out_width) + g.kernel_width) * g.channels);
+  // With stride 1 the gradient of the inputs is a convolution with the kernel turned by 180 degrees.
+  const Geometry back = {g.batch, g.out_height, g.out_width, g.channels, g.height, g.width, g.kernel_height,
+                         g.kernel_width, 1, g.dilation, (g.kernel_height - 1) * g.dilation - g.top,
+                         (g.kernel_width - 1) * g.dilation - g.left};
+  std::vector<T> turned(taps * g.channels);
+  for (int64_t t = 0; t < taps; ++t)
+    std::copy_n(kernel + t * g.channels, g.channels, turned.data() + (taps - 1 - t) * g.channels);
+
+  const int64_t rows_of_block = std::clamp<int64_t>(131072 / g.out_row(), 1, g.out_height);
+  const int64_t blocks_of_image = (g.out_height + rows_of_block - 1) / rows_of_block;
+  const int64_t blocks = g.batch * blocks_of_image, parts = std::min<int64_t>(blocks, 16);
+  std::vector<T> sums(parts * size);
+  with_kernel(g, [&]<int K, int S>() {
+    parallel_for(pool, parts, [&](int64_t i) {
+      static thread_local std::vector<T> computed;
+      const Part part(i, parts, blocks);
+      for (int64_t block = part.begin; block < part.end; ++block) {
+        const int64_t n = block / blocks_of_image, nth = block % blocks_of_image;
+        const Part out_rows(nth, blocks_of_image, g.out_height), rows(nth, blocks_of_image, g.height);
+        const T* gradient = gradients + n * g.out_height * g.out_row();
+        if (norm_gradient != nullptr) {
+          const int64_t reach = (g.kernel_height - 1) * g.dilation;
+          const auto clamp = [&](int64_t row) { return std::clamp<int64_t>(row, 0, g.out_height); };
+          const int64_t begin = std::min(out_rows.begin, clamp((rows.begin + g.top - reach) / g.stride));
+          const int64_t end = std::max(out_rows.end, clamp((rows.end + g.top) / g.stride + 1));
+          computed.resize((end - begin) * g.out_row());
+          const int64_t first = n * g.out_height * g.out_width;
+          (*norm_gradient)(first + begin * g.out_width, first + end * g.out_width, computed.data());
+          gradient = computed.data() - begin * g.out_row();
+        }
+        kernel_gradient_rows<T, L, K, S>(inputs + n * g.height * g.row(), gradient, zeros.data(), out_rows.begin,
+                                         out_rows.end, g, lanes, sums.data() + i * size);
+        for (int64_t row = rows.begin; row < rows.end; ++row) {
+          T* out = input_gradient + (n * g.height + row) * g.row();
+          if constexpr (S == 1)
+            forward_row<T, L, K, S>({gradient, zeros.data(), row, back}, turned.data(), back, lanes, {}, out);
+          else
+            input_gradient_row<T, L>(gradient, kernel, row, g, lanes, out);
+        }
+      }
+    });
+  });
+  for (int64_t t = 0; t < taps; ++t)
+    for (int64_t v = 0; v < lanes.count; ++v) {
+      Vec<T, L> total = {};
+      for (int64_t i = 0; i < parts; ++i) total += load<T, L>(sums.data() + i * size + (v * taps + t) * L);
+      store<T, L>(kernel_gradient + t * g.channels + lanes.offset(v), total);
+    }
+}

@@ -1,0 +1,181 @@
+// The operations as XLA calls them. Shapes are checked by the Python functions that make the calls.
+
+#include "batch_norm.h"
+#include "depthwise.h"
+#include "parallel.h"
+#include "pointwise.h"
+
+namespace ffi = xla::ffi;
+using ffi::AnyBuffer;
+using ffi::ThreadPool;
+using Out = ffi::Result<AnyBuffer>;
+
+// Calls `function.template operator()<T>()` for the buffer's type.
+template <class Function>
+ffi::Error with_type(const AnyBuffer& buffer, Function&& function) {
+  switch (buffer.element_type()) {
+    case ffi::F32: function.template operator()<float>(); return ffi::Error::Success();
+    case ffi::F64: function.template operator()<double>(); return ffi::Error::Success();
+    default: return ffi::Error::InvalidArgument("float32 or float64 is needed");
+  }
+}
+
+// Calls `function.template operator()<T, L>()` for the buffer's type and its number of channels.
+template <class Function>
+ffi::Error with_lanes_of(const AnyBuffer& buffer, Function&& function) {
+  return with_type(buffer, [&]<class T>() {
+    with_lanes<T>(buffer.dimensions().back(), [&]<int L>() { function.template operator()<T, L>(); });
+  });
+}
+
+int64_t channels_of(const AnyBuffer& buffer) { return buffer.dimensions().back(); }
+int64_t pixels_of(const AnyBuffer& buffer) { return buffer.element_count() / channels_of(buffer); }
+
+template <class T>
+T* data(const AnyBuffer& buffer) {
+  return reinterpret_cast<T*>(buffer.untyped_data());
+}
+
+ffi::Error NormSums(ThreadPool pool, AnyBuffer inputs, Out totals) {
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    norm_sums<T, L>(pool, data<T>(inputs), pixels_of(inputs), channels_of(inputs), data<T>(*totals));
+  });
+}
+
+ffi::Error NormApply(ThreadPool pool, AnyBuffer inputs, AnyBuffer constants, Out outputs, int64_t activation) {
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    with_activation<T>(activation, [&](auto function) {
+      norm_apply<T, L>(pool, function, data<T>(inputs), data<T>(constants), pixels_of(inputs), channels_of(inputs), data<T>(*outputs));
+    });
+  });
+}
+
+ffi::Error NormGradientSums(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradients, AnyBuffer constants, Out totals,
+                            int64_t activation) {
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    with_activation<T>(activation, [&](auto function) {
+      norm_gradient_sums<T, L>(pool, function, data<T>(inputs), data<T>(gradients), data<T>(constants), pixels_of(inputs), channels_of(inputs), data<T>(*totals));
+    });
+  });
+}
+
+template <class T, int L>
+NormGradient<T, L> norm_gradient_of(const AnyBuffer& outputs, const AnyBuffer& gradients, const AnyBuffer& constants,
+                                    int64_t activation) {
+  return {data<T>(outputs), data<T>(gradients), data<T>(constants), Lanes<L>(channels_of(outputs)), activation};
+}
+
+ffi::Error NormGradientApply(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradients, AnyBuffer constants, Out outputs,
+                             int64_t activation) {
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    norm_gradient_apply<T, L>(pool, norm_gradient_of<T, L>(inputs, gradients, constants, activation), pixels_of(inputs),
+                              data<T>(*outputs));
+  });
+}
+
+// Of constants [2, C] = factor, shift, or [0, C] for none.
+template <class T>
+Epilogue<T> epilogue_of(const AnyBuffer& constants, int64_t activation) {
+  if (constants.element_count() == 0) return {};
+  return {data<T>(constants), data<T>(constants) + channels_of(constants), activation};
+}
+
+// Where the sums of [2, C] go, or null for [0, C].
+template <class T>
+T* totals_of(const AnyBuffer& totals) {
+  return totals.element_count() == 0 ? nullptr : data<T>(totals);
+}
+
+ffi::Error Pointwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer weights, AnyBuffer constants, Out outputs,
+                     Out totals, int64_t activation) {
+  return with_lanes_of(*outputs, [&]<class T, int L>() {
+    pointwise<T, L>(pool, data<T>(inputs), data<T>(weights), epilogue_of<T>(constants, activation), pixels_of(inputs), channels_of(inputs),
+                    channels_of(*outputs), data<T>(*outputs), totals_of<T>(*totals));
+  });
+}
+
+ffi::Error PointwiseKernelGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradients, Out outputs) {
+  return with_lanes_of(gradients, [&]<class T, int L>() {
+    constexpr int rows = rows_of_tile(4);
+    const auto compute = [&]<int M>() {
+      pointwise_kernel_gradient<T, L, M>(pool, data<T>(inputs), data<T>(gradients), pixels_of(inputs),
+                                         channels_of(inputs), channels_of(gradients), data<T>(*outputs));
+    };
+    channels_of(inputs) < rows ? compute.template operator()<1>() : compute.template operator()<rows>();
+  });
+}
+
+ffi::Error PointwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer weights, AnyBuffer outputs,
+                                 AnyBuffer gradients, AnyBuffer constants, Out input_gradient, Out kernel_gradient,
+                                 int64_t activation) {
+  return with_lanes_of(outputs, [&]<class T, int LO>() {
+    with_lanes<T>(channels_of(inputs), [&]<int LI>() {
+      constexpr int rows = rows_of_tile(4);
+      const auto compute = [&]<int M>() {
+        pointwise_norm_gradient<T, LI, LO, M>(pool, data<T>(inputs), data<T>(weights),
+                                              norm_gradient_of<T, LO>(outputs, gradients, constants, activation),
+                                              pixels_of(inputs), channels_of(inputs), data<T>(*input_gradient),
+                                              data<T>(*kernel_gradient));
+      };
+      channels_of(inputs) < rows ? compute.template operator()<1>() : compute.template operator()<rows>();
+    });
+  });
+}
+
+// `inputs` and `outputs` [N, H, W, C], `kernel` [kh, kw, 1, C].
+Geometry geometry_of(const AnyBuffer& inputs, const AnyBuffer& kernel, const AnyBuffer& outputs, int64_t stride,
+                     int64_t dilation, int64_t top, int64_t left) {
+  const auto in = inputs.dimensions(), taps = kernel.dimensions(), out = outputs.dimensions();
+  return {in[0], in[1], in[2], in[3], out[1], out[2], taps[0], taps[1], stride, dilation, top, left};
+}
+
+ffi::Error Depthwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer constants, Out outputs,
+                     Out totals, int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    depthwise<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue_of<T>(constants, activation),
+                    geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), data<T>(*outputs),
+                    totals_of<T>(*totals));
+  });
+}
+
+ffi::Error DepthwiseGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer gradients,
+                             Out input_gradient, Out kernel_gradient, int64_t stride, int64_t dilation, int64_t top,
+                             int64_t left) {
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    depthwise_gradient<T, L>(pool, data<T>(inputs), data<T>(kernel), data<T>(gradients), nullptr,
+                             geometry_of(inputs, kernel, gradients, stride, dilation, top, left),
+                             data<T>(*input_gradient), data<T>(*kernel_gradient));
+  });
+}
+
+ffi::Error DepthwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer outputs,
+                                 AnyBuffer gradients, AnyBuffer constants, Out input_gradient, Out kernel_gradient,
+                                 int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    const auto gradient = norm_gradient_of<T, L>(outputs, gradients, constants, activation);
+    depthwise_gradient<T, L>(pool, data<T>(inputs), data<T>(kernel), data<T>(gradients), &gradient,
+                             geometry_of(inputs, kernel, gradients, stride, dilation, top, left),
+                             data<T>(*input_gradient), data<T>(*kernel_gradient));
+  });
+}
+
+#define TAKES .Arg<AnyBuffer>()
+#define GIVES .Ret<AnyBuffer>()
+#define NUMBER(name) .Attr<int64_t>(name)
+#define KERNEL(name, function, binding) \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_handler, function, ffi::Ffi::Bind().Ctx<ThreadPool>() binding)
+
+#define GEOMETRY NUMBER("stride") NUMBER("dilation") NUMBER("top") NUMBER("left")
+
+KERNEL(norm_sums, NormSums, TAKES GIVES);
+KERNEL(norm_apply, NormApply, TAKES TAKES GIVES NUMBER("activation"));
+KERNEL(norm_gradient_sums, NormGradientSums, TAKES TAKES TAKES GIVES NUMBER("activation"));
+KERNEL(norm_gradient_apply, NormGradientApply, TAKES TAKES TAKES GIVES NUMBER("activation"));
+KERNEL(pointwise, Pointwise, TAKES TAKES TAKES GIVES GIVES NUMBER("activation"));
+KERNEL(pointwise_kernel_gradient, PointwiseKernelGradient, TAKES TAKES GIVES);
+KERNEL(pointwise_norm_gradient, PointwiseNormGradient,
+       TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation"));
+KERNEL(depthwise, Depthwise, TAKES TAKES TAKES GIVES GIVES NUMBER("activation") GEOMETRY);
+KERNEL(depthwise_gradient, DepthwiseGradient, TAKES TAKES TAKES GIVES GIVES GEOMETRY);
+KERNEL(depthwise_norm_gradient, DepthwiseNormGradient,
+       TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation") GEOMETRY);

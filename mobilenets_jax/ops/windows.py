@@ -1,0 +1,46 @@
+"""What the taps of a convolution's kernel see, tap by tap."""
+
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Pads = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
+
+
+def explicit_pads(
+    padding: str | Sequence[tuple[int, int]], size: Sequence[int], taps: Sequence[int], stride: int, dilation: int
+) -> Pads:
+    """`padding` as numbers of pixels.
+
+    Args:
+      padding: 'SAME' (as TensorFlow, so asymmetric when the total is odd), 'VALID', or ((top, bottom), (left, right)).
+      size: of the inputs, (H, W).
+      taps: of the kernel, (kh, kw).
+      stride: step between outputs, the same along H and W.
+      dilation: step between the taps of the kernel, the same along H and W.
+    """
+    if isinstance(padding, str):
+        extent = [(count - 1) * dilation + 1 for count in taps]
+        padding = lax.padtype_to_pads(size, extent, (stride, stride), padding)
+    return tuple((int(low), int(high)) for low, high in padding)
+
+
+def pad_images(images: jax.Array, pads: Pads) -> jax.Array:
+    """Pads H and W of [N, H, W, C] with zeros; a negative width crops."""
+    return lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
+
+
+def windows(
+    inputs: jax.Array, taps: Sequence[int], stride: int, dilation: int, pads: Pads
+) -> Iterator[tuple[tuple[int, int], jax.Array]]:
+    """Yields ((i, j), what tap i, j of the kernel sees: [N, H', W', C]) for every tap, row by row."""
+    padded = pad_images(inputs, pads)
+    batch, height, width, channels = padded.shape
+    for i in range(taps[0]):
+        for j in range(taps[1]):
+            top, left = i * dilation, j * dilation
+            bottom = height - (taps[0] - 1 - i) * dilation
+            right = width - (taps[1] - 1 - j) * dilation
+            yield (i, j), lax.slice(padded, (0, top, left, 0), (batch, bottom, right, channels), (1, stride, stride, 1))

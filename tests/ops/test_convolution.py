@@ -1,0 +1,54 @@
+"""A convolution together with its batch norm is the two of them apart, in float64."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mobilenets_jax.ops import ACTIVATIONS, Convolution, batch_norm, conv_norm
+
+OPTIONS = {'epsilon': 1e-3, 'axis_name': 'batch'}
+CASES = [
+    (Convolution(depthwise=True), (3, 3, 1, 24)),
+    (Convolution(depthwise=True, stride=2), (3, 3, 1, 24)),
+    (Convolution(depthwise=True, stride=2, padding=((2, 2), (2, 2))), (5, 5, 1, 24)),
+    (Convolution(depthwise=True, dilation=2), (3, 3, 1, 24)),
+    (Convolution(depthwise=True, stride=3, padding='VALID'), (2, 4, 1, 24)),
+    (Convolution(depthwise=True, implementation='shifted'), (3, 3, 1, 24)),
+    (Convolution(depthwise=False), (1, 1, 24, 70)),
+    (Convolution(depthwise=False), (1, 1, 24, 3)),
+    (Convolution(depthwise=False, stride=2), (3, 3, 24, 8)),
+]
+
+
+def apart(convolution, inputs, kernel, scale, bias, **options):
+    return batch_norm(convolution(inputs, kernel), scale, bias, **options)
+
+
+def value_and_gradients(function, convolution, activation, inputs, kernel, scale, bias):
+    """Of two devices with half of the batch each, which share their statistics."""
+
+    def run(inputs, kernel, scale, bias):
+        function_of = functools.partial(function, convolution, activation=activation, **OPTIONS)
+        results, vjp = jax.vjp(function_of, inputs, kernel, scale, bias)
+        generator = np.random.default_rng(1)
+        cotangents = generator.normal(size=results[0].shape), *map(jnp.zeros_like, results[1:])
+        return results, vjp(cotangents)
+
+    mapped = jax.vmap(run, axis_name='batch', in_axes=(0, None, None, None))
+    return jax.device_get(jax.jit(mapped)(inputs.reshape(2, -1, *inputs.shape[1:]), kernel, scale, bias))
+
+
+@pytest.mark.parametrize('activation', ['linear', 'relu6', 'hard_swish', 'swish'])
+@pytest.mark.parametrize(('convolution', 'kernel_shape'), CASES)
+def test_equals_the_two_apart(form, convolution, kernel_shape, activation):
+    assert activation in ACTIVATIONS
+    generator = np.random.default_rng(0)
+    inputs, kernel = generator.normal(size=(4, 19, 21, 24)), generator.normal(size=kernel_shape)
+    scale, bias = generator.normal(size=(2, kernel_shape[-1]))
+    arguments = convolution, activation, inputs, kernel, scale, bias
+    with jax.enable_x64(True):
+        actual, expected = (value_and_gradients(f, *arguments) for f in (conv_norm, apart))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10), actual, expected)

@@ -1,0 +1,65 @@
+"""The kernels are built once, and whoever cannot or does not want to build them is told, and goes without."""
+
+import stat
+
+import pytest
+
+from mobilenets_jax.ops import native
+
+
+@pytest.fixture
+def compiler(tmp_path, monkeypatch):
+    """Makes a shell script the compiler, in a cache that is empty."""
+
+    def use(script):
+        path = tmp_path / 'compiler'
+        path.write_text(f'#!/bin/sh\n{script}\n')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv('CXX', str(path))
+        return path
+
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.delenv(native.SWITCH, raising=False)
+    return use
+
+
+def is_available():
+    return native.is_available.__wrapped__()  # without the memory of what this process found
+
+
+def test_a_library_is_built_once_for_a_source_and_a_compiler(compiler, tmp_path, capsys):
+    # The last argument is where the library goes.
+    path = compiler(f'echo built >> {tmp_path}/log; for last; do :; done; echo library > "$last"')
+    first, again = (native._built(str(path)) for _ in range(2))
+    assert first == again and first.read_text() == 'library\n'
+    assert (tmp_path / 'log').read_text() == 'built\n'
+    assert f'building kernels for this CPU, once ({native.SWITCH}=0 refuses)' in capsys.readouterr().err
+
+
+def test_a_compiler_that_fails_is_one_line(compiler, tmp_path, capsys):
+    compiler('echo "no such standard" >&2; echo "and more" >&2; exit 1')
+    assert not is_available()
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        'no kernels for this CPU, networks are slower: no such standard'
+    )
+    assert not list((tmp_path / 'cache').rglob('*.so'))
+
+
+def test_a_library_that_does_not_load_is_one_line(compiler, capsys):
+    compiler('for last; do :; done; echo "no library" > "$last"')
+    assert not is_available()
+    assert 'no kernels for this CPU, networks are slower' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_no_compiler_is_one_line(monkeypatch, capsys):
+    monkeypatch.delenv(native.SWITCH, raising=False)
+    monkeypatch.setenv('PATH', '')
+    monkeypatch.delenv('CXX', raising=False)
+    assert not is_available()
+    assert capsys.readouterr().err == 'no kernels for this CPU, networks are slower: no C++ compiler was found\n'
+
+
+def test_who_refuses_is_not_told_anything(monkeypatch, capsys):
+    monkeypatch.setenv(native.SWITCH, '0')
+    assert not is_available()
+    assert capsys.readouterr().err == ''

@@ -8,6 +8,7 @@ the C++ compiler that is found, and kept in the user's cache.
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import os
 import pathlib
 import platform
@@ -102,9 +103,10 @@ def _target(name: str) -> str:
 
 
 def _built(compiler: str) -> pathlib.Path:
-    """The library for this source, compiler and processor, from the cache or new."""
+    """The library for this source, compiler, jaxlib and processor, from the cache or new."""
     command = [compiler, *FLAGS, f'-I{jax.ffi.include_dir()}', str(_FOLDER / 'kernels.cc')]
-    key = hashlib.sha256(repr((command, platform.processor(), _cpu_flags())).encode())
+    versions = importlib.metadata.version('jaxlib'), platform.processor(), _cpu_flags()
+    key = hashlib.sha256(repr((command, versions)).encode())
     for source in sorted(_FOLDER.glob('*.[hc]*')):
         key.update(source.read_bytes())
     folder = pathlib.Path(os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache')) / 'mobilenets_jax'

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 #include "xla/ffi/api/ffi.h"
 
@@ -38,6 +39,9 @@ inline void parallel_for(xla::ffi::ThreadPool& pool, int64_t count, std::functio
   const int64_t helpers = std::min<int64_t>(count, pool.num_threads()) - 1;
   for (int64_t i = 0; i < helpers; ++i) pool.Schedule([state] { state->work(); });
   state->work();
+  // What the others have begun is mostly over soon: sooner than a sleeping thread wakes up.
+  for (int i = 0; i < 2000 && state->done != state->count; ++i) std::this_thread::yield();
+  if (state->done == state->count) return;
   std::unique_lock<std::mutex> lock(state->mutex);
   state->all_done.wait(lock, [&] { return state->done == state->count; });
 }

@@ -24,14 +24,22 @@ void for_groups(int64_t count, Function&& function) {
   }
 }
 
+// Weights as a tile reads them: vector v of row k lies at weights[k * row + columns[v]].
+template <class T>
+struct Weights {
+  const T* weights;
+  int64_t row;
+  const int64_t* columns;
+};
+
 // outputs[M, NV vectors] = inputs[M, depth] weights[depth, NV vectors], at channels[NV] of each row of outputs.
 template <class T, int L, int NV, int M>
-inline void forward_tile(const T* inputs, int64_t depth, const T* weights, const int64_t* channels,
+inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from, const int64_t* channels,
                          const Epilogue<T>& epilogue, T* outputs, int64_t width) {
   Vec<T, L> sums[M][NV] = {};
   for (int64_t k = 0; k < depth; ++k) {
     Vec<T, L> weight[NV];
-    for (int v = 0; v < NV; ++v) weight[v] = load<T, L>(weights + (k * NV + v) * L);
+    for (int v = 0; v < NV; ++v) weight[v] = load<T, L>(from.weights + k * from.row + from.columns[v]);
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < NV; ++v) sums[m][v] += weight[v] * inputs[m * depth + k];
   }
@@ -61,19 +69,22 @@ std::vector<T> packed(xla::ffi::ThreadPool& pool, const T* weights, int64_t dept
   return result;
 }
 
-// outputs [pixels, width] = inputs [pixels, depth] weights, of group `only` or, if that is negative, of all.
+// outputs [pixels, width] = inputs [pixels, depth] weights, of group `only` or, if that is negative, of all. The weights
+// are packed or, `as_they_lie`, [depth, width].
 template <class T, int L>
-void multiply(const T* inputs, const T* packed_weights, const Epilogue<T>& epilogue, int64_t pixels, int64_t depth,
-              const Lanes<L>& lanes, int64_t only, T* outputs) {
+void multiply(const T* inputs, const T* weights, bool as_they_lie, const Epilogue<T>& epilogue, int64_t pixels,
+              int64_t depth, const Lanes<L>& lanes, int64_t only, T* outputs) {
   int64_t group = 0;
   for_groups(lanes.count, [&]<int NV>(int64_t first) {
     if (only >= 0 && group++ != only) return;
-    int64_t channels[NV];
+    int64_t channels[NV], columns[NV];
     for (int v = 0; v < NV; ++v) channels[v] = lanes.offset(first + v);
+    for (int v = 0; v < NV; ++v) columns[v] = as_they_lie ? channels[v] : depth * first * L + v * L;
+    const Weights<T> from = {weights, as_they_lie ? lanes.channels : NV * L, columns};
     constexpr int M = rows_of_tile(NV);
     const auto tile = [&]<int rows>(int64_t pixel) {
-      forward_tile<T, L, NV, rows>(inputs + pixel * depth, depth, packed_weights + depth * first * L, channels,
-                                   epilogue, outputs + pixel * lanes.channels, lanes.channels);
+      forward_tile<T, L, NV, rows>(inputs + pixel * depth, depth, from, channels, epilogue,
+                                   outputs + pixel * lanes.channels, lanes.channels);
     };
     if (pixels < M)
       for (int64_t pixel = 0; pixel < pixels; ++pixel) tile.template operator()<1>(pixel);
@@ -88,21 +99,21 @@ template <class T, int L>
 void pointwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* weights, const Epilogue<T>& epilogue,
                int64_t pixels, int64_t depth, int64_t width, T* outputs, T* totals) {
   const Lanes<L> lanes(width);
-  const std::vector<T> packed_weights = packed<T, L>(pool, weights, depth, width, width, 1);
-  const int64_t groups = (lanes.count + 3) / 4;
-  const int64_t parts = std::max<int64_t>(1, pixels / 256);
-  // Few pixels are divided by channels too, so that there is work for all threads.
-  const bool by_groups = parts < 8;
-  Moments<T, L> moments(by_groups ? 0 : parts, width);
-  parallel_for(pool, by_groups ? parts * groups : parts, [&](int64_t turn) {
-    const Part part(by_groups ? turn / groups : turn, parts, pixels);
+  // Few pixels are divided by channels too, so that there is work for all threads, and are not worth packing weights for.
+  const bool few = pixels < 2048;
+  const std::vector<T> packed_weights = few ? std::vector<T>() : packed<T, L>(pool, weights, depth, width, width, 1);
+  const int64_t groups = few ? (lanes.count + 3) / 4 : 1, size = few ? pixels < 256 ? 24 : 96 : 256;
+  const int64_t parts = std::max<int64_t>(1, pixels / size);
+  Moments<T, L> moments(few ? 0 : parts, width);
+  parallel_for(pool, parts * groups, [&](int64_t turn) {
+    const Part part(turn % parts, parts, pixels);
     T* to = outputs + part.begin * width;
-    multiply<T, L>(inputs + part.begin * depth, packed_weights.data(), epilogue, part.end - part.begin, depth, lanes,
-                   by_groups ? turn % groups : -1, to);
-    if (totals != nullptr && !by_groups) moments.add(turn, to, part.end - part.begin);
+    multiply<T, L>(inputs + part.begin * depth, few ? weights : packed_weights.data(), few, epilogue,
+                   part.end - part.begin, depth, lanes, few ? turn / parts : -1, to);
+    if (totals != nullptr && !few) moments.add(turn, to, part.end - part.begin);
   });
   if (totals == nullptr) return;
-  by_groups ? norm_sums<T, L>(pool, outputs, pixels, width, totals) : moments.finish(totals);
+  few ? norm_sums<T, L>(pool, outputs, pixels, width, totals) : moments.finish(totals);
 }
 
 // sums[M, NV vectors] += inputs[pixels, M]^T gradients[pixels, NV vectors].
@@ -203,7 +214,7 @@ void pointwise_norm_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const 
       const Part some(nth, blocks, part.end - part.begin);
       const int64_t begin = part.begin + some.begin, count = some.end - some.begin;
       gradient(begin, begin + count, seen.data());
-      multiply<T, LI>(seen.data(), transposed.data(), {}, count, width, lanes, -1, input_gradient + begin * depth);
+      multiply<T, LI>(seen.data(), transposed.data(), false, {}, count, width, lanes, -1, input_gradient + begin * depth);
       sums.add(i, inputs + begin * depth, seen.data(), count, 0, sums.tiles());
     }
   });

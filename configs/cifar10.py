@@ -1,13 +1,13 @@
-"""MobileNetV1 0.5 at 32 px on CIFAR-10, from a folder of its images kept in memory.
+"""MobileNetV2 0.5 at 32 px on CIFAR-10, from a folder of its images kept in memory.
 
-Paper: 1704.04861 (the network); strides of kuangliu/pytorch-cifar models/mobilenet.py: the first of all is 1.
+Paper: 1801.04381 (the network); strides of kuangliu/pytorch-cifar models/mobilenetv2.py: the first two are 1.
 Command: python train.py --config=configs/cifar10.py --workdir=runs/cifar10 --config.data.dir=DIR
-Hardware: two CPU cores, about one hour.
-Expected: not known; 88 % test top-1 is aimed at.
-Status: not yet tried.
+Hardware: two CPU cores, 54 minutes.
+Expected: 85.0 % test top-1, on images compressed as JPEG; curves in docs/cifar10_curves.png.
+Status: reproduced here.
 
 DIR/train/CLASS/*.jpg has the 50,000 training images, DIR/test/CLASS/*.jpg the 10,000 test images. In training they are
-shifted by up to four pixels, mirrored and have a rectangle erased, all on the device.
+shifted by up to four pixels and mirrored, on the device.
 """
 
 from configs import base
@@ -18,18 +18,17 @@ def get_config():
     config = base.get_config()
     config.batch_size = 128
     config.image_size = 32
-    config.num_epochs = 28.0
+    config.num_epochs = 17.0
     config.label_smoothing = 0.1
 
-    config.model.name = 'mobilenet_v1'
-    config.model.width_multiplier = 0.5  # of the widths that train for enough epochs in an hour
-    config.model.dropped_strides = 1
+    config.model.name = 'mobilenet_v2'
+    config.model.width_multiplier = 0.5
+    config.model.dropped_strides = 2
     config.model.bn_momentum = 0.9  # statistics must keep up with 390 steps an epoch
     config.model.dropout_rate = 0.0
 
     config.data.name = 'memory_folder'
     config.data.normalization = 'imagenet'
-    config.data.random_erasing = 0.25
 
     config.optimizer.name = 'sgd'
     config.optimizer.momentum = 0.9

@@ -29,11 +29,6 @@ class Affine(NamedTuple):
         return _apply(self.activation, inputs, self.factor, self.shift)
 
     @property
-    def has_kernel(self) -> bool:
-        """Whether the kernels for CPUs know the activation."""
-        return self.activation in native.ACTIVATIONS
-
-    @property
     def constants(self) -> jax.Array:
         """[2, C], as the kernels take them."""
         return jnp.stack([self.factor, self.shift])
@@ -41,10 +36,9 @@ class Affine(NamedTuple):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _apply(activation, inputs, factor, shift):
-    affine = Affine(factor, shift, activation)
-    if affine.has_kernel and native.supports(inputs.dtype):
-        number = native.ACTIVATIONS[activation]
-        return native.call('norm_apply', inputs, inputs, affine.constants, activation=number)
+    if native.supports(inputs.dtype, activation):
+        constants = Affine(factor, shift, activation).constants
+        return native.call('norm_apply', inputs, inputs, constants, activation=activation)
     return _apply_plainly(activation, inputs, factor, shift)
 
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
+
+from mobilenets_jax.errors import check_choice
 
 _compiled_for: contextvars.ContextVar[str | None] = contextvars.ContextVar('compiled_for', default=None)
 
@@ -22,3 +24,21 @@ def compiling_for(platform: str) -> Iterator[None]:
         yield
     finally:
         _compiled_for.reset(token)
+
+
+def chosen(implementation: str, known: Sequence[str], by_backend: Mapping[str, str], *, has_kernel: bool) -> str:
+    """The implementation that an operation takes.
+
+    Args:
+      implementation: what was asked for: one of `known`, or 'auto' for what suits the backend at trace time.
+      known: names of all implementations.
+      by_backend: one of them for each of 'cpu', 'gpu' and 'tpu'.
+      has_kernel: whether there is a kernel for CPUs, which 'auto' prefers.
+
+    Raises:
+      UserError: `implementation` is unknown.
+    """
+    check_choice('implementation', implementation, ('auto', *known))
+    if implementation != 'auto':
+        return implementation
+    return 'native' if has_kernel else by_backend.get(backend(), by_backend['gpu'])

@@ -133,10 +133,10 @@ def _before_activation(affine: Affine, inputs: jax.Array, gradients: jax.Array) 
 
 def _gradient_sums(affine, inputs, gradients, mean, inverse):
     """Sums of the gradients before the activation, and of their products with the normalised values, [2, C]."""
-    if affine.has_kernel and native.supports(inputs.dtype):
+    activation = affine.activation
+    if native.supports(inputs.dtype, activation):
         constants = jnp.stack([affine.factor, affine.shift, mean, inverse])
-        number = native.ACTIVATIONS[affine.activation]
-        return native.call('norm_gradient_sums', _rows(2, inputs), inputs, gradients, constants, activation=number)
+        return native.call('norm_gradient_sums', _rows(2, inputs), inputs, gradients, constants, activation=activation)
     before = _before_activation(affine, inputs, gradients)
     return jnp.stack(pixel_sums([before, before * ((inputs.astype(mean.dtype) - mean) * inverse)]))
 
@@ -144,11 +144,9 @@ def _gradient_sums(affine, inputs, gradients, mean, inverse):
 def _inputs_gradient(inputs, gradients, constants, activation):
     """The gradient of the inputs from `gradient_constants`."""
     factor, shift, mean, slope, input_slope, constant = constants
-    affine = Affine(factor, shift, activation)
-    if affine.has_kernel and native.supports(inputs.dtype):
-        number = native.ACTIVATIONS[activation]
-        return native.call('norm_gradient_apply', inputs, inputs, gradients, constants, activation=number)
-    before = _before_activation(affine, inputs, gradients)
+    if native.supports(inputs.dtype, activation):
+        return native.call('norm_gradient_apply', inputs, inputs, gradients, constants, activation=activation)
+    before = _before_activation(Affine(factor, shift, activation), inputs, gradients)
     outputs = slope * before + input_slope * (inputs.astype(mean.dtype) - mean) + constant
     return outputs.astype(inputs.dtype)
 

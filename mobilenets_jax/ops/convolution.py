@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import jax
 
-from mobilenets_jax.ops import depthwise, native, pointwise
 from mobilenets_jax.ops.affine import Affine
 from mobilenets_jax.ops.batch_norm import batch_norm, gradient_constants, normalization, statistics
 from mobilenets_jax.ops.dense import dense_conv
+from mobilenets_jax.ops.depthwise import depthwise_conv
+from mobilenets_jax.ops.native_conv import Geometry, has_norm_gradients, norm_gradients, with_sums
+from mobilenets_jax.ops.windows import explicit_pads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,13 @@ class Convolution:
         """Convolves `inputs` [N, H, W, C_in] to [N, H', W', C_out]; `then` is applied in the same pass where it can."""
         geometry = {'stride': self.stride, 'dilation': self.dilation, 'padding': self.padding, 'then': then}
         if self.depthwise:
-            return depthwise.depthwise_conv(inputs, kernel, implementation=self.implementation, **geometry)
+            return depthwise_conv(inputs, kernel, implementation=self.implementation, **geometry)
         return dense_conv(inputs, kernel, **geometry)
+
+    def geometry(self, inputs: jax.Array, kernel: jax.Array) -> Geometry:
+        """As the kernels for CPUs take it."""
+        pads = explicit_pads(self.padding, inputs.shape[1:3], kernel.shape[:2], self.stride, self.dilation)
+        return Geometry(self.depthwise, self.stride, self.dilation, pads)
 
 
 def conv_norm(
@@ -69,47 +76,32 @@ def conv_norm(
       which carry no gradient.
     """
     options = (epsilon, activation, axis_name)
-    if _together(convolution, inputs, kernel, activation):
-        return _conv_norm(convolution, options, inputs, kernel, scale, bias)
+    geometry = convolution.geometry(inputs, kernel)
+    may_be_native = convolution.implementation in ('auto', 'native')
+    if may_be_native and has_norm_gradients(geometry, inputs, kernel, activation):
+        return _conv_norm(geometry, options, inputs, kernel, scale, bias)
     outputs = convolution(inputs, kernel)
     return batch_norm(outputs, scale, bias, epsilon=epsilon, activation=activation, axis_name=axis_name)
 
 
-def _together(convolution: Convolution, inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
-    """Whether there are kernels for this convolution together with its batch norm."""
-    if convolution.depthwise:
-        has_kernel = depthwise.has_kernel(inputs, kernel) and convolution.implementation in ('auto', 'native')
-    else:
-        has_kernel = native.supports(inputs.dtype) and kernel.shape[:2] == (1, 1) and convolution.stride == 1
-    return has_kernel and activation in native.ACTIVATIONS
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _conv_norm(convolution, options, inputs, kernel, scale, bias):
-    return _forward(convolution, options, inputs, kernel, scale, bias)[0]
+def _conv_norm(geometry, options, inputs, kernel, scale, bias):
+    return _forward(geometry, options, inputs, kernel, scale, bias)[0]
 
 
-def _forward(convolution, options, inputs, kernel, scale, bias):
+def _forward(geometry, options, inputs, kernel, scale, bias):
     epsilon, activation, axis_name = options
-    if convolution.depthwise:
-        outputs, sums = depthwise.with_sums(inputs, kernel, convolution)
-    else:
-        outputs, sums = pointwise.with_sums(inputs, kernel)
+    outputs, sums = with_sums(geometry, inputs, kernel)
     mean, variance = statistics(sums, outputs, axis_name)
     normalize = normalization(scale, bias, mean, variance, epsilon=epsilon, activation=activation)
     return (normalize(outputs), mean, variance), (inputs, kernel, outputs, scale, bias, mean, variance)
 
 
-def _backward(convolution, options, saved, gradients):
+def _backward(geometry, options, saved, gradients):
     inputs, kernel, outputs, *parameters = saved
     constants, scale_gradient, bias_gradient = gradient_constants(outputs, gradients[0], parameters, *options)
-    arrays = (inputs, kernel, outputs, gradients[0], constants)
-    number = native.ACTIVATIONS[options[1]]
-    if convolution.depthwise:
-        attributes = depthwise.attributes(inputs, kernel, convolution)
-        convolved = native.call('depthwise_norm_gradient', (inputs, kernel), *arrays, activation=number, **attributes)
-    else:
-        convolved = native.call('pointwise_norm_gradient', (inputs, kernel), *arrays, activation=number)
+    activation = options[1]
+    convolved = norm_gradients(geometry, activation, inputs, kernel, outputs, gradients[0], constants)
     return *convolved, scale_gradient, bias_gradient
 
 

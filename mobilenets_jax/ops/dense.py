@@ -1,7 +1,8 @@
 """Convolution of all channels with all: a network's first, whose inputs are images of three channels.
 
 XLA:CPU computes it and its kernel's gradient many times slower than the matrix product of the pixels that each output
-sees with the kernel. Where few channels come in, those pixels are a small array.
+sees with the kernel. Where few channels come in, those pixels are a small array, and the kernels for CPUs (`ops.native`)
+never make it.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from jax import lax
 
 from mobilenets_jax.ops.affine import Affine
 from mobilenets_jax.ops.backend import backend
+from mobilenets_jax.ops.native_conv import Geometry, convolve, has_kernel
 from mobilenets_jax.ops.pointwise import pointwise_conv
 from mobilenets_jax.ops.windows import explicit_pads, windows
 
@@ -41,17 +43,20 @@ def dense_conv(
       [N, H', W', C_out] of the dtype of `inputs`.
     """
     *taps, channels, features = kernel.shape
-    if tuple(taps) == (1, 1) and stride == 1:
+    pads = explicit_pads(padding, inputs.shape[1:3], taps, stride, dilation)
+    geometry = Geometry(False, stride, dilation, pads)
+    if geometry.is_pointwise(kernel):
         return pointwise_conv(inputs, kernel, then=then)
     if backend() == 'cpu' and taps[0] * taps[1] * channels <= MAX_SEEN:
-        pads = explicit_pads(padding, inputs.shape[1:3], taps, stride, dilation)
+        if has_kernel(geometry, inputs, kernel):
+            return convolve(geometry, inputs, kernel, then)
         seen = jnp.concatenate([window for _, window in windows(inputs, taps, stride, dilation, pads)], axis=-1)
         return pointwise_conv(seen, kernel.reshape(1, 1, -1, features), then=then)
     outputs = lax.conv_general_dilated(
         inputs,
         kernel,
         window_strides=(stride, stride),
-        padding=padding,
+        padding=pads,
         rhs_dilation=(dilation, dilation),
         dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
     )

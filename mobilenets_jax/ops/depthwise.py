@@ -1,7 +1,7 @@
 """Depthwise convolution: one function, and one implementation for each kind of device.
 
 XLA:CPU runs a grouped `conv_general_dilated` with as many groups as channels one to two orders of magnitude below what
-the memory allows. There the same sum is written as kh * kw shifted multiply-adds, which XLA fuses into a single loop
+the memory allows. There it is a kernel of this project (`ops.native`), or the same sum written as kh * kw shifted multiply-adds, which XLA fuses into a single loop
 over channels, with a hand-written gradient whose three passes all have that form. GPUs and TPUs have kernels of
 their own for the grouped convolution and keep it.
 """
@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.errors import UserError, check_choice
-from mobilenets_jax.ops import native
-from mobilenets_jax.ops.affine import Affine, affine_gradients
-from mobilenets_jax.ops.backend import backend
+from mobilenets_jax.ops.affine import Affine
+from mobilenets_jax.ops.backend import chosen
+from mobilenets_jax.ops.native_conv import Geometry, convolve, has_kernel
 from mobilenets_jax.ops.sums import sum_together
 from mobilenets_jax.ops.windows import Pads, explicit_pads, pad_images, windows
 
@@ -52,20 +51,19 @@ def depthwise_conv(
       UserError: `implementation` is unknown.
       ValueError: the kernel does not fit the inputs.
     """
-    check_choice('implementation', implementation, ('auto', *IMPLEMENTATIONS))
-    if implementation == 'auto':
-        by_backend = IMPLEMENTATION_FOR_BACKEND.get(backend(), 'grouped')
-        implementation = 'native' if has_kernel(inputs, kernel) else by_backend
+    pads = explicit_pads(padding, inputs.shape[1:3], kernel.shape[:2], stride, dilation)
+    geometry = Geometry(True, stride, dilation, pads)
+    there = has_kernel(geometry, inputs, kernel)
+    implementation = chosen(implementation, IMPLEMENTATIONS, IMPLEMENTATION_FOR_BACKEND, has_kernel=there)
     channels = inputs.shape[-1]
     if kernel.shape[2:] != (1, channels) or kernel.dtype != inputs.dtype:
         raise ValueError(
             f'A depthwise kernel for {inputs.dtype} inputs of {channels} channels is {inputs.dtype} '
             f'[kh, kw, 1, {channels}], not {kernel.dtype} {list(kernel.shape)}.'
         )
-    pads = explicit_pads(padding, inputs.shape[1:3], kernel.shape[:2], stride, dilation)
-    if implementation == 'native' and then is not None and then.has_kernel:
-        return _native_affine(then.activation, stride, dilation, pads, inputs, kernel, then.constants)
-    outputs = IMPLEMENTATIONS[implementation](inputs, kernel, stride, dilation, pads)
+    if implementation == 'native':
+        return convolve(geometry, inputs, kernel, then)
+    outputs = PLAIN[implementation](inputs, kernel, stride, dilation, pads)
     return outputs if then is None else then(outputs)
 
 
@@ -166,78 +164,7 @@ def _taps_by_phase(kernel_size: int, stride: int, dilation: int, pad: int) -> li
     ]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def _native_affine(activation, stride, dilation, pads, inputs, kernel, constants):
-    """The kernel for CPUs. `constants` are those of an `Affine`, or [0, C] for none."""
-    outputs, _ = _native_call(activation, stride, dilation, pads, inputs, kernel, constants, rows=0)
-    return outputs
-
-
-def has_kernel(inputs: jax.Array, kernel: jax.Array) -> bool:
-    """Whether there is a kernel for CPUs, and what is traced now is for one."""
-    return max(kernel.shape[:2]) <= native.MAX_TAPS and native.supports(inputs.dtype)
-
-
-def _native_call(activation, stride, dilation, pads, inputs, kernel, constants, rows):
-    native.check('depthwise_conv', inputs.dtype)
-    if max(kernel.shape[:2]) > native.MAX_TAPS:
-        raise UserError(f"implementation='native' takes up to {native.MAX_TAPS} taps, not {kernel.shape[:2]}.")
-    sizes = [
-        (size + sum(pad) - (taps - 1) * dilation - 1) // stride + 1
-        for size, taps, pad in zip(inputs.shape[1:3], kernel.shape[:2], pads, strict=True)
-    ]
-    channels = inputs.shape[3]
-    shapes = [(inputs.shape[0], *sizes, channels), (rows, channels)]
-    results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
-    numbers = {'activation': native.ACTIVATIONS[activation], **_attributes(stride, dilation, pads)}
-    return native.call('depthwise', results, inputs, kernel, constants, **numbers)
-
-
-def _native(inputs: jax.Array, kernel: jax.Array, stride: int, dilation: int, pads: Pads) -> jax.Array:
-    none = jnp.zeros((0, kernel.shape[3]), kernel.dtype)
-    return _native_affine('linear', stride, dilation, pads, inputs, kernel, none)
-
-
-def with_sums(inputs: jax.Array, kernel: jax.Array, geometry) -> list[jax.Array]:
-    """The outputs of the kernel for CPUs, and the sums of them and of their squares over N, H', W': [2, C].
-
-    Args:
-      inputs: float32 or float64 [N, H, W, C].
-      kernel: [kh, kw, 1, C].
-      geometry: has `stride`, `dilation`, `padding`.
-    """
-    none = jnp.zeros((0, kernel.shape[3]), kernel.dtype)
-    pads = explicit_pads(geometry.padding, inputs.shape[1:3], kernel.shape[:2], geometry.stride, geometry.dilation)
-    return _native_call('linear', geometry.stride, geometry.dilation, pads, inputs, kernel, none, rows=2)
-
-
-def attributes(inputs: jax.Array, kernel: jax.Array, geometry) -> dict[str, int]:
-    """The numbers that the kernels for CPUs take; see `with_sums`."""
-    pads = explicit_pads(geometry.padding, inputs.shape[1:3], kernel.shape[:2], geometry.stride, geometry.dilation)
-    return _attributes(geometry.stride, geometry.dilation, pads)
-
-
-def _attributes(stride: int, dilation: int, pads: Pads) -> dict[str, int]:
-    return {'stride': stride, 'dilation': dilation, 'top': pads[0][0], 'left': pads[1][0]}
-
-
-def _native_forward(activation, stride, dilation, pads, *arrays):
-    return _native_affine(activation, stride, dilation, pads, *arrays), arrays
-
-
-def _native_backward(activation, stride, dilation, pads, arrays, output_gradient):
-    inputs, kernel, constants = arrays
-    if constants.size > 0:
-        conv = functools.partial(_native, stride=stride, dilation=dilation, pads=pads)
-        return affine_gradients(conv, activation, arrays, output_gradient)
-    attributes = _attributes(stride, dilation, pads)
-    gradients = native.call('depthwise_gradient', (inputs, kernel), inputs, kernel, output_gradient, **attributes)
-    return *gradients, constants
-
-
-_native_affine.defvjp(_native_forward, _native_backward)
-
-
-# Each takes (inputs, kernel, stride, dilation, pads). A config that names one is checked against these keys and 'auto'.
-IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {'grouped': _grouped, 'shifted': _shifted, 'native': _native}
-IMPLEMENTATION_FOR_BACKEND = {'cpu': 'shifted', 'gpu': 'grouped', 'tpu': 'grouped'}
+PLAIN: dict[str, Callable[[jax.Array, jax.Array, int, int, Pads], jax.Array]] = {'grouped': _grouped, 'shifted': _shifted}
+# A config that names one is checked against these and 'auto'.
+IMPLEMENTATIONS = (*PLAIN, 'native')
+IMPLEMENTATION_FOR_BACKEND = {'cpu': 'shifted', 'gpu': 'grouped', 'tpu': 'grouped'}  # where there is no kernel for the CPU

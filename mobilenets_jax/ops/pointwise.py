@@ -1,22 +1,22 @@
 """Pointwise (1x1) convolution: a matrix product over channels, or a convolution where the compiler likes that better.
 
-On a CPU it is a matrix product with a hand-written gradient. Left to itself XLA:CPU fuses whatever computed the
+On a CPU it is a kernel of this project (`ops.native`) or, where that cannot be, a matrix product with a hand-written
+gradient. Left to itself XLA:CPU fuses whatever computed the
 activations into a transposed copy of them for the weight gradient, and then multiplies slowly; behind an optimization
 barrier the same product runs on the arrays as they lie, many times faster. TPUs choose their layouts better for a
 convolution.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.errors import check_choice
 from mobilenets_jax.ops import native
-from mobilenets_jax.ops.affine import Affine, affine_gradients
-from mobilenets_jax.ops.backend import backend
+from mobilenets_jax.ops.affine import Affine
+from mobilenets_jax.ops.backend import chosen
+from mobilenets_jax.ops.native_conv import Geometry, convolve
 
 
 def pointwise_conv(
@@ -40,19 +40,17 @@ def pointwise_conv(
       UserError: `implementation` is unknown.
       ValueError: the kernel does not fit the inputs.
     """
-    check_choice('implementation', implementation, ('auto', *IMPLEMENTATIONS))
-    if implementation == 'auto':
-        by_backend = IMPLEMENTATION_FOR_BACKEND.get(backend(), 'conv')
-        implementation = 'native' if native.supports(inputs.dtype) else by_backend
+    has_kernel = native.supports(inputs.dtype)
+    implementation = chosen(implementation, IMPLEMENTATIONS, IMPLEMENTATION_FOR_BACKEND, has_kernel=has_kernel)
     channels = inputs.shape[-1]
     if kernel.ndim != 4 or kernel.shape[:3] != (1, 1, channels) or kernel.dtype != inputs.dtype:
         raise ValueError(
             f'A pointwise kernel for {inputs.dtype} inputs of {channels} channels is {inputs.dtype} '
             f'[1, 1, {channels}, C_out], not {kernel.dtype} {list(kernel.shape)}.'
         )
-    if implementation == 'native' and then is not None and then.has_kernel:
-        return _native_affine(then.activation, inputs, kernel, then.constants)
-    outputs = IMPLEMENTATIONS[implementation](inputs, kernel)
+    if implementation == 'native':
+        return convolve(Geometry(depthwise=False), inputs, kernel, then)
+    outputs = PLAIN[implementation](inputs, kernel)
     return outputs if then is None else then(outputs)
 
 
@@ -83,47 +81,7 @@ def _dot_backward(residuals, output_gradient):
 _dot.defvjp(_dot_forward, _dot_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _native_affine(activation: str, inputs: jax.Array, kernel: jax.Array, constants: jax.Array) -> jax.Array:
-    """The kernel for CPUs. `constants` are those of an `Affine`, or [0, C_out] for none."""
-    outputs, _ = _native_call(activation, inputs, kernel, constants, rows=0)
-    return outputs
-
-
-def _native_call(activation, inputs, kernel, constants, rows):
-    native.check('pointwise_conv', inputs.dtype)
-    channels = kernel.shape[3]
-    shapes = [(*inputs.shape[:3], channels), (rows, channels)]
-    results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
-    number = native.ACTIVATIONS[activation]
-    return native.call('pointwise', results, inputs, kernel[0, 0], constants, activation=number)
-
-
-def _native(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _native_affine('linear', inputs, kernel, jnp.zeros((0, kernel.shape[3]), kernel.dtype))
-
-
-def with_sums(inputs: jax.Array, kernel: jax.Array) -> list[jax.Array]:
-    """The outputs of the kernel for CPUs, and the sums of them and of their squares over N, H, W: [2, C_out]."""
-    return _native_call('linear', inputs, kernel, jnp.zeros((0, kernel.shape[3]), kernel.dtype), rows=2)
-
-
-def _native_forward(activation, *arrays):
-    return _native_affine(activation, *arrays), arrays
-
-
-def _native_backward(activation, arrays, output_gradient):
-    inputs, kernel, constants = arrays
-    if constants.size > 0:
-        return affine_gradients(_native, activation, arrays, output_gradient)
-    kernel_gradient = native.call('pointwise_kernel_gradient', kernel[0, 0], inputs, output_gradient)
-    input_gradient = _native(output_gradient, kernel.swapaxes(2, 3))
-    return input_gradient, kernel_gradient.reshape(kernel.shape), constants
-
-
-_native_affine.defvjp(_native_forward, _native_backward)
-
-
-# Each takes (inputs, kernel). A config that names one is checked against these keys and 'auto'.
-IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {'conv': _conv, 'dot': _dot, 'native': _native}
-IMPLEMENTATION_FOR_BACKEND = {'cpu': 'dot', 'gpu': 'conv', 'tpu': 'conv'}
+PLAIN: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {'conv': _conv, 'dot': _dot}
+# A config that names one is checked against these and 'auto'.
+IMPLEMENTATIONS = (*PLAIN, 'native')
+IMPLEMENTATION_FOR_BACKEND = {'cpu': 'dot', 'gpu': 'conv', 'tpu': 'conv'}  # where there are no kernels for the CPU

@@ -36,8 +36,8 @@ _KERNELS = (
     'norm_apply',
     'norm_gradient_sums',
     'norm_gradient_apply',
-    'pointwise',
-    'pointwise_kernel_gradient',
+    'dense',
+    'dense_kernel_gradient',
     'pointwise_norm_gradient',
     'depthwise',
     'depthwise_gradient',
@@ -45,9 +45,10 @@ _KERNELS = (
 )
 
 
-def supports(dtype: jnp.dtype) -> bool:
-    """Whether what is traced now is for a CPU that has kernels for arrays of `dtype`."""
-    return backend() == 'cpu' and jnp.dtype(dtype).name in DTYPES and is_available()
+def supports(dtype: jnp.dtype, activation: str = 'linear') -> bool:
+    """Whether what is traced now is for a CPU that has kernels for arrays of `dtype`, and they know the activation."""
+    known = jnp.dtype(dtype).name in DTYPES and activation in ACTIVATIONS
+    return known and backend() == 'cpu' and is_available()
 
 
 def check(operation: str, dtype: jnp.dtype) -> None:
@@ -73,7 +74,8 @@ def is_available() -> bool:
             raise OSError('no C++ compiler was found')
         library = ctypes.CDLL(str(_built(compiler)))
     except (OSError, subprocess.SubprocessError) as error:
-        reason = getattr(error, 'stderr', None) or str(error)
+        output = getattr(error, 'stderr', None)  # of the compiler: not always text, and mostly of many lines
+        reason = output if isinstance(output, str) and output.strip() else str(error)
         print(f'no kernels for this CPU, networks are slower: {reason.strip().splitlines()[0]}', file=sys.stderr)
         return False
     for name in _KERNELS:
@@ -81,18 +83,21 @@ def is_available() -> bool:
     return True
 
 
-def call(name: str, results, *arrays: jax.Array, **attributes: int):
+def call(name: str, results, *arrays: jax.Array, activation: str | None = None, **attributes: int):
     """Calls kernel `name`; see kernels.cc.
 
     Args:
       name: one of the kernels.
       results: what has the shape and the dtype of the result, or a sequence of such.
       *arrays: of one dtype that `supports` accepts.
+      activation: a key of `ACTIVATIONS`, for the kernels that take one.
       **attributes: whole numbers.
 
     Returns:
       An array, or a list of them, as `results` says.
     """
+    if activation is not None:
+        attributes['activation'] = ACTIVATIONS[activation]
     numbers = {key: np.int64(value) for key, value in attributes.items()}
     shapes = jax.tree.map(lambda result: jax.ShapeDtypeStruct(result.shape, result.dtype), results)
     return jax.ffi.ffi_call(_target(name), shapes, vmap_method='sequential')(*arrays, **numbers)

@@ -5,109 +5,96 @@
 #include "parallel.h"
 #include "vectors.h"
 
-// Sums of values and squares that lie in the cache: parts [count], each [2, width], in double.
-template <class T, int L>
-class Moments {
+// Sums over pixels of `n` values for each channel: parts [count], each [n, width], in double.
+template <class T, int L, int n>
+class PixelSums {
  public:
-  Moments(int64_t count, int64_t channels) : lanes_(channels), count_(count), width_(lanes_.count * L),
-                                             sums_(count * 2 * width_) {}
+  PixelSums(int64_t count, int64_t channels) : lanes(channels), count_(count), width_(lanes.count * L),
+                                               sums_(count * n * width_) {}
 
-  // Adds `pixels` pixels to part `i`.
-  void add(int64_t i, const T* values, int64_t pixels) {
-    double* sum = sums_.data() + i * 2 * width_;
-    for (int64_t v = 0; v < lanes_.count; ++v) {
-      Vec<T, L> total = {}, squares = {};
-      for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-        const Vec<T, L> x = load<T, L>(values + pixel * lanes_.channels + lanes_.offset(v));
-        total += x;
-        squares += x * x;
-      }
-      for (int lane = 0; lane < L; ++lane) {
-        sum[v * L + lane] += total[lane];
-        sum[width_ + v * L + lane] += squares[lane];
-      }
+  // Adds to part `i` what `terms(pixel, channel, sums)` adds to its n vectors, for pixels [begin, end).
+  template <class Terms>
+  void add(int64_t i, int64_t begin, int64_t end, Terms&& terms) {
+    double* sum = sums_.data() + i * n * width_;
+    for (int64_t v = 0; v < lanes.count; ++v) {
+      Vec<T, L> some[n] = {};
+      for (int64_t pixel = begin; pixel < end; ++pixel) terms(pixel, lanes.offset(v), some);
+      for (int k = 0; k < n; ++k)
+        for (int lane = 0; lane < L; ++lane) sum[k * width_ + v * L + lane] += some[k][lane];
     }
   }
 
-  // To totals [2, channels].
+  // To totals [n, channels].
   void finish(T* totals) const {
-    for (int64_t k = 0; k < 2; ++k)
-      for (int64_t c = 0; c < lanes_.channels; ++c) {
+    for (int64_t k = 0; k < n; ++k)
+      for (int64_t c = 0; c < lanes.channels; ++c) {
         double total = 0;
-        for (int64_t i = 0; i < count_; ++i) total += sums_[(i * 2 + k) * width_ + lanes_.slot(c)];
-        totals[k * lanes_.channels + c] = total;
+        for (int64_t i = 0; i < count_; ++i) total += sums_[(i * n + k) * width_ + lanes.slot(c)];
+        totals[k * lanes.channels + c] = total;
       }
   }
 
+  const Lanes<L> lanes;
+
  private:
-  const Lanes<L> lanes_;
   const int64_t count_, width_;
   std::vector<double> sums_;
 };
 
-// Sums over pixels of the `n` vectors that `terms(pixel, channel offset, out)` adds to `out`, to totals [n, channels].
-// Every 128 pixels are added up by themselves, then their sums in double; the parts do not depend on the threads.
-template <class T, int L, int n, class Terms>
-void pixel_sums(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, T* totals, Terms terms) {
-  constexpr int64_t block = 128;
-  const Lanes<L> lanes(channels);
-  const int64_t parts = std::clamp<int64_t>(pixels / block, 1, 32), width = lanes.count * L;
-  std::vector<double> sums(parts * n * width);
-  parallel_for(pool, parts, [&](int64_t i) {
-    const Part part(i, parts, pixels);
-    double* sum = sums.data() + i * n * width;
-    for (int64_t begin = part.begin; begin < part.end; begin += block) {
-      const int64_t end = std::min(begin + block, part.end);
-      for (int64_t v = 0; v < lanes.count; ++v) {
-        Vec<T, L> some[n] = {};
-        for (int64_t pixel = begin; pixel < end; ++pixel) terms(pixel, lanes.offset(v), some);
-        for (int k = 0; k < n; ++k)
-          for (int lane = 0; lane < L; ++lane) sum[k * width + v * L + lane] += some[k][lane];
-      }
-    }
-  });
-  for (int k = 0; k < n; ++k)
-    for (int64_t c = 0; c < channels; ++c) {
-      double total = 0;
-      for (int64_t i = 0; i < parts; ++i) total += sums[(i * n + k) * width + lanes.slot(c)];
-      totals[k * channels + c] = total;
-    }
+// Terms of PixelSums: values [pixels, channels], and their squares.
+template <class T, int L>
+auto moments(const T* values, int64_t channels) {
+  return [=](int64_t pixel, int64_t c, Vec<T, L>* out) {
+    const Vec<T, L> x = load<T, L>(values + pixel * channels + c);
+    out[0] += x;
+    out[1] += x * x;
+  };
 }
 
-// Calls `map(pixel * channels + offset, offset)` for every vector of every pixel.
-template <class T, int L, class Map>
-void map_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, Map map) {
-  const Lanes<L> lanes(channels);
-  const int64_t parts = std::clamp<int64_t>(pixels * channels / 16384, 1, 32);
+// Sums of n values over all pixels, to totals [n, channels]; see PixelSums::add. Every 128 pixels are added up by
+// themselves, then their sums in double; the parts do not depend on the threads.
+template <class T, int L, int n, class Terms>
+void sum_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, T* totals, Terms terms) {
+  constexpr int64_t block = 128;
+  const int64_t parts = std::clamp<int64_t>(pixels / block, 1, 32);
+  PixelSums<T, L, n> sums(parts, channels);
   parallel_for(pool, parts, [&](int64_t i) {
     const Part part(i, parts, pixels);
-    for (int64_t pixel = part.begin; pixel < part.end; ++pixel)
-      for (int64_t v = 0; v < lanes.count; ++v) map(pixel * channels + lanes.offset(v), lanes.offset(v));
+    for (int64_t begin = part.begin; begin < part.end; begin += block)
+      sums.add(i, begin, std::min(begin + block, part.end), terms);
   });
+  sums.finish(totals);
 }
 
 // Sums of the values and of their squares: totals [2, channels].
 template <class T, int L>
 void norm_sums(xla::ffi::ThreadPool& pool, const T* inputs, int64_t pixels, int64_t channels, T* totals) {
-  constexpr int64_t block = 128;
-  const int64_t parts = std::clamp<int64_t>(pixels / block, 1, 32);
-  Moments<T, L> moments(parts, channels);
+  sum_pixels<T, L, 2>(pool, pixels, channels, totals, moments<T, L>(inputs, channels));
+}
+
+// Calls `map(begin, end)` for some thousand values at a time, by whole pixels.
+template <class Map>
+void map_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, Map&& map) {
+  const int64_t parts = std::clamp<int64_t>(pixels * channels / 16384, 1, 32);
   parallel_for(pool, parts, [&](int64_t i) {
     const Part part(i, parts, pixels);
-    for (int64_t begin = part.begin; begin < part.end; begin += block)
-      moments.add(i, inputs + begin * channels, std::min(block, part.end - begin));
+    map(part.begin, part.end);
   });
-  moments.finish(totals);
 }
 
 // activation(inputs * factor + shift), constants [2, channels] = factor, shift.
 template <class T, int L, class Activation>
 void norm_apply(xla::ffi::ThreadPool& pool, Activation activation, const T* inputs, const T* constants, int64_t pixels,
                 int64_t channels, T* outputs) {
-  map_pixels<T, L>(pool, pixels, channels, [=](int64_t at, int64_t c) {
-    using V = Vec<T, L>;
-    const V normalized = load<T, L>(inputs + at) * load<T, L>(constants + c) + load<T, L>(constants + channels + c);
-    store<T, L>(outputs + at, activation.template value<V>(normalized));
+  const Lanes<L> lanes(channels);
+  map_pixels(pool, pixels, channels, [&](int64_t begin, int64_t end) {
+    for (int64_t pixel = begin; pixel < end; ++pixel)
+      for (int64_t v = 0; v < lanes.count; ++v) {
+        using V = Vec<T, L>;
+        const int64_t c = lanes.offset(v), at = pixel * channels + c;
+        const V normalized = load<T, L>(inputs + at) * load<T, L>(constants + c) + load<T, L>(constants + channels + c);
+        store<T, L>(outputs + at, activation.template value<V>(normalized));
+      }
   });
 }
 
@@ -116,7 +103,7 @@ void norm_apply(xla::ffi::ThreadPool& pool, Activation activation, const T* inpu
 template <class T, int L, class Activation>
 void norm_gradient_sums(xla::ffi::ThreadPool& pool, Activation activation, const T* inputs, const T* gradients,
                         const T* constants, int64_t pixels, int64_t channels, T* totals) {
-  pixel_sums<T, L, 2>(pool, pixels, channels, totals, [=](int64_t pixel, int64_t c, Vec<T, L>* out) {
+  sum_pixels<T, L, 2>(pool, pixels, channels, totals, [=](int64_t pixel, int64_t c, Vec<T, L>* out) {
     using V = Vec<T, L>;
     const auto constant = [=](int row) { return load<T, L>(constants + row * channels + c); };
     const V x = load<T, L>(inputs + pixel * channels + c);
@@ -154,9 +141,6 @@ struct NormGradient {
 
 template <class T, int L>
 void norm_gradient_apply(xla::ffi::ThreadPool& pool, const NormGradient<T, L>& gradient, int64_t pixels, T* outputs) {
-  const int64_t channels = gradient.lanes.channels, parts = std::clamp<int64_t>(pixels * channels / 16384, 1, 32);
-  parallel_for(pool, parts, [&](int64_t i) {
-    const Part part(i, parts, pixels);
-    gradient(part.begin, part.end, outputs + part.begin * channels);
-  });
+  const int64_t channels = gradient.lanes.channels;
+  map_pixels(pool, pixels, channels, [&](int64_t begin, int64_t end) { gradient(begin, end, outputs + begin * channels); });
 }

@@ -3,18 +3,9 @@
 
 #include "activations.h"
 #include "batch_norm.h"
+#include "geometry.h"
 #include "parallel.h"
 #include "vectors.h"
-
-struct Geometry {
-  int64_t batch, height, width, channels;  // of the inputs
-  int64_t out_height, out_width;
-  int64_t kernel_height, kernel_width;
-  int64_t stride, dilation, top, left;
-  int64_t row() const { return width * channels; }
-  int64_t out_row() const { return out_width * channels; }
-  int64_t taps() const { return kernel_height * kernel_width; }
-};
 
 // What the taps of one output row see: pointers to rows of an image, or to zeros beyond its edges.
 template <class T>
@@ -135,7 +126,7 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, con
   const Lanes<L> lanes(g.channels);
   const std::vector<T> zeros((g.width + g.kernel_width) * g.channels);
   const int64_t rows = g.batch * g.out_height, parts = std::min<int64_t>(rows, 32);
-  Moments<T, L> moments(parts, g.channels);
+  PixelSums<T, L, 2> sums(parts, g.channels);
   with_kernel(g, [&]<int K, int S>() {
     parallel_for(pool, parts, [&](int64_t i) {
       const Part part(i, parts, rows);
@@ -143,11 +134,11 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, con
         const T* image = inputs + row / g.out_height * g.height * g.row();
         forward_row<T, L, K, S>({image, zeros.data(), row % g.out_height, g}, kernel, g, lanes, epilogue,
                                 outputs + row * g.out_row());
-        if (totals != nullptr) moments.add(i, outputs + row * g.out_row(), g.out_width);
+        if (totals != nullptr) sums.add(i, 0, g.out_width, moments<T, L>(outputs + row * g.out_row(), g.channels));
       }
     });
   });
-  if (totals != nullptr) moments.finish(totals);
+  if (totals != nullptr) sums.finish(totals);
 }
 
 // Adds to sums [lanes.count, taps, L] what some rows of outputs add to the gradient of the kernel.

@@ -1,9 +1,9 @@
 // The operations as XLA calls them. Shapes are checked by the Python functions that make the calls.
 
 #include "batch_norm.h"
+#include "dense.h"
 #include "depthwise.h"
 #include "parallel.h"
-#include "pointwise.h"
 
 namespace ffi = xla::ffi;
 using ffi::AnyBuffer;
@@ -86,22 +86,32 @@ T* totals_of(const AnyBuffer& totals) {
   return totals.element_count() == 0 ? nullptr : data<T>(totals);
 }
 
-ffi::Error Pointwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer weights, AnyBuffer constants, Out outputs,
-                     Out totals, int64_t activation) {
+// `inputs` and `outputs` [N, H, W, C], `kernel` [kh, kw, ...].
+Geometry geometry_of(const AnyBuffer& inputs, const AnyBuffer& kernel, const AnyBuffer& outputs, int64_t stride,
+                     int64_t dilation, int64_t top, int64_t left) {
+  const auto in = inputs.dimensions(), taps = kernel.dimensions(), out = outputs.dimensions();
+  return {in[0], in[1], in[2], in[3], out[1], out[2], taps[0], taps[1], stride, dilation, top, left};
+}
+
+ffi::Error Dense(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer constants, Out outputs, Out totals,
+                 int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
   return with_lanes_of(*outputs, [&]<class T, int L>() {
-    pointwise<T, L>(pool, data<T>(inputs), data<T>(weights), epilogue_of<T>(constants, activation), pixels_of(inputs), channels_of(inputs),
-                    channels_of(*outputs), data<T>(*outputs), totals_of<T>(*totals));
+    dense<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue_of<T>(constants, activation),
+                geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), channels_of(*outputs),
+                data<T>(*outputs), totals_of<T>(*totals));
   });
 }
 
-ffi::Error PointwiseKernelGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradients, Out outputs) {
+ffi::Error DenseKernelGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradients, Out kernel_gradient,
+                               int64_t stride, int64_t dilation, int64_t top, int64_t left) {
+  const Geometry g = geometry_of(inputs, *kernel_gradient, gradients, stride, dilation, top, left);
   return with_lanes_of(gradients, [&]<class T, int L>() {
     constexpr int rows = rows_of_tile(4);
     const auto compute = [&]<int M>() {
-      pointwise_kernel_gradient<T, L, M>(pool, data<T>(inputs), data<T>(gradients), pixels_of(inputs),
-                                         channels_of(inputs), channels_of(gradients), data<T>(*outputs));
+      dense_kernel_gradient<T, L, M>(pool, data<T>(inputs), data<T>(gradients), g, channels_of(gradients),
+                                     data<T>(*kernel_gradient));
     };
-    channels_of(inputs) < rows ? compute.template operator()<1>() : compute.template operator()<rows>();
+    g.taps() * g.channels < rows ? compute.template operator()<1>() : compute.template operator()<rows>();
   });
 }
 
@@ -120,13 +130,6 @@ ffi::Error PointwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer we
       channels_of(inputs) < rows ? compute.template operator()<1>() : compute.template operator()<rows>();
     });
   });
-}
-
-// `inputs` and `outputs` [N, H, W, C], `kernel` [kh, kw, 1, C].
-Geometry geometry_of(const AnyBuffer& inputs, const AnyBuffer& kernel, const AnyBuffer& outputs, int64_t stride,
-                     int64_t dilation, int64_t top, int64_t left) {
-  const auto in = inputs.dimensions(), taps = kernel.dimensions(), out = outputs.dimensions();
-  return {in[0], in[1], in[2], in[3], out[1], out[2], taps[0], taps[1], stride, dilation, top, left};
 }
 
 ffi::Error Depthwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer constants, Out outputs,
@@ -171,8 +174,8 @@ KERNEL(norm_sums, NormSums, TAKES GIVES);
 KERNEL(norm_apply, NormApply, TAKES TAKES GIVES NUMBER("activation"));
 KERNEL(norm_gradient_sums, NormGradientSums, TAKES TAKES TAKES GIVES NUMBER("activation"));
 KERNEL(norm_gradient_apply, NormGradientApply, TAKES TAKES TAKES GIVES NUMBER("activation"));
-KERNEL(pointwise, Pointwise, TAKES TAKES TAKES GIVES GIVES NUMBER("activation"));
-KERNEL(pointwise_kernel_gradient, PointwiseKernelGradient, TAKES TAKES GIVES);
+KERNEL(dense, Dense, TAKES TAKES TAKES GIVES GIVES NUMBER("activation") GEOMETRY);
+KERNEL(dense_kernel_gradient, DenseKernelGradient, TAKES TAKES GIVES GEOMETRY);
 KERNEL(pointwise_norm_gradient, PointwiseNormGradient,
        TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation"));
 KERNEL(depthwise, Depthwise, TAKES TAKES TAKES GIVES GIVES NUMBER("activation") GEOMETRY);

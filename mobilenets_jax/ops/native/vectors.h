@@ -23,11 +23,6 @@ inline void store(T* to, Vec<T, L> value) {
   *reinterpret_cast<Vec<T, L>*>(to) = value;
 }
 
-template <class T, int L>
-inline Vec<T, L> zeros() {
-  return Vec<T, L>{};
-}
-
 // Where the vectors of a row of `channels` begin. The last one ends with the row, so it may overlap the one before: what
 // lies under both is computed twice, and there is no rest.
 template <int L>

@@ -1,8 +1,10 @@
-// Products of a tall matrix of pixels with a small one of weights, and of two tall ones.
+// Convolution of all channels with all, and its gradients: products of what the outputs see, a tall matrix, with a small
+// one of weights, and of two tall ones.
 #pragma once
 
 #include "activations.h"
 #include "batch_norm.h"
+#include "geometry.h"
 #include "parallel.h"
 #include "vectors.h"
 
@@ -93,27 +95,30 @@ void multiply(const T* inputs, const T* weights, bool as_they_lie, const Epilogu
   });
 }
 
-// outputs [pixels, width] = inputs [pixels, depth] weights [depth, width], and, unless `totals` is null, the sums of the
-// outputs and of their squares, [2, width].
+// outputs [N, H', W', width] of inputs [N, H, W, C] and kernel [kh, kw, C, width], and, unless `totals` is null, the sums
+// of the outputs and of their squares, [2, width].
 template <class T, int L>
-void pointwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* weights, const Epilogue<T>& epilogue,
-               int64_t pixels, int64_t depth, int64_t width, T* outputs, T* totals) {
+void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const Epilogue<T>& epilogue, const Geometry& g,
+           int64_t width, T* outputs, T* totals) {
+  const Seen<T> seen(inputs, g);
   const Lanes<L> lanes(width);
+  const int64_t pixels = g.out_pixels(), depth = seen.depth;
   // Few pixels are divided by channels too, so that there is work for all threads, and are not worth packing weights for.
   const bool few = pixels < 2048;
-  const std::vector<T> packed_weights = few ? std::vector<T>() : packed<T, L>(pool, weights, depth, width, width, 1);
+  const std::vector<T> packed_weights = few ? std::vector<T>() : packed<T, L>(pool, kernel, depth, width, width, 1);
   const int64_t groups = few ? (lanes.count + 3) / 4 : 1, size = few ? pixels < 256 ? 24 : 96 : 256;
   const int64_t parts = std::max<int64_t>(1, pixels / size);
-  Moments<T, L> moments(few ? 0 : parts, width);
+  PixelSums<T, L, 2> sums(few ? 0 : parts, width);
   parallel_for(pool, parts * groups, [&](int64_t turn) {
+    static thread_local std::vector<T> buffer;
     const Part part(turn % parts, parts, pixels);
     T* to = outputs + part.begin * width;
-    multiply<T, L>(inputs + part.begin * depth, few ? weights : packed_weights.data(), few, epilogue,
+    multiply<T, L>(seen.rows(part.begin, part.end, buffer), few ? kernel : packed_weights.data(), few, epilogue,
                    part.end - part.begin, depth, lanes, few ? turn / parts : -1, to);
-    if (totals != nullptr && !few) moments.add(turn, to, part.end - part.begin);
+    if (totals != nullptr && !few) sums.add(turn, 0, part.end - part.begin, moments<T, L>(to, width));
   });
   if (totals == nullptr) return;
-  few ? norm_sums<T, L>(pool, outputs, pixels, width, totals) : moments.finish(totals);
+  few ? norm_sums<T, L>(pool, outputs, pixels, width, totals) : sums.finish(totals);
 }
 
 // sums[M, NV vectors] += inputs[pixels, M]^T gradients[pixels, NV vectors].
@@ -175,21 +180,25 @@ class KernelGradient {
   std::vector<T> sums_;  // [parts, tiles, M, stride]
 };
 
-// outputs [depth, width] = inputs [pixels, depth]^T gradients [pixels, width].
+// The gradient of the kernel, [kh, kw, C, width], from inputs [N, H, W, C] and gradients of outputs [N, H', W', width].
 template <class T, int L, int M>
-void pointwise_kernel_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* gradients, int64_t pixels,
-                               int64_t depth, int64_t width, T* outputs) {
+void dense_kernel_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* gradients, const Geometry& g,
+                           int64_t width, T* kernel_gradient) {
   constexpr int64_t block = 256, tiles_of_turn = 8;
-  const int64_t parts = std::clamp<int64_t>(pixels / 2048, 1, 16);
-  KernelGradient<T, L, M> sums(parts, depth, width);
+  const Seen<T> seen(inputs, g);
+  const int64_t pixels = g.out_pixels(), parts = std::clamp<int64_t>(pixels / 2048, 1, 16);
+  KernelGradient<T, L, M> sums(parts, seen.depth, width);
   const int64_t divisions = (sums.tiles() + tiles_of_turn - 1) / tiles_of_turn;
   parallel_for(pool, parts * divisions, [&](int64_t turn) {
+    static thread_local std::vector<T> buffer;
     const Part part(turn / divisions, parts, pixels), tiles(turn % divisions, divisions, sums.tiles());
-    for (int64_t begin = part.begin; begin < part.end; begin += block)
-      sums.add(turn / divisions, inputs + begin * depth, gradients + begin * width, std::min(block, part.end - begin),
-               tiles.begin, tiles.end);
+    for (int64_t begin = part.begin; begin < part.end; begin += block) {
+      const int64_t end = std::min(begin + block, part.end);
+      sums.add(turn / divisions, seen.rows(begin, end, buffer), gradients + begin * width, end - begin, tiles.begin,
+               tiles.end);
+    }
   });
-  sums.finish(pool, outputs);
+  sums.finish(pool, kernel_gradient);
 }
 
 // Both gradients of a pointwise convolution that a batch norm follows. The gradients of its outputs are never written:

@@ -1,0 +1,169 @@
+"""Convolutions by the kernels for CPUs: the calls, and their gradients."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.ops import native
+from mobilenets_jax.ops.affine import Affine, affine_gradients
+from mobilenets_jax.ops.windows import Pads
+
+
+class Geometry(NamedTuple):
+    """A convolution but for its arrays.
+
+    Attributes:
+        depthwise: whether every channel is convolved by itself, with a kernel [kh, kw, 1, C]; otherwise all are mixed,
+            by a kernel [kh, kw, C_in, C_out].
+        stride: step between outputs, the same along H and W.
+        dilation: step between the taps of the kernel, the same along H and W.
+        pads: zeros around the images.
+    """
+
+    depthwise: bool
+    stride: int = 1
+    dilation: int = 1
+    pads: Pads = ((0, 0), (0, 0))
+
+    def is_pointwise(self, kernel: jax.Array) -> bool:
+        """Whether each output mixes the channels of the pixel in its place."""
+        in_place = self.stride == 1 and self.pads == ((0, 0), (0, 0))
+        return not self.depthwise and in_place and kernel.shape[:2] == (1, 1)
+
+    @property
+    def name(self) -> str:
+        """Of its kernels."""
+        return 'depthwise' if self.depthwise else 'dense'
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """As the kernels take them."""
+        top, left = self.pads[0][0], self.pads[1][0]
+        return {'stride': self.stride, 'dilation': self.dilation, 'top': top, 'left': left}
+
+
+def has_kernel(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> bool:
+    """Whether there is a kernel for this depthwise or pointwise convolution, and what is traced now is for a CPU."""
+    return max(kernel.shape[:2]) <= native.MAX_TAPS and native.supports(inputs.dtype)
+
+
+def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Affine | None = None) -> jax.Array:
+    """Convolves.
+
+    Args:
+      geometry: the kind of convolution.
+      inputs: float32 or float64 [N, H, W, C_in].
+      kernel: see `Geometry`, of the dtype of `inputs`.
+      then: is applied in the same pass if the kernels know its activation.
+
+    Returns:
+      [N, H', W', C_out] of the dtype of `inputs`.
+
+    Raises:
+      UserError: there is no kernel for this.
+    """
+    if then is not None and then.activation in native.ACTIVATIONS:
+        return _convolve(geometry, then.activation, inputs, kernel, then.constants)
+    outputs = _convolve(geometry, 'linear', inputs, kernel, _no_constants(kernel))
+    return outputs if then is None else then(outputs)
+
+
+def with_sums(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> list[jax.Array]:
+    """The outputs, and the sums of them and of their squares over N, H', W': [2, C_out]. It has no gradient."""
+    return _call(geometry, 'linear', inputs, kernel, _no_constants(kernel), rows=2)
+
+
+def has_norm_gradients(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
+    """Whether `norm_gradients` can be computed for this convolution and activation."""
+    known = geometry.depthwise or geometry.is_pointwise(kernel)
+    return known and has_kernel(geometry, inputs, kernel) and activation in native.ACTIVATIONS
+
+
+def norm_gradients(
+    geometry: Geometry,
+    activation: str,
+    inputs: jax.Array,
+    kernel: jax.Array,
+    outputs: jax.Array,
+    gradients: jax.Array,
+    constants: jax.Array,
+) -> list[jax.Array]:
+    """The gradients of inputs and kernel of a convolution that a batch norm follows.
+
+    Args:
+      geometry: the kind of convolution.
+      activation: of the batch norm.
+      inputs: of the convolution, [N, H, W, C_in].
+      kernel: see `Geometry`.
+      outputs: of the convolution, [N, H', W', C_out].
+      gradients: of the batch norm's outputs, like `outputs`.
+      constants: [6, C_out], see `batch_norm.gradient_constants`.
+    """
+    name = 'depthwise_norm_gradient' if geometry.depthwise else 'pointwise_norm_gradient'
+    numbers = geometry.numbers if geometry.depthwise else {}
+    arrays = (inputs, kernel, outputs, gradients, constants)
+    return native.call(name, (inputs, kernel), *arrays, activation=activation, **numbers)
+
+
+def _no_constants(kernel: jax.Array) -> jax.Array:
+    return jnp.zeros((0, kernel.shape[3]), kernel.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _convolve(geometry, activation, inputs, kernel, constants):
+    outputs, _ = _call(geometry, activation, inputs, kernel, constants, rows=0)
+    return outputs
+
+
+def _forward(geometry, activation, *arrays):
+    return _convolve(geometry, activation, *arrays), arrays
+
+
+def _backward(geometry, activation, arrays, gradient):
+    inputs, kernel, constants = arrays
+    if constants.size > 0:
+        return affine_gradients(functools.partial(convolve, geometry), activation, arrays, gradient)
+    if geometry.depthwise:
+        gradients = native.call('depthwise_gradient', (inputs, kernel), inputs, kernel, gradient, **geometry.numbers)
+        return *gradients, constants
+    kernel_gradient = native.call('dense_kernel_gradient', kernel, inputs, gradient, **geometry.numbers)
+    return _dense_input_gradient(geometry, inputs, kernel, gradient), kernel_gradient, constants
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def _dense_input_gradient(geometry, inputs, kernel, gradient):
+    if geometry.is_pointwise(kernel):
+        return convolve(geometry, gradient, kernel.swapaxes(2, 3))
+
+    # A network's first convolution: nobody asks for it, so nobody computes it.
+    def convolution(inputs):
+        return lax.conv_general_dilated(
+            inputs,
+            kernel,
+            window_strides=(geometry.stride, geometry.stride),
+            padding=geometry.pads,
+            rhs_dilation=(geometry.dilation, geometry.dilation),
+            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        )
+
+    return jax.linear_transpose(convolution, inputs)(gradient)[0]
+
+
+def _call(geometry, activation, inputs, kernel, constants, rows):
+    native.check(f'{geometry.name}_conv', inputs.dtype)
+    if max(kernel.shape[:2]) > native.MAX_TAPS:
+        raise UserError(f"implementation='native' takes up to {native.MAX_TAPS} taps, not {kernel.shape[:2]}.")
+    sizes = [
+        (size + sum(pad) - (taps - 1) * geometry.dilation - 1) // geometry.stride + 1
+        for size, taps, pad in zip(inputs.shape[1:3], kernel.shape[:2], geometry.pads, strict=True)
+    ]
+    channels = kernel.shape[3]
+    shapes = [(inputs.shape[0], *sizes, channels), (rows, channels)]
+    results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
+    return native.call(geometry.name, results, inputs, kernel, constants, activation=activation, **geometry.numbers)

@@ -10,13 +10,14 @@ struct Clamp {
   T low, high;
   template <class V>
   V value(V x) const {
-    const V raised = x < low ? V{} + low : x;
-    return raised > high ? V{} + high : raised;
+    const V lows = V{} + low, highs = V{} + high;  // apart, or the compiler finds no instruction for min and max
+    const V raised = x < lows ? lows : x;
+    return raised > highs ? highs : raised;
   }
   template <class V>
   V gradient(V x, V g) const {
-    const V above = x > low ? g : V{};
-    return x < high ? above : V{};
+    const V lows = V{} + low, highs = V{} + high, above = x > lows ? g : V{};
+    return x < highs ? above : V{};
   }
 };
 
@@ -40,18 +41,26 @@ void with_activation(int64_t number, Function&& function) {
   function(Clamp<T>{number == 0 ? -infinity : 0, number == 2 ? T(6) : infinity});
 }
 
-// What follows a convolution: activation(outputs * factor + shift), by channels; nothing if there are no factors.
-template <class T>
-struct Epilogue {
-  const T *factor = nullptr, *shift = nullptr;
-  int64_t activation = 0;
-
+// What follows a convolution in the same pass: nothing.
+struct Nothing {
   template <class V>
-  V operator()(V outputs, int64_t channel) const {
-    if (factor == nullptr) return outputs;
-    const auto at = [channel](const T* constants) { return *reinterpret_cast<const V*>(constants + channel); };
-    V result = outputs * at(factor) + at(shift);
-    with_activation<T>(activation, [&](auto function) { result = function.template value<V>(result); });
-    return result;
+  auto at(int64_t) const {
+    return [](V outputs) { return outputs; };
+  }
+};
+
+// Or activation(outputs * factor + shift), by channels.
+template <class T, class Activation>
+struct ScaleAndActivate {
+  const T *factor, *shift;
+  Activation activation;
+
+  // What is done with the outputs of the channels from `channel` on.
+  template <class V>
+  auto at(int64_t channel) const {
+    const auto constants = [channel](const T* from) { return *reinterpret_cast<const V*>(from + channel); };
+    return [scale = constants(factor), offset = constants(shift), function = activation](V outputs) {
+      return function.template value<V>(outputs * scale + offset);
+    };
   }
 };

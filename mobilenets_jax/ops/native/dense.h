@@ -35,9 +35,9 @@ struct Weights {
 };
 
 // outputs[M, NV vectors] = inputs[M, depth] weights[depth, NV vectors], at channels[NV] of each row of outputs.
-template <class T, int L, int NV, int M>
+template <class T, int L, int NV, int M, class Epilogue>
 inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from, const int64_t* channels,
-                         const Epilogue<T>& epilogue, T* outputs, int64_t width) {
+                         const Epilogue& epilogue, T* outputs, int64_t width) {
   Vec<T, L> sums[M][NV] = {};
   for (int64_t k = 0; k < depth; ++k) {
     Vec<T, L> weight[NV];
@@ -45,8 +45,10 @@ inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from,
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < NV; ++v) sums[m][v] += weight[v] * inputs[m * depth + k];
   }
-  for (int m = 0; m < M; ++m)
-    for (int v = 0; v < NV; ++v) store<T, L>(outputs + m * width + channels[v], epilogue(sums[m][v], channels[v]));
+  for (int v = 0; v < NV; ++v) {
+    const auto finished = epilogue.template at<Vec<T, L>>(channels[v]);
+    for (int m = 0; m < M; ++m) store<T, L>(outputs + m * width + channels[v], finished(sums[m][v]));
+  }
 }
 
 // Weights [depth, width] as the tiles read them: group by group of at most 4 vectors, each [depth, vectors, L]. Weight
@@ -73,8 +75,8 @@ std::vector<T> packed(xla::ffi::ThreadPool& pool, const T* weights, int64_t dept
 
 // outputs [pixels, width] = inputs [pixels, depth] weights, of group `only` or, if that is negative, of all. The weights
 // are packed or, `as_they_lie`, [depth, width].
-template <class T, int L>
-void multiply(const T* inputs, const T* weights, bool as_they_lie, const Epilogue<T>& epilogue, int64_t pixels,
+template <class T, int L, class Epilogue>
+void multiply(const T* inputs, const T* weights, bool as_they_lie, const Epilogue& epilogue, int64_t pixels,
               int64_t depth, const Lanes<L>& lanes, int64_t only, T* outputs) {
   int64_t group = 0;
   for_groups(lanes.count, [&]<int NV>(int64_t first) {
@@ -97,8 +99,8 @@ void multiply(const T* inputs, const T* weights, bool as_they_lie, const Epilogu
 
 // outputs [N, H', W', width] of inputs [N, H, W, C] and kernel [kh, kw, C, width], and, unless `totals` is null, the sums
 // of the outputs and of their squares, [2, width].
-template <class T, int L>
-void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const Epilogue<T>& epilogue, const Geometry& g,
+template <class T, int L, class Epilogue>
+void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const Epilogue& epilogue, const Geometry& g,
            int64_t width, T* outputs, T* totals) {
   const Seen<T> seen(inputs, g);
   const Lanes<L> lanes(width);
@@ -108,13 +110,13 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const E
   const std::vector<T> packed_weights = few ? std::vector<T>() : packed<T, L>(pool, kernel, depth, width, width, 1);
   const int64_t groups = few ? (lanes.count + 3) / 4 : 1, size = few ? pixels < 256 ? 24 : 96 : 256;
   const int64_t parts = std::max<int64_t>(1, pixels / size);
-  PixelSums<T, L, 2> sums(few ? 0 : parts, width);
+  PixelSums<T, L, 2> sums(totals == nullptr || few ? 0 : parts, width);
   parallel_for(pool, parts * groups, [&](int64_t turn) {
     static thread_local std::vector<T> buffer;
-    const Part part(turn % parts, parts, pixels);
+    const Part part(turn / groups, parts, pixels);
     T* to = outputs + part.begin * width;
     multiply<T, L>(seen.rows(part.begin, part.end, buffer), few ? kernel : packed_weights.data(), few, epilogue,
-                   part.end - part.begin, depth, lanes, few ? turn / parts : -1, to);
+                   part.end - part.begin, depth, lanes, few ? turn % groups : -1, to);
     if (totals != nullptr && !few) sums.add(turn, 0, part.end - part.begin, moments<T, L>(to, width));
   });
   if (totals == nullptr) return;
@@ -223,7 +225,7 @@ void pointwise_norm_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const 
       const Part some(nth, blocks, part.end - part.begin);
       const int64_t begin = part.begin + some.begin, count = some.end - some.begin;
       gradient(begin, begin + count, seen.data());
-      multiply<T, LI>(seen.data(), transposed.data(), false, {}, count, width, lanes, -1, input_gradient + begin * depth);
+      multiply<T, LI>(seen.data(), transposed.data(), false, Nothing(), count, width, lanes, -1, input_gradient + begin * depth);
       sums.add(i, inputs + begin * depth, seen.data(), count, 0, sums.tiles());
     }
   });

@@ -18,8 +18,11 @@ struct Rows {
   }
   // The pixel that tap (i, j) sees for output `column`.
   const T* pixel(int64_t i, int64_t j, int64_t column) const {
-    const int64_t at = column * g.stride - g.left + j * g.dilation;
-    return rows[i] != nullptr && at >= 0 && at < g.width ? rows[i] + at * g.channels : zeros;
+    return pixel_at(i, column * g.stride - g.left + j * g.dilation);
+  }
+  // The pixel of row i that lies at `column` of the inputs.
+  const T* pixel_at(int64_t i, int64_t column) const {
+    return rows[i] != nullptr && column >= 0 && column < g.width ? rows[i] + column * g.channels : zeros;
   }
   // The first pixel of row i that is seen by output `column`, all of whose taps lie inside of the row.
   const T* start(int64_t i, int64_t column) const {
@@ -30,6 +33,8 @@ struct Rows {
     int64_t begin, end;
   };
   Columns inside() const { return {inside_begin(), inside_end()}; }
+
+  int64_t left() const { return g.left; }
 
   static constexpr int64_t max_kernel = 16;
 
@@ -45,65 +50,70 @@ struct Rows {
 };
 
 // Sum over `count` taps of pixels times weights, for all channels of one pixel.
-template <class T, int L>
+template <class T, int L, class Epilogue>
 inline void weigh(const T* const* pixels, const T* const* weights, int64_t count, const Lanes<L>& lanes,
-                  const Epilogue<T>& epilogue, T* out) {
+                  const Epilogue& epilogue, T* out) {
   for (int64_t v = 0; v < lanes.count; ++v) {
     const int64_t c = lanes.offset(v);
     Vec<T, L> sum = {};
     for (int64_t t = 0; t < count; ++t) sum += load<T, L>(pixels[t] + c) * load<T, L>(weights[t] + c);
-    store<T, L>(out + c, epilogue(sum, c));
+    store<T, L>(out + c, epilogue.template at<Vec<T, L>>(c)(sum));
   }
 }
 
-// B neighbouring outputs of a K x K kernel with stride S, whose taps all lie inside.
-template <class T, int L, int K, int S, int B>
+// B neighbouring outputs of a K x K kernel with stride S. Their taps all lie inside, unless `edge`.
+template <class T, int L, int K, int S, int B, bool edge, class Epilogue>
 inline void weigh_block(const Rows<T>& rows, const T* kernel, int64_t column, const Lanes<L>& lanes,
-                        const Epilogue<T>& epilogue, T* out) {
+                        const Epilogue& epilogue, T* out) {
   constexpr int seen = (B - 1) * S + K;
   const int64_t channels = lanes.channels;
   const T* starts[K];
-  for (int i = 0; i < K; ++i) starts[i] = rows.start(i, column);
+  const T* pixels_at[K][seen];
+  for (int i = 0; i < K; ++i) {
+    if constexpr (edge)
+      for (int j = 0; j < seen; ++j) pixels_at[i][j] = rows.pixel_at(i, column * S - rows.left() + j);
+    else
+      starts[i] = rows.start(i, column);
+  }
   for (int64_t v = 0; v < lanes.count; ++v) {
     const int64_t c = lanes.offset(v);
     Vec<T, L> sums[B] = {};
     for (int i = 0; i < K; ++i) {
       Vec<T, L> pixels[seen];
-      for (int j = 0; j < seen; ++j) pixels[j] = load<T, L>(starts[i] + j * channels + c);
+      for (int j = 0; j < seen; ++j) pixels[j] = load<T, L>((edge ? pixels_at[i][j] : starts[i] + j * channels) + c);
       for (int j = 0; j < K; ++j) {
         const Vec<T, L> weight = load<T, L>(kernel + (i * K + j) * channels + c);
         for (int b = 0; b < B; ++b) sums[b] += pixels[b * S + j] * weight;
       }
     }
-    for (int b = 0; b < B; ++b) store<T, L>(out + b * channels + c, epilogue(sums[b], c));
+    const auto finished = epilogue.template at<Vec<T, L>>(c);
+    for (int b = 0; b < B; ++b) store<T, L>(out + b * channels + c, finished(sums[b]));
   }
 }
 
 // One row of outputs. K and S are 0 for all kernels and strides that have no fast form.
-template <class T, int L, int K, int S>
+template <class T, int L, int K, int S, class Epilogue>
 void forward_row(const Rows<T>& rows, const T* kernel, const Geometry& g, const Lanes<L>& lanes,
-                 const Epilogue<T>& epilogue, T* out) {
-  const auto edge = [&](int64_t begin, int64_t end) {
+                 const Epilogue& epilogue, T* out) {
+  constexpr int64_t block = 4;
+  if (K == 0 || g.out_width < block) {
     const T *pixels[Rows<T>::max_kernel * Rows<T>::max_kernel], *weights[Rows<T>::max_kernel * Rows<T>::max_kernel];
-    for (int64_t column = begin; column < end; ++column) {
+    for (int64_t column = 0; column < g.out_width; ++column) {
       for (int64_t t = 0; t < g.taps(); ++t) {
         pixels[t] = rows.pixel(t / g.kernel_width, t % g.kernel_width, column);
         weights[t] = kernel + t * g.channels;
       }
       weigh<T, L>(pixels, weights, g.taps(), lanes, epilogue, out + column * g.channels);
     }
-  };
-  if constexpr (K == 0) {
-    edge(0, g.out_width);
-  } else {
+  } else if constexpr (K > 0) {
     const auto inside = rows.inside();
-    edge(0, inside.begin);
-    int64_t column = inside.begin;
-    for (; column + 4 <= inside.end; column += 4)
-      weigh_block<T, L, K, S, 4>(rows, kernel, column, lanes, epilogue, out + column * g.channels);
-    for (; column < inside.end; ++column)
-      weigh_block<T, L, K, S, 1>(rows, kernel, column, lanes, epilogue, out + column * g.channels);
-    edge(inside.end, g.out_width);
+    for (int64_t at = 0; at < g.out_width; at += block) {
+      const int64_t column = std::min(at, g.out_width - block);  // the last block overlaps the one before
+      if (column >= inside.begin && column + block <= inside.end)
+        weigh_block<T, L, K, S, block, false>(rows, kernel, column, lanes, epilogue, out + column * g.channels);
+      else
+        weigh_block<T, L, K, S, block, true>(rows, kernel, column, lanes, epilogue, out + column * g.channels);
+    }
   }
 }
 
@@ -120,13 +130,13 @@ void with_kernel(const Geometry& g, Function&& function) {
 
 // outputs [N, H', W', C] of inputs [N, H, W, C] and kernel [kh, kw, C], and, unless `totals` is null, the sums of the
 // outputs and of their squares, [2, C].
-template <class T, int L>
-void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const Epilogue<T>& epilogue,
+template <class T, int L, class Epilogue>
+void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const Epilogue& epilogue,
                const Geometry& g, T* outputs, T* totals) {
   const Lanes<L> lanes(g.channels);
   const std::vector<T> zeros((g.width + g.kernel_width) * g.channels);
   const int64_t rows = g.batch * g.out_height, parts = std::min<int64_t>(rows, 32);
-  PixelSums<T, L, 2> sums(parts, g.channels);
+  PixelSums<T, L, 2> sums(totals == nullptr ? 0 : parts, g.channels);
   with_kernel(g, [&]<int K, int S>() {
     parallel_for(pool, parts, [&](int64_t i) {
       const Part part(i, parts, rows);
@@ -203,7 +213,7 @@ void input_gradient_row(const T* gradients, const T* kernel, int64_t row, const 
         weights[count++] = kernel + (i * g.kernel_width + j) * g.channels;
       }
     }
-    weigh<T, L>(seen, weights, count, lanes, {}, out + column * g.channels);
+    weigh<T, L>(seen, weights, count, lanes, Nothing(), out + column * g.channels);
   }
 }
 
@@ -251,7 +261,7 @@ void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* ke
         for (int64_t row = rows.begin; row < rows.end; ++row) {
           T* out = input_gradient + (n * g.height + row) * g.row();
           if constexpr (S == 1)
-            forward_row<T, L, K, S>({gradient, zeros.data(), row, back}, turned.data(), back, lanes, {}, out);
+            forward_row<T, L, K, S>({gradient, zeros.data(), row, back}, turned.data(), back, lanes, Nothing(), out);
           else
             input_gradient_row<T, L>(gradient, kernel, row, g, lanes, out);
         }

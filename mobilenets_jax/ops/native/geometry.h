@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "vectors.h"
+
 struct Geometry {
   int64_t batch, height, width, channels;  // of the inputs
   int64_t out_height, out_width;
@@ -27,18 +29,14 @@ class Seen {
   // The rows of outputs [begin, end). They lie in `buffer`, unless they are the inputs themselves.
   const T* rows(int64_t begin, int64_t end, std::vector<T>& buffer) const {
     if (g_.pointwise()) return inputs_ + begin * depth;
-    buffer.resize((end - begin) * depth);
+    buffer.resize((end - begin) * depth + slack);
     T* to = buffer.data();
+    int64_t column = begin % g_.out_width, line = begin / g_.out_width;
     for (int64_t output = begin; output < end; ++output) {
-      const int64_t column = output % g_.out_width, line = output / g_.out_width;
       const int64_t row = line % g_.out_height * g_.stride - g_.top, image = line / g_.out_height * g_.height;
-      for (int64_t i = 0; i < g_.kernel_height; ++i, to += g_.kernel_width * g_.channels) {
-        const int64_t at = row + i * g_.dilation;
-        if (at < 0 || at >= g_.height)
-          std::fill_n(to, g_.kernel_width * g_.channels, T(0));
-        else
-          copy_taps(inputs_ + (image + at) * g_.row(), column * g_.stride - g_.left, to);
-      }
+      for (int64_t i = 0; i < g_.kernel_height; ++i, to += g_.kernel_width * g_.channels)
+        copy_taps(image, row + i * g_.dilation, column * g_.stride - g_.left, to);
+      if (++column == g_.out_width) column = 0, ++line;
     }
     return buffer.data();
   }
@@ -46,15 +44,25 @@ class Seen {
   const int64_t depth;
 
  private:
+  static constexpr int64_t slack = 16;  // values that may be read and written behind those that are wanted
+
   // What the taps of one kernel row see, the first of them at `column`.
-  void copy_taps(const T* row, int64_t column, T* to) const {
-    if (g_.dilation == 1 && column >= 0 && column + g_.kernel_width <= g_.width) {
-      const T* from = row + column * g_.channels;
-      for (int64_t k = 0; k < g_.kernel_width * g_.channels; ++k) to[k] = from[k];
+  void copy_taps(int64_t image, int64_t row, int64_t column, T* to) const {
+    const int64_t count = g_.kernel_width * g_.channels;
+    if (row < 0 || row >= g_.height) {
+      std::fill_n(to, count, T(0));
       return;
     }
-    for (int64_t j = 0; j < g_.kernel_width; ++j, column += g_.dilation, to += g_.channels)
-      for (int64_t c = 0; c < g_.channels; ++c) to[c] = column < 0 || column >= g_.width ? T(0) : row[column * g_.channels + c];
+    const T* from = inputs_ + (image + row) * g_.row() + column * g_.channels;
+    if (g_.dilation == 1 && column >= 0 && column + g_.kernel_width <= g_.width) {
+      if (count <= slack && from + slack <= inputs_ + g_.batch * g_.height * g_.row())
+        store<T, slack>(to, load<T, slack>(from));
+      else
+        std::copy_n(from, count, to);
+      return;
+    }
+    for (int64_t j = 0; j < g_.kernel_width; ++j, column += g_.dilation, from += g_.dilation * g_.channels)
+      for (int64_t c = 0; c < g_.channels; ++c) *to++ = column < 0 || column >= g_.width ? T(0) : from[c];
   }
 
   const T* inputs_;

@@ -73,11 +73,14 @@ ffi::Error NormGradientApply(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradie
   });
 }
 
-// Of constants [2, C] = factor, shift, or [0, C] for none.
-template <class T>
-Epilogue<T> epilogue_of(const AnyBuffer& constants, int64_t activation) {
-  if (constants.element_count() == 0) return {};
-  return {data<T>(constants), data<T>(constants) + channels_of(constants), activation};
+// Calls `function(epilogue)` with that of constants [2, C] = factor, shift, or [0, C] for none.
+template <class T, class Function>
+void with_epilogue(const AnyBuffer& constants, int64_t activation, Function&& function) {
+  if (constants.element_count() == 0) return function(Nothing());
+  with_activation<T>(activation, [&](auto activate) {
+    const T* factor = data<T>(constants);
+    function(ScaleAndActivate<T, decltype(activate)>{factor, factor + channels_of(constants), activate});
+  });
 }
 
 // Where the sums of [2, C] go, or null for [0, C].
@@ -96,9 +99,11 @@ Geometry geometry_of(const AnyBuffer& inputs, const AnyBuffer& kernel, const Any
 ffi::Error Dense(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer constants, Out outputs, Out totals,
                  int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
   return with_lanes_of(*outputs, [&]<class T, int L>() {
-    dense<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue_of<T>(constants, activation),
-                geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), channels_of(*outputs),
-                data<T>(*outputs), totals_of<T>(*totals));
+    with_epilogue<T>(constants, activation, [&](auto epilogue) {
+      dense<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
+                  geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), channels_of(*outputs),
+                  data<T>(*outputs), totals_of<T>(*totals));
+    });
   });
 }
 
@@ -135,9 +140,11 @@ ffi::Error PointwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer we
 ffi::Error Depthwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer constants, Out outputs,
                      Out totals, int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    depthwise<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue_of<T>(constants, activation),
-                    geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), data<T>(*outputs),
-                    totals_of<T>(*totals));
+    with_epilogue<T>(constants, activation, [&](auto epilogue) {
+      depthwise<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
+                      geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), data<T>(*outputs),
+                      totals_of<T>(*totals));
+    });
   });
 }
 

@@ -118,10 +118,13 @@ class TorchLoader:
     """The peer in another environment."""
 
     def __init__(self, python: str, folder: str):
-        script = pathlib.Path(__file__).with_name('torch_loader.py')
         options = [f'--batch-size={BATCH_SIZE}', f'--image-size={IMAGE_SIZE}', f'--workers={WORKERS}']
         self._process = subprocess.Popen(
-            [python, str(script), folder, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, '-m', 'benchmarks.torch_loader', folder, *options],
+            cwd=pathlib.Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def measure(self) -> tuple[float, float]:

@@ -7,16 +7,9 @@ import argparse
 import resource
 import time
 
-import torch
+import benchmarks.torchvision_operators  # noqa: F401, isort: skip
 from torch.utils.data import DataLoader
-
-_operators = torch.library.Library(
-    'torchvision', 'DEF'
-)  # torchvision's wheel is for another build of torch than the CPU's
-_operators.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-_operators.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-
-from torchvision import datasets, transforms  # noqa: E402
+from torchvision import datasets, transforms
 
 
 def cpu_seconds() -> float:

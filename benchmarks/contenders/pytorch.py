@@ -4,15 +4,10 @@ from collections.abc import Callable
 
 import torch
 
+import benchmarks.torchvision_operators  # noqa: F401, isort: skip
+import timm
+
 from benchmarks.contenders import CLASSES, examples
-
-# torchvision's compiled operators, which timm imports and these networks do not use, are for another build of PyTorch.
-if not torch.cuda.is_available():
-    _OPERATORS = torch.library.Library('torchvision', 'DEF')
-    for name in ('nms', 'qnms'):
-        _OPERATORS.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-
-import timm  # noqa: E402
 
 NAMES = {
     'mobilenet_v1': 'mobilenetv1_100',

@@ -1,5 +1,7 @@
 """The reference frameworks of `make parity`; every test that needs one skips where it is not installed."""
 
+import importlib
+
 import pytest
 
 
@@ -12,12 +14,8 @@ def torch():
 
 @pytest.fixture(scope='session')
 def torchvision(torch):
-    # The wheel's compiled operators are for another build of PyTorch than the CPU's. Its classification networks need
-    # none of them, but two must be declared before it is imported, and stay so.
-    operators = torch.library.Library('torchvision', 'DEF')
-    operators.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    operators.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    yield pytest.importorskip('torchvision', reason='torchvision is not installed; `make parity` installs it')
+    importlib.import_module('benchmarks.torchvision_operators')
+    return pytest.importorskip('torchvision', reason='torchvision is not installed; `make parity` installs it')
 
 
 @pytest.fixture(scope='session')

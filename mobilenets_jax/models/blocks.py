@@ -1,9 +1,13 @@
 """What the blocks of all families are made with."""
 
+from collections.abc import Mapping
+
 import flax.linen as nn
+import jax
 
 from mobilenets_jax.models.layers import ConvNorm, LayerSettings
 from mobilenets_jax.models.specs import Row
+from mobilenets_jax.ops import convolve_in_turn, runs_in_strips
 
 
 class Block(nn.Module):
@@ -42,3 +46,22 @@ class Block(nn.Module):
             depthwise=depthwise,
             name=name,
         )
+
+    def in_turn(
+        self, units: Mapping[str, ConvNorm], inputs: jax.Array, *, train: bool
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Applies units one after the other: the last one's output, and a dict of all outputs by the names of `units`.
+
+        An evaluation does it as one operation where that is faster. The outputs between are computed for themselves
+        then, which costs nothing if nobody asks for them: compiled programs leave out what has no use.
+        """
+        inputs = inputs.astype(self.settings.dtype)
+        outputs, steps, x = {}, [], inputs
+        may_be_one = self.settings.fuse and not train and not self.is_initializing()
+        for name, unit in units.items():
+            if may_be_one:
+                steps.append(unit.evaluation_step(x))
+            x = outputs[name] = unit(x, train=train)
+        if may_be_one and runs_in_strips(inputs, steps):
+            x = convolve_in_turn(inputs, steps)
+        return x, outputs

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.ops import Affine, Convolution, batch_norm, conv_norm, normalization
+from mobilenets_jax.ops import Convolution, Normalization, Step, batch_norm, conv_norm
 
 Array = jax.Array
 
@@ -198,16 +198,10 @@ class BatchNorm(nn.Module):
                 running.value = momentum * running.value + (1 - momentum) * lax.stop_gradient(statistic)
         return outputs
 
-    def by_running_statistics(self) -> Affine:
+    def by_running_statistics(self) -> Normalization:
         """What an evaluation does with the inputs."""
-        return normalization(
-            self.scale,
-            self.bias,
-            self.mean.value,
-            self.var.value,
-            epsilon=self.settings.bn_epsilon,
-            activation=self.activation,
-        )
+        arrays = (self.scale, self.bias, self.mean.value, self.var.value)
+        return Normalization(*arrays, self.settings.bn_epsilon, self.activation)
 
 
 class ConvNorm(nn.Module):
@@ -231,22 +225,21 @@ class ConvNorm(nn.Module):
     dilation: int = 1
     depthwise: bool = False
 
-    @nn.compact
+    def setup(self):
+        """Names the two parts."""
+        self.conv = Conv(self.features, self.kernel_size, self.stride, self.dilation, self.depthwise, self.settings)
+        self.bn = BatchNorm(self.features, self.activation, self.settings)
+
     def __call__(self, inputs: Array, *, train: bool) -> Array:
         """Maps `inputs` [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features]."""
-        conv = Conv(
-            self.features,
-            self.kernel_size,
-            self.stride,
-            self.dilation,
-            self.depthwise,
-            self.settings,
-            name='conv',
-        )
-        bn = BatchNorm(self.features, self.activation, self.settings, name='bn')
         if self.settings.fuse and not self.is_initializing():
-            return bn.after(*conv.parts(inputs), train=train)
-        return bn(conv(inputs), train=train)
+            return self.bn.after(*self.conv.parts(inputs), train=train)
+        return self.bn(self.conv(inputs), train=train)
+
+    def evaluation_step(self, inputs: Array) -> Step:
+        """What an evaluation does with `inputs`."""
+        convolution, _, kernel = self.conv.parts(inputs)
+        return Step(convolution, kernel, self.bn.by_running_statistics())
 
 
 def global_average_pool(inputs: Array) -> Array:

@@ -25,12 +25,14 @@ class DepthwiseSeparable(Block):
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the tap is `depthwise`."""
         row, in_channels = self.row, inputs.shape[-1]
-        depthwise_conv = self.spatial_unit(in_channels, row.activation, kernel_size=row.kernel_size, name='depthwise')
-        depthwise = depthwise_conv(inputs, train=train)
-        x = self.pointwise_unit(row.out_channels, row.activation, name='pointwise')(depthwise, train=train)
+        units = {
+            'depthwise': self.spatial_unit(in_channels, row.activation, kernel_size=row.kernel_size, name='depthwise'),
+            'pointwise': self.pointwise_unit(row.out_channels, row.activation, name='pointwise'),
+        }
+        x, outputs = self.in_turn(units, inputs, train=train)
         if row.squeeze_excite is not None:
             x = SqueezeExcite(row.squeeze_excite, in_channels, self.settings, name='se')(x)
-        return x, {'depthwise': depthwise}
+        return x, {'depthwise': outputs['depthwise']}
 
 
 def _row(in_channels: int, out_channels: int, stride: int) -> BlockSpec:

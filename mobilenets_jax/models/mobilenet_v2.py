@@ -29,14 +29,20 @@ class InvertedResidual(Block):
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the taps are `expansion`, where there is one, and `depthwise`."""
         row, in_channels = self.row, inputs.shape[-1]
-        x, taps = inputs, {}
+        units = {}
         if row.expanded != in_channels:
-            x = taps['expansion'] = self.pointwise_unit(row.expanded, row.activation, name='expand')(x, train=train)
-        depthwise = self.spatial_unit(row.expanded, row.activation, kernel_size=row.kernel_size, name='depthwise')
-        x = taps['depthwise'] = depthwise(x, train=train)
-        if row.squeeze_excite is not None:
+            units['expansion'] = self.pointwise_unit(row.expanded, row.activation, name='expand')
+        units['depthwise'] = self.spatial_unit(
+            row.expanded, row.activation, kernel_size=row.kernel_size, name='depthwise'
+        )
+        project = self.pointwise_unit(row.out_channels, 'linear', name='project')
+        if row.squeeze_excite is None:
+            x, taps = self.in_turn({**units, 'project': project}, inputs, train=train)
+            del taps['project']
+        else:
+            x, taps = self.in_turn(units, inputs, train=train)
             x = SqueezeExcite(row.squeeze_excite, in_channels, self.settings, name='se')(x)
-        x = self.pointwise_unit(row.out_channels, 'linear', name='project')(x, train=train)
+            x = project(x, train=train)
         if row.residual and row.stride == 1 and row.out_channels == in_channels:
             x = x + inputs
         return x, taps

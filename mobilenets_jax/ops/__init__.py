@@ -1,19 +1,22 @@
 """What a depthwise separable block is made of, each in the form that its kind of device runs fastest."""
 
 from mobilenets_jax.ops.activations import ACTIVATIONS
-from mobilenets_jax.ops.affine import Affine
-from mobilenets_jax.ops.batch_norm import batch_norm, normalization
+from mobilenets_jax.ops.batch_norm import batch_norm
 from mobilenets_jax.ops.convolution import Convolution, conv_norm
 from mobilenets_jax.ops.dense import dense_conv
 from mobilenets_jax.ops.depthwise import depthwise_conv
+from mobilenets_jax.ops.normalization import Normalization
+from mobilenets_jax.ops.separable import Step, convolve_in_turn, runs_in_strips
 
 __all__ = [
     'ACTIVATIONS',
-    'Affine',
     'Convolution',
+    'Normalization',
+    'Step',
     'batch_norm',
     'conv_norm',
+    'convolve_in_turn',
     'dense_conv',
     'depthwise_conv',
-    'normalization',
+    'runs_in_strips',
 ]

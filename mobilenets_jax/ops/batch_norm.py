@@ -16,7 +16,7 @@ from jax import lax
 
 from mobilenets_jax.ops import native
 from mobilenets_jax.ops.activations import ACTIVATIONS
-from mobilenets_jax.ops.affine import Affine
+from mobilenets_jax.ops.normalization import Normalization
 from mobilenets_jax.ops.sums import pixel_sums
 
 
@@ -48,18 +48,10 @@ def batch_norm(
     return _batch_norm(inputs, scale, bias, epsilon, activation, axis_name)
 
 
-def normalization(
-    scale: jax.Array, bias: jax.Array, mean: jax.Array, variance: jax.Array, *, epsilon: float, activation: str
-) -> Affine:
-    """Normalisation by given statistics, with scale, shift and activation; see `batch_norm`."""
-    factor = scale * lax.rsqrt(variance + epsilon)
-    return Affine(factor, bias - mean * factor, activation)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _batch_norm(inputs, scale, bias, epsilon, activation, axis_name):
     mean, variance = statistics(_sums(inputs, scale.dtype), inputs, axis_name)
-    normalize = normalization(scale, bias, mean, variance, epsilon=epsilon, activation=activation)
+    normalize = Normalization(scale, bias, mean, variance, epsilon, activation)
     return normalize(inputs), mean, variance
 
 
@@ -102,12 +94,12 @@ def gradient_constants(inputs, gradients, statistics, epsilon, activation, axis_
     """
     scale, bias, mean, variance = statistics
     inverse = lax.rsqrt(variance + epsilon)
-    affine = normalization(scale, bias, mean, variance, epsilon=epsilon, activation=activation)
-    sums = _gradient_sums(affine, inputs, gradients, mean, inverse)
+    factor, shift = Normalization(scale, bias, mean, variance, epsilon, activation).factor_and_shift()
+    sums = _gradient_sums(inputs, gradients, (factor, shift, mean, inverse), activation)
     means = _mean(sums, inputs, axis_name)
     # factor * (gradient - mean of gradients - normalized * mean of gradients * normalized)
-    slopes = [affine.factor, -affine.factor * inverse * means[1], -affine.factor * means[0]]
-    return jnp.stack([affine.factor, affine.shift, mean, *slopes]), sums[1], sums[0]
+    slopes = [factor, -factor * inverse * means[1], -factor * means[0]]
+    return jnp.stack([factor, shift, mean, *slopes]), sums[1], sums[0]
 
 
 def _mean(sums: jax.Array, inputs: jax.Array, axis_name: str | None) -> jax.Array:
@@ -124,29 +116,29 @@ def _sums(inputs: jax.Array, dtype: jnp.dtype) -> jax.Array:
     return jnp.stack(pixel_sums([wide, jnp.square(wide)]))
 
 
-def _before_activation(affine: Affine, inputs: jax.Array, gradients: jax.Array) -> jax.Array:
+def _before_activation(inputs, gradients, factor, shift, activation) -> jax.Array:
     """The gradients by the activation's arguments, wide."""
-    wide = inputs.astype(affine.factor.dtype)
-    _, vjp = jax.vjp(ACTIVATIONS[affine.activation], wide * affine.factor + affine.shift)
+    wide = inputs.astype(factor.dtype)
+    _, vjp = jax.vjp(ACTIVATIONS[activation], wide * factor + shift)
     return vjp(gradients.astype(wide.dtype))[0]
 
 
-def _gradient_sums(affine, inputs, gradients, mean, inverse):
+def _gradient_sums(inputs, gradients, constants, activation):
     """Sums of the gradients before the activation, and of their products with the normalised values, [2, C]."""
-    activation = affine.activation
     if native.supports(inputs.dtype, activation):
-        constants = jnp.stack([affine.factor, affine.shift, mean, inverse])
+        constants = jnp.stack(constants)
         return native.call('norm_gradient_sums', _rows(2, inputs), inputs, gradients, constants, activation=activation)
-    before = _before_activation(affine, inputs, gradients)
+    factor, shift, mean, inverse = constants
+    before = _before_activation(inputs, gradients, factor, shift, activation)
     return jnp.stack(pixel_sums([before, before * ((inputs.astype(mean.dtype) - mean) * inverse)]))
 
 
 def _inputs_gradient(inputs, gradients, constants, activation):
     """The gradient of the inputs from `gradient_constants`."""
-    factor, shift, mean, slope, input_slope, constant = constants
     if native.supports(inputs.dtype, activation):
         return native.call('norm_gradient_apply', inputs, inputs, gradients, constants, activation=activation)
-    before = _before_activation(Affine(factor, shift, activation), inputs, gradients)
+    factor, shift, mean, slope, input_slope, constant = constants
+    before = _before_activation(inputs, gradients, factor, shift, activation)
     outputs = slope * before + input_slope * (inputs.astype(mean.dtype) - mean) + constant
     return outputs.astype(inputs.dtype)
 

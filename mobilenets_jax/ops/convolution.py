@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import jax
 
-from mobilenets_jax.ops.affine import Affine
-from mobilenets_jax.ops.batch_norm import batch_norm, gradient_constants, normalization, statistics
+from mobilenets_jax.ops.batch_norm import batch_norm, gradient_constants, statistics
 from mobilenets_jax.ops.dense import dense_conv
 from mobilenets_jax.ops.depthwise import depthwise_conv
 from mobilenets_jax.ops.native_conv import Geometry, has_norm_gradients, norm_gradients, with_sums
+from mobilenets_jax.ops.normalization import Normalization
 from mobilenets_jax.ops.windows import explicit_pads
 
 
@@ -32,7 +32,7 @@ class Convolution:
     padding: str | Sequence[tuple[int, int]] = 'SAME'
     implementation: str = 'auto'
 
-    def __call__(self, inputs: jax.Array, kernel: jax.Array, then: Affine | None = None) -> jax.Array:
+    def __call__(self, inputs: jax.Array, kernel: jax.Array, then: Normalization | None = None) -> jax.Array:
         """Convolves `inputs` [N, H, W, C_in] to [N, H', W', C_out]; `then` is applied in the same pass where it can."""
         geometry = {'stride': self.stride, 'dilation': self.dilation, 'padding': self.padding, 'then': then}
         if self.depthwise:
@@ -93,7 +93,7 @@ def _forward(geometry, options, inputs, kernel, scale, bias):
     epsilon, activation, axis_name = options
     outputs, sums = with_sums(geometry, inputs, kernel)
     mean, variance = statistics(sums, outputs, axis_name)
-    normalize = normalization(scale, bias, mean, variance, epsilon=epsilon, activation=activation)
+    normalize = Normalization(scale, bias, mean, variance, epsilon, activation)
     return (normalize(outputs), mean, variance), (inputs, kernel, outputs, scale, bias, mean, variance)
 
 

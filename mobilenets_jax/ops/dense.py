@@ -1,8 +1,8 @@
 """Convolution of all channels with all: a network's first, whose inputs are images of three channels.
 
 XLA:CPU computes it and its kernel's gradient many times slower than the matrix product of the pixels that each output
-sees with the kernel. Where few channels come in, those pixels are a small array, and the kernels for CPUs (`ops.native`)
-never make it.
+sees with the kernel. Where few channels come in, those pixels are a small array, and the kernels for CPUs
+(`ops.native`) never make it.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.ops.affine import Affine
 from mobilenets_jax.ops.backend import backend
 from mobilenets_jax.ops.native_conv import Geometry, convolve, has_kernel
+from mobilenets_jax.ops.normalization import Normalization
 from mobilenets_jax.ops.pointwise import pointwise_conv
 from mobilenets_jax.ops.windows import explicit_pads, windows
 
@@ -27,7 +27,7 @@ def dense_conv(
     stride: int = 1,
     dilation: int = 1,
     padding: str | Sequence[tuple[int, int]] = 'SAME',
-    then: Affine | None = None,
+    then: Normalization | None = None,
 ) -> jax.Array:
     """Convolves with a kernel that mixes channels.
 

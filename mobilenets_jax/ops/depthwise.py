@@ -1,9 +1,9 @@
 """Depthwise convolution: one function, and one implementation for each kind of device.
 
 XLA:CPU runs a grouped `conv_general_dilated` with as many groups as channels one to two orders of magnitude below what
-the memory allows. There it is a kernel of this project (`ops.native`), or the same sum written as kh * kw shifted multiply-adds, which XLA fuses into a single loop
-over channels, with a hand-written gradient whose three passes all have that form. GPUs and TPUs have kernels of
-their own for the grouped convolution and keep it.
+the memory allows. There it is a kernel of this project (`ops.native`) or, where that cannot be, the same sum written as
+kh * kw shifted multiply-adds, which XLA fuses into a single loop over channels, with a hand-written gradient whose three
+passes all have that form. GPUs and TPUs have kernels of their own for the grouped convolution and keep it.
 """
 
 import functools
@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.ops.affine import Affine
 from mobilenets_jax.ops.backend import chosen
 from mobilenets_jax.ops.native_conv import Geometry, convolve, has_kernel
+from mobilenets_jax.ops.normalization import Normalization
 from mobilenets_jax.ops.sums import sum_together
 from mobilenets_jax.ops.windows import Pads, explicit_pads, pad_images, windows
 
@@ -27,7 +27,7 @@ def depthwise_conv(
     stride: int = 1,
     dilation: int = 1,
     padding: str | Sequence[tuple[int, int]] = 'SAME',
-    then: Affine | None = None,
+    then: Normalization | None = None,
     implementation: str = 'auto',
 ) -> jax.Array:
     """Convolves every channel with its own filter (channel multiplier 1).
@@ -164,7 +164,14 @@ def _taps_by_phase(kernel_size: int, stride: int, dilation: int, pad: int) -> li
     ]
 
 
-PLAIN: dict[str, Callable[[jax.Array, jax.Array, int, int, Pads], jax.Array]] = {'grouped': _grouped, 'shifted': _shifted}
+PLAIN: dict[str, Callable[[jax.Array, jax.Array, int, int, Pads], jax.Array]] = {
+    'grouped': _grouped,
+    'shifted': _shifted,
+}
 # A config that names one is checked against these and 'auto'.
 IMPLEMENTATIONS = (*PLAIN, 'native')
-IMPLEMENTATION_FOR_BACKEND = {'cpu': 'shifted', 'gpu': 'grouped', 'tpu': 'grouped'}  # where there is no kernel for the CPU
+IMPLEMENTATION_FOR_BACKEND = {
+    'cpu': 'shifted',
+    'gpu': 'grouped',
+    'tpu': 'grouped',
+}  # where there is no kernel for the CPU

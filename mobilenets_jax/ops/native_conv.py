@@ -9,8 +9,10 @@ from jax import lax
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.ops import native
-from mobilenets_jax.ops.affine import Affine, affine_gradients
+from mobilenets_jax.ops.normalization import Normalization, gradients_of_both
 from mobilenets_jax.ops.windows import Pads
+
+NOTHING = (0.0, 'linear')  # options of no `Normalization`
 
 
 class Geometry(NamedTuple):
@@ -51,7 +53,7 @@ def has_kernel(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> bool
     return max(kernel.shape[:2]) <= native.MAX_TAPS and native.supports(inputs.dtype)
 
 
-def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Affine | None = None) -> jax.Array:
+def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Normalization | None = None) -> jax.Array:
     """Convolves.
 
     Args:
@@ -67,14 +69,19 @@ def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Aff
       UserError: there is no kernel for this.
     """
     if then is not None and then.activation in native.ACTIVATIONS:
-        return _convolve(geometry, then.activation, inputs, kernel, then.constants)
-    outputs = _convolve(geometry, 'linear', inputs, kernel, _no_constants(kernel))
+        return _convolve(geometry, then.options, inputs, kernel, *then.arrays)
+    outputs = _convolve(geometry, NOTHING, inputs, kernel, *nothing(kernel))
     return outputs if then is None else then(outputs)
 
 
 def with_sums(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> list[jax.Array]:
     """The outputs, and the sums of them and of their squares over N, H', W': [2, C_out]. It has no gradient."""
-    return _call(geometry, 'linear', inputs, kernel, _no_constants(kernel), rows=2)
+    return _call(geometry, NOTHING, inputs, kernel, *nothing(kernel), rows=2)
+
+
+def nothing(kernel: jax.Array) -> list[jax.Array]:
+    """In place of the arrays of a `Normalization`, where the kernels shall apply none."""
+    return [jnp.zeros(0, kernel.dtype)] * 4
 
 
 def has_norm_gradients(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
@@ -109,29 +116,25 @@ def norm_gradients(
     return native.call(name, (inputs, kernel), *arrays, activation=activation, **numbers)
 
 
-def _no_constants(kernel: jax.Array) -> jax.Array:
-    return jnp.zeros((0, kernel.shape[3]), kernel.dtype)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _convolve(geometry, activation, inputs, kernel, constants):
-    outputs, _ = _call(geometry, activation, inputs, kernel, constants, rows=0)
+def _convolve(geometry, options, *arrays):
+    outputs, _ = _call(geometry, options, *arrays, rows=0)
     return outputs
 
 
-def _forward(geometry, activation, *arrays):
-    return _convolve(geometry, activation, *arrays), arrays
+def _forward(geometry, options, *arrays):
+    return _convolve(geometry, options, *arrays), arrays
 
 
-def _backward(geometry, activation, arrays, gradient):
-    inputs, kernel, constants = arrays
-    if constants.size > 0:
-        return affine_gradients(functools.partial(convolve, geometry), activation, arrays, gradient)
+def _backward(geometry, options, arrays, gradient):
+    inputs, kernel, *statistics = arrays
+    if statistics[0].size > 0:
+        return gradients_of_both(functools.partial(convolve, geometry), options, arrays, gradient)
     if geometry.depthwise:
         gradients = native.call('depthwise_gradient', (inputs, kernel), inputs, kernel, gradient, **geometry.numbers)
-        return *gradients, constants
+        return *gradients, *statistics
     kernel_gradient = native.call('dense_kernel_gradient', kernel, inputs, gradient, **geometry.numbers)
-    return _dense_input_gradient(geometry, inputs, kernel, gradient), kernel_gradient, constants
+    return _dense_input_gradient(geometry, inputs, kernel, gradient), kernel_gradient, *statistics
 
 
 _convolve.defvjp(_forward, _backward)
@@ -155,7 +158,8 @@ def _dense_input_gradient(geometry, inputs, kernel, gradient):
     return jax.linear_transpose(convolution, inputs)(gradient)[0]
 
 
-def _call(geometry, activation, inputs, kernel, constants, rows):
+def _call(geometry, options, *arrays, rows):
+    inputs, kernel, *_ = arrays
     native.check(f'{geometry.name}_conv', inputs.dtype)
     if max(kernel.shape[:2]) > native.MAX_TAPS:
         raise UserError(f"implementation='native' takes up to {native.MAX_TAPS} taps, not {kernel.shape[:2]}.")
@@ -166,4 +170,5 @@ def _call(geometry, activation, inputs, kernel, constants, rows):
     channels = kernel.shape[3]
     shapes = [(inputs.shape[0], *sizes, channels), (rows, channels)]
     results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
-    return native.call(geometry.name, results, inputs, kernel, constants, activation=activation, **geometry.numbers)
+    epsilon, activation = options
+    return native.call(geometry.name, results, *arrays, activation=activation, epsilon=epsilon, **geometry.numbers)

@@ -1,66 +1,84 @@
-"""A factor and a shift for each channel, and the activation: batch normalisation by statistics that are known."""
+"""Normalisation by statistics that are known, and the activation behind it: one factor and one shift a channel."""
 
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+from jax import lax
 
 from mobilenets_jax.ops import native
 from mobilenets_jax.ops.activations import ACTIVATIONS
 
 
-class Affine(NamedTuple):
-    """What may follow a convolution in the same pass: activation(outputs * factor + shift).
+class Normalization(NamedTuple):
+    """What may follow a convolution in the same pass.
 
     Attributes:
-        factor: [C], float32, or float64 for float64 outputs.
-        shift: like `factor`.
+        scale: [C], float32, or float64 for float64 outputs; like the next three.
+        bias: what is added to the normalised and scaled values.
+        mean: what is subtracted.
+        variance: (biased) variance.
+        epsilon: added to the variance.
         activation: a key of `ACTIVATIONS`.
     """
 
-    factor: jax.Array
-    shift: jax.Array
+    scale: jax.Array
+    bias: jax.Array
+    mean: jax.Array
+    variance: jax.Array
+    epsilon: float
     activation: str
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Maps [N, H, W, C] to the same, in the dtype of `inputs`."""
-        return _apply(self.activation, inputs, self.factor, self.shift)
+        return _apply(self.options, inputs, *self.arrays)
 
     @property
-    def constants(self) -> jax.Array:
-        """[2, C], as the kernels take them."""
-        return jnp.stack([self.factor, self.shift])
+    def arrays(self) -> tuple[jax.Array, ...]:
+        """Scale, bias, mean, variance."""
+        return self[:4]
+
+    @property
+    def options(self) -> tuple[float, str]:
+        """Epsilon and activation."""
+        return self[4:]
+
+    def factor_and_shift(self) -> tuple[jax.Array, jax.Array]:
+        """Such that the outputs are activation(inputs * factor + shift), [C] each."""
+        factor = self.scale * lax.rsqrt(self.variance + self.epsilon)
+        return factor, self.bias - self.mean * factor
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _apply(activation, inputs, factor, shift):
+def _apply(options, inputs, *arrays):
+    epsilon, activation = options
     if native.supports(inputs.dtype, activation):
-        constants = Affine(factor, shift, activation).constants
-        return native.call('norm_apply', inputs, inputs, constants, activation=activation)
-    return _apply_plainly(activation, inputs, factor, shift)
+        return native.call('norm_apply', inputs, inputs, *arrays, activation=activation, epsilon=epsilon)
+    return _apply_plainly(options, inputs, *arrays)
 
 
-def _apply_plainly(activation, inputs, factor, shift):
-    return ACTIVATIONS[activation](inputs.astype(factor.dtype) * factor + shift).astype(inputs.dtype)
+def _apply_plainly(options, inputs, *arrays):
+    normalization = Normalization(*arrays, *options)
+    factor, shift = normalization.factor_and_shift()
+    return ACTIVATIONS[normalization.activation](inputs.astype(factor.dtype) * factor + shift).astype(inputs.dtype)
 
 
-def _apply_forward(activation, *arrays):
-    return _apply(activation, *arrays), arrays
+def _apply_forward(options, *arrays):
+    return _apply(options, *arrays), arrays
 
 
-def _apply_backward(activation, arrays, gradient):
-    return jax.vjp(functools.partial(_apply_plainly, activation), *arrays)[1](gradient)
+def _apply_backward(options, arrays, gradient):
+    return jax.vjp(functools.partial(_apply_plainly, options), *arrays)[1](gradient)
 
 
 _apply.defvjp(_apply_forward, _apply_backward)
 
 
-def affine_gradients(conv: Callable, activation: str, arrays: tuple[jax.Array, ...], gradient: jax.Array) -> tuple:
-    """The gradients of a convolution that an `Affine` follows, by its inputs, its kernel and the affine's constants."""
+def gradients_of_both(conv: Callable, options: tuple[float, str], arrays: tuple[jax.Array, ...], gradient: jax.Array):
+    """The gradients of a convolution that a `Normalization` follows, by its inputs, its kernel and the four arrays."""
 
-    def apart(inputs, kernel, constants):
-        return Affine(*constants, activation)(conv(inputs, kernel))
+    def apart(inputs, kernel, *arrays):
+        return Normalization(*arrays, *options)(conv(inputs, kernel))
 
     return jax.vjp(apart, *arrays)[1](gradient)

@@ -1,10 +1,9 @@
 """Pointwise (1x1) convolution: a matrix product over channels, or a convolution where the compiler likes that better.
 
 On a CPU it is a kernel of this project (`ops.native`) or, where that cannot be, a matrix product with a hand-written
-gradient. Left to itself XLA:CPU fuses whatever computed the
-activations into a transposed copy of them for the weight gradient, and then multiplies slowly; behind an optimization
-barrier the same product runs on the arrays as they lie, many times faster. TPUs choose their layouts better for a
-convolution.
+gradient. Left to itself XLA:CPU fuses whatever computed the activations into a transposed copy of them for the weight
+gradient, and then multiplies slowly; behind an optimization barrier the same product runs on the arrays as they lie,
+many times faster. TPUs choose their layouts better for a convolution.
 """
 
 from collections.abc import Callable
@@ -14,13 +13,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from mobilenets_jax.ops import native
-from mobilenets_jax.ops.affine import Affine
 from mobilenets_jax.ops.backend import chosen
 from mobilenets_jax.ops.native_conv import Geometry, convolve
+from mobilenets_jax.ops.normalization import Normalization
 
 
 def pointwise_conv(
-    inputs: jax.Array, kernel: jax.Array, *, then: Affine | None = None, implementation: str = 'auto'
+    inputs: jax.Array, kernel: jax.Array, *, then: Normalization | None = None, implementation: str = 'auto'
 ) -> jax.Array:
     """Mixes the channels of every pixel: a convolution with a 1x1 kernel and stride 1.
 

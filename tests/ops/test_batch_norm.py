@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import enable_x64
 
-from mobilenets_jax.ops import ACTIVATIONS, batch_norm, normalization
+from mobilenets_jax.ops import ACTIVATIONS, Normalization, batch_norm
 
 EPSILON = 1e-3
 
@@ -91,7 +91,7 @@ def test_bfloat16_keeps_its_statistics_in_float32():
 def test_running_statistics_normalise_in_evaluation(form):
     inputs, scale, bias, _ = arguments(np.float32)
     mean, variance = bias / 2, np.abs(scale)
-    actual = normalization(scale, bias, mean, variance, epsilon=EPSILON, activation='relu')(inputs)
+    actual = Normalization(scale, bias, mean, variance, EPSILON, 'relu')(inputs)
     expected = np.maximum((inputs - mean) / np.sqrt(variance + EPSILON) * scale + bias, 0)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
@@ -105,7 +105,7 @@ def test_evaluation_has_a_gradient(form):
         return jnp.maximum((inputs - mean) / jnp.sqrt(variance + EPSILON) * scale + bias, 0)
 
     def ours(inputs, scale, bias):
-        return normalization(scale, bias, mean, variance, epsilon=EPSILON, activation='relu')(inputs)
+        return Normalization(scale, bias, mean, variance, EPSILON, 'relu')(inputs)
 
     actual, expected = (
         jax.grad(lambda *xs, f=f: (weights * f(*xs)).sum(), argnums=(0, 1, 2))(inputs, scale, bias)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mobilenets_jax.ops import ACTIVATIONS, Affine, dense_conv, depthwise_conv
+from mobilenets_jax.ops import ACTIVATIONS, Normalization, dense_conv, depthwise_conv
 
 CONVOLUTIONS = {
     'depthwise': (functools.partial(depthwise_conv, stride=2), (3, 3, 1, 24)),
@@ -23,20 +23,22 @@ def test_equals_the_two_apart(form, conv, activation):
     convolve, kernel_shape = CONVOLUTIONS[conv]
     generator = np.random.default_rng(0)
     inputs, kernel = generator.normal(size=(2, 9, 10, 24)), generator.normal(size=kernel_shape)
-    factor, shift = generator.normal(size=(2, kernel_shape[-1]))
+    scale, bias, mean, deviation = generator.normal(size=(4, kernel_shape[-1]))
+    arguments = (inputs, kernel, scale, bias, mean, deviation**2)
 
-    def together(inputs, kernel, factor, shift):
-        return convolve(inputs, kernel, then=Affine(factor, shift, activation))
+    def together(inputs, kernel, *statistics):
+        return convolve(inputs, kernel, then=Normalization(*statistics, 1e-3, activation))
 
-    def apart(inputs, kernel, factor, shift):
-        return ACTIVATIONS[activation](convolve(inputs, kernel) * factor + shift)
+    def apart(inputs, kernel, scale, bias, mean, variance):
+        normalized = (convolve(inputs, kernel) - mean) / jnp.sqrt(variance + 1e-3)
+        return ACTIVATIONS[activation](normalized * scale + bias)
 
-    def value_and_gradients(function, *arguments):
-        gradients = jax.grad(lambda *arguments: jnp.sin(function(*arguments)).sum(), argnums=(0, 1, 2, 3))
+    def value_and_gradients(function):
+        gradients = jax.grad(lambda *arguments: jnp.sin(function(*arguments)).sum(), argnums=range(6))
         return jax.jit(lambda *arguments: (function(*arguments), *gradients(*arguments)))(*arguments)
 
     with jax.enable_x64(True):
-        actual, expected = (value_and_gradients(f, inputs, kernel, factor, shift) for f in (together, apart))
+        actual, expected = (value_and_gradients(function) for function in (together, apart))
     for one, other in zip(actual, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
 
@@ -44,5 +46,5 @@ def test_equals_the_two_apart(form, conv, activation):
 @pytest.mark.parametrize('name', ['linear', 'relu', 'relu6', 'hard_swish'])
 def test_what_is_no_number_stays_none(form, name):
     ones = jnp.ones(16)
-    outputs = Affine(ones, ones, name)(jnp.full((1, 1, 1, 16), jnp.nan))
+    outputs = Normalization(ones, ones, ones, ones, 1e-3, name)(jnp.full((1, 1, 1, 16), jnp.nan))
     assert jnp.isnan(outputs).all()

@@ -42,6 +42,7 @@ _KERNELS = (
     'depthwise',
     'depthwise_gradient',
     'depthwise_norm_gradient',
+    'separable',
 )
 
 
@@ -83,7 +84,7 @@ def is_available() -> bool:
     return True
 
 
-def call(name: str, results, *arrays: jax.Array, activation: str | None = None, **attributes: int):
+def call(name: str, results, *arrays: jax.Array, activation: str | None = None, **attributes: int | float):
     """Calls kernel `name`; see kernels.cc.
 
     Args:
@@ -91,14 +92,14 @@ def call(name: str, results, *arrays: jax.Array, activation: str | None = None, 
       results: what has the shape and the dtype of the result, or a sequence of such.
       *arrays: of one dtype that `supports` accepts.
       activation: a key of `ACTIVATIONS`, for the kernels that take one.
-      **attributes: whole numbers.
+      **attributes: numbers, whole or not as the kernel has them.
 
     Returns:
       An array, or a list of them, as `results` says.
     """
     if activation is not None:
         attributes['activation'] = ACTIVATIONS[activation]
-    numbers = {key: np.int64(value) for key, value in attributes.items()}
+    numbers = {key: (np.float64 if isinstance(value, float) else np.int64)(value) for key, value in attributes.items()}
     shapes = jax.tree.map(lambda result: jax.ShapeDtypeStruct(result.shape, result.dtype), results)
     return jax.ffi.ffi_call(_target(name), shapes, vmap_method='sequential')(*arrays, **numbers)
 

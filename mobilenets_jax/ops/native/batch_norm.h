@@ -82,18 +82,16 @@ void map_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, Ma
   });
 }
 
-// activation(inputs * factor + shift), constants [2, channels] = factor, shift.
-template <class T, int L, class Activation>
-void norm_apply(xla::ffi::ThreadPool& pool, Activation activation, const T* inputs, const T* constants, int64_t pixels,
-                int64_t channels, T* outputs) {
+// What an epilogue makes of the inputs.
+template <class T, int L, class Epilogue>
+void norm_apply(xla::ffi::ThreadPool& pool, const Epilogue& epilogue, const T* inputs, int64_t pixels, int64_t channels,
+                T* outputs) {
   const Lanes<L> lanes(channels);
   map_pixels(pool, pixels, channels, [&](int64_t begin, int64_t end) {
     for (int64_t pixel = begin; pixel < end; ++pixel)
       for (int64_t v = 0; v < lanes.count; ++v) {
-        using V = Vec<T, L>;
         const int64_t c = lanes.offset(v), at = pixel * channels + c;
-        const V normalized = load<T, L>(inputs + at) * load<T, L>(constants + c) + load<T, L>(constants + channels + c);
-        store<T, L>(outputs + at, activation.template value<V>(normalized));
+        store<T, L>(outputs + at, epilogue.template at<Vec<T, L>>(c)(load<T, L>(inputs + at)));
       }
   });
 }

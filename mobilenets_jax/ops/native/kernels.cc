@@ -1,9 +1,12 @@
 // The operations as XLA calls them. Shapes are checked by the Python functions that make the calls.
 
+#include <cmath>
+
 #include "batch_norm.h"
 #include "dense.h"
 #include "depthwise.h"
 #include "parallel.h"
+#include "separable.h"
 
 namespace ffi = xla::ffi;
 using ffi::AnyBuffer;
@@ -42,14 +45,6 @@ ffi::Error NormSums(ThreadPool pool, AnyBuffer inputs, Out totals) {
   });
 }
 
-ffi::Error NormApply(ThreadPool pool, AnyBuffer inputs, AnyBuffer constants, Out outputs, int64_t activation) {
-  return with_lanes_of(inputs, [&]<class T, int L>() {
-    with_activation<T>(activation, [&](auto function) {
-      norm_apply<T, L>(pool, function, data<T>(inputs), data<T>(constants), pixels_of(inputs), channels_of(inputs), data<T>(*outputs));
-    });
-  });
-}
-
 ffi::Error NormGradientSums(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradients, AnyBuffer constants, Out totals,
                             int64_t activation) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
@@ -73,13 +68,40 @@ ffi::Error NormGradientApply(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradie
   });
 }
 
-// Calls `function(epilogue)` with that of constants [2, C] = factor, shift, or [0, C] for none.
-template <class T, class Function>
-void with_epilogue(const AnyBuffer& constants, int64_t activation, Function&& function) {
-  if (constants.element_count() == 0) return function(Nothing());
-  with_activation<T>(activation, [&](auto activate) {
-    const T* factor = data<T>(constants);
-    function(ScaleAndActivate<T, decltype(activate)>{factor, factor + channels_of(constants), activate});
+// A normalisation by known statistics as a factor and a shift for each channel, from the `nth` four of `arrays`: scale,
+// bias, mean, variance [C], or [0] for none.
+template <class T>
+class Constants {
+ public:
+  Constants(const ffi::RemainingArgs& arrays, int64_t nth, double epsilon) {
+    const auto array = [&](int64_t i) { return *arrays.get<AnyBuffer>(nth * 4 + i); };
+    const auto scale = array(0), bias = array(1), mean = array(2), variance = array(3);
+    for (int64_t c = 0; c < int64_t(scale.element_count()); ++c) {
+      factor_.push_back(data<T>(scale)[c] / std::sqrt(data<T>(variance)[c] + T(epsilon)));
+      shift_.push_back(data<T>(bias)[c] - data<T>(mean)[c] * factor_.back());
+    }
+  }
+
+  // Calls `function(epilogue)`; these constants must outlive it.
+  template <class Function>
+  void with_epilogue(int64_t activation, Function&& function) const {
+    if (factor_.empty()) return function(Nothing());
+    with_activation<T>(activation, [&](auto activate) {
+      function(ScaleAndActivate<T, decltype(activate)>{factor_.data(), shift_.data(), activate});
+    });
+  }
+
+ private:
+  std::vector<T> factor_, shift_;
+};
+
+ffi::Error NormApply(ThreadPool pool, AnyBuffer inputs, ffi::RemainingArgs statistics, Out outputs, double epsilon,
+                     int64_t activation) {
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    const Constants<T> constants(statistics, 0, epsilon);
+    constants.with_epilogue(activation, [&](auto epilogue) {
+      norm_apply<T, L>(pool, epilogue, data<T>(inputs), pixels_of(inputs), channels_of(inputs), data<T>(*outputs));
+    });
   });
 }
 
@@ -96,10 +118,12 @@ Geometry geometry_of(const AnyBuffer& inputs, const AnyBuffer& kernel, const Any
   return {in[0], in[1], in[2], in[3], out[1], out[2], taps[0], taps[1], stride, dilation, top, left};
 }
 
-ffi::Error Dense(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer constants, Out outputs, Out totals,
-                 int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
+ffi::Error Dense(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::RemainingArgs statistics, Out outputs,
+                 Out totals, double epsilon, int64_t activation, int64_t stride, int64_t dilation, int64_t top,
+                 int64_t left) {
   return with_lanes_of(*outputs, [&]<class T, int L>() {
-    with_epilogue<T>(constants, activation, [&](auto epilogue) {
+    const Constants<T> constants(statistics, 0, epsilon);
+    constants.with_epilogue(activation, [&](auto epilogue) {
       dense<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
                   geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), channels_of(*outputs),
                   data<T>(*outputs), totals_of<T>(*totals));
@@ -137,10 +161,12 @@ ffi::Error PointwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer we
   });
 }
 
-ffi::Error Depthwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer constants, Out outputs,
-                     Out totals, int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
+ffi::Error Depthwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::RemainingArgs statistics, Out outputs,
+                     Out totals, double epsilon, int64_t activation, int64_t stride, int64_t dilation, int64_t top,
+                     int64_t left) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    with_epilogue<T>(constants, activation, [&](auto epilogue) {
+    const Constants<T> constants(statistics, 0, epsilon);
+    constants.with_epilogue(activation, [&](auto epilogue) {
       depthwise<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
                       geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), data<T>(*outputs),
                       totals_of<T>(*totals));
@@ -169,23 +195,71 @@ ffi::Error DepthwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer ke
   });
 }
 
+// The step of a pointwise convolution with kernel [1, 1, depth, width], or none if that has no elements.
+template <class T>
+typename Steps<T>::Pointwise pointwise_step(ThreadPool& pool, const AnyBuffer& kernel, const Constants<T>& constants,
+                                            int64_t activation) {
+  typename Steps<T>::Pointwise step;
+  if (kernel.element_count() == 0) return step;
+  const int64_t width = channels_of(kernel), depth = pixels_of(kernel);
+  with_lanes<T>(width, [&]<int L>() {
+    auto weights = std::make_shared<std::vector<T>>(packed<T, L>(pool, data<T>(kernel), depth, width, width, 1));
+    constants.with_epilogue(activation, [&](auto epilogue) {
+      step = [=](const T* inputs, int64_t pixels, T* outputs) {
+        multiply<T, L>(inputs, weights->data(), false, epilogue, pixels, depth, Lanes<L>(width), -1, outputs);
+      };
+    });
+  });
+  return step;
+}
+
+ffi::Error Separable(ThreadPool pool, AnyBuffer inputs, AnyBuffer expand_kernel, AnyBuffer kernel,
+                     AnyBuffer project_kernel, ffi::RemainingArgs statistics, Out outputs, double expand_epsilon,
+                     int64_t expand_activation, double epsilon, int64_t activation, double project_epsilon,
+                     int64_t project_activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
+  Geometry g = geometry_of(inputs, kernel, *outputs, stride, dilation, top, left);
+  g.channels = channels_of(kernel);
+  return with_type(inputs, [&]<class T>() {
+    const Constants<T> expanded(statistics, 0, expand_epsilon), convolved(statistics, 1, epsilon),
+        projected(statistics, 2, project_epsilon);
+    Steps<T> steps;
+    steps.expand = pointwise_step<T>(pool, expand_kernel, expanded, expand_activation);
+    steps.project = pointwise_step<T>(pool, project_kernel, projected, project_activation);
+    with_lanes<T>(g.channels, [&]<int L>() {
+      with_kernel(g, [&]<int K, int S>() {
+        convolved.with_epilogue(activation, [&](auto epilogue) {
+          steps.depthwise = [=, &g, weights = data<T>(kernel)](const Rows<T>& rows, T* outputs) {
+            forward_row<T, L, K, S>(rows, weights, g, Lanes<L>(g.channels), epilogue, outputs);
+          };
+        });
+      });
+    });
+    separable<T>(pool, data<T>(inputs), channels_of(inputs), g, steps, channels_of(*outputs), data<T>(*outputs));
+  });
+}
+
 #define TAKES .Arg<AnyBuffer>()
+#define TAKES_MORE .RemainingArgs()
 #define GIVES .Ret<AnyBuffer>()
 #define NUMBER(name) .Attr<int64_t>(name)
+#define NORMALIZATION(name) .Attr<double>(name "epsilon").Attr<int64_t>(name "activation")
 #define KERNEL(name, function, binding) \
   XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_handler, function, ffi::Ffi::Bind().Ctx<ThreadPool>() binding)
 
 #define GEOMETRY NUMBER("stride") NUMBER("dilation") NUMBER("top") NUMBER("left")
 
 KERNEL(norm_sums, NormSums, TAKES GIVES);
-KERNEL(norm_apply, NormApply, TAKES TAKES GIVES NUMBER("activation"));
+KERNEL(norm_apply, NormApply, TAKES TAKES_MORE GIVES NORMALIZATION(""));
 KERNEL(norm_gradient_sums, NormGradientSums, TAKES TAKES TAKES GIVES NUMBER("activation"));
 KERNEL(norm_gradient_apply, NormGradientApply, TAKES TAKES TAKES GIVES NUMBER("activation"));
-KERNEL(dense, Dense, TAKES TAKES TAKES GIVES GIVES NUMBER("activation") GEOMETRY);
+KERNEL(dense, Dense, TAKES TAKES TAKES_MORE GIVES GIVES NORMALIZATION("") GEOMETRY);
 KERNEL(dense_kernel_gradient, DenseKernelGradient, TAKES TAKES GIVES GEOMETRY);
 KERNEL(pointwise_norm_gradient, PointwiseNormGradient,
        TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation"));
-KERNEL(depthwise, Depthwise, TAKES TAKES TAKES GIVES GIVES NUMBER("activation") GEOMETRY);
+KERNEL(depthwise, Depthwise, TAKES TAKES TAKES_MORE GIVES GIVES NORMALIZATION("") GEOMETRY);
 KERNEL(depthwise_gradient, DepthwiseGradient, TAKES TAKES TAKES GIVES GIVES GEOMETRY);
 KERNEL(depthwise_norm_gradient, DepthwiseNormGradient,
        TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation") GEOMETRY);
+KERNEL(separable, Separable,
+       TAKES TAKES TAKES TAKES TAKES_MORE GIVES NORMALIZATION("expand_") NORMALIZATION("depthwise_")
+       NORMALIZATION("project_") GEOMETRY);

@@ -1,0 +1,101 @@
+"""Convolutions one after the other, as one operation where what lies between them is too large for the caches.
+
+An inverted residual expands its inputs sixfold, convolves each channel by itself, and projects to a few channels again.
+On a CPU most of its time went into writing the expanded channels to memory and reading them again. The kernel goes
+through the image by strips of rows, and has them in the cache only.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mobilenets_jax.ops import native
+from mobilenets_jax.ops.convolution import Convolution
+from mobilenets_jax.ops.native_conv import NOTHING, has_kernel, nothing
+from mobilenets_jax.ops.normalization import Normalization
+
+CACHED_BYTES = 2**22  # what lies between is written out if it is smaller, as it stays in the caches anyhow
+
+
+class Step(NamedTuple):
+    """A convolution with its kernel, and what is done with the outputs."""
+
+    convolution: Convolution
+    kernel: jax.Array
+    then: Normalization
+
+
+def runs_in_strips(inputs: jax.Array, steps: Sequence[Step]) -> bool:
+    """Whether there is a kernel for these steps in turn from `inputs` [N, H, W, C], and it pays.
+
+    There is one for a depthwise convolution with a pointwise one before it, behind it, or both.
+    """
+    kinds = [step.convolution.depthwise for step in steps]
+    if kinds not in ([False, True], [True, False], [False, True, False]):
+        return False
+    if not all(native.supports(inputs.dtype, step.then.activation) for step in steps):
+        return False
+    for convolution, kernel, _ in steps:
+        geometry = convolution.geometry(inputs, kernel)
+        known = has_kernel(geometry, inputs, kernel) and convolution.implementation in ('auto', 'native')
+        if not (known if convolution.depthwise else geometry.is_pointwise(kernel)):
+            return False
+    between = jax.eval_shape(lambda inputs: _one_by_one(inputs, steps[:1]), inputs)
+    return between.size * between.dtype.itemsize > CACHED_BYTES
+
+
+def convolve_in_turn(inputs: jax.Array, steps: Sequence[Step]) -> jax.Array:
+    """Convolves `inputs` [N, H, W, C] by each step in turn, to [N, H', W', C'] of the dtype of `inputs`.
+
+    Raises:
+      UserError: there is no kernel for these steps, see `runs_in_strips`.
+    """
+    kinds = tuple((step.convolution, step.then.options) for step in steps)
+    return _in_strips(kinds, inputs, [(step.kernel, *step.then.arrays) for step in steps])
+
+
+def _one_by_one(inputs, steps):
+    for convolution, kernel, then in steps:
+        inputs = convolution(inputs, kernel, then=then)
+    return inputs
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _in_strips(kinds, inputs, arrays):
+    """Expansion, if the first step is not depthwise; depthwise convolution; projection, if the last step is not."""
+    native.check('convolve_in_turn', inputs.dtype)
+    outputs = jax.eval_shape(functools.partial(_apart, kinds), inputs, arrays)
+    steps = list(zip(kinds, arrays, strict=True))
+    none = ((None, NOTHING), [jnp.zeros(0, inputs.dtype), *nothing(inputs)])
+    if kinds[0][0].depthwise:
+        steps.insert(0, none)
+    if kinds[-1][0].depthwise:
+        steps.append(none)
+    attributes = steps[1][0][0].geometry(inputs, steps[1][1][0]).numbers
+    for name, ((_, (epsilon, activation)), _) in zip(('expand', 'depthwise', 'project'), steps, strict=True):
+        attributes |= {f'{name}_epsilon': epsilon, f'{name}_activation': native.ACTIVATIONS[activation]}
+    kernels = [kernel for _, (kernel, *_) in steps]
+    statistics = [array for _, (_, *some) in steps for array in some]
+    return native.call('separable', outputs, inputs, *kernels, *statistics, **attributes)
+
+
+def _apart(kinds, inputs, arrays):
+    steps = [
+        Step(convolution, kernel, Normalization(*statistics, *options))
+        for (convolution, options), (kernel, *statistics) in zip(kinds, arrays, strict=True)
+    ]
+    return _one_by_one(inputs, steps)
+
+
+def _forward(kinds, *arrays):
+    return _in_strips(kinds, *arrays), arrays
+
+
+def _backward(kinds, arrays, gradient):
+    return jax.vjp(functools.partial(_apart, kinds), *arrays)[1](gradient)
+
+
+_in_strips.defvjp(_forward, _backward)

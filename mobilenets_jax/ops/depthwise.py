@@ -2,8 +2,8 @@
 
 XLA:CPU runs a grouped `conv_general_dilated` with as many groups as channels one to two orders of magnitude below what
 the memory allows. There it is a kernel of this project (`ops.native`) or, where that cannot be, the same sum written as
-kh * kw shifted multiply-adds, which XLA fuses into a single loop over channels, with a hand-written gradient whose three
-passes all have that form. GPUs and TPUs have kernels of their own for the grouped convolution and keep it.
+kh * kw shifted multiply-adds, which XLA fuses into a single loop over channels, with a hand-written gradient whose
+three passes all have that form. GPUs and TPUs have kernels of their own for the grouped convolution and keep it.
 """
 
 import functools

@@ -140,5 +140,7 @@ struct NormGradient {
 template <class T, int L>
 void norm_gradient_apply(xla::ffi::ThreadPool& pool, const NormGradient<T, L>& gradient, int64_t pixels, T* outputs) {
   const int64_t channels = gradient.lanes.channels;
-  map_pixels(pool, pixels, channels, [&](int64_t begin, int64_t end) { gradient(begin, end, outputs + begin * channels); });
+  map_pixels(pool, pixels, channels, [&](int64_t begin, int64_t end) {
+    gradient(begin, end, outputs + begin * channels);
+  });
 }

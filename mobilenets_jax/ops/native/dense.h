@@ -1,5 +1,5 @@
-// Convolution of all channels with all, and its gradients: products of what the outputs see, a tall matrix, with a small
-// one of weights, and of two tall ones.
+// Convolution of all channels with all, and its gradients: products of what the outputs see, a tall matrix, with a
+// small one of weights, and of two tall ones.
 #pragma once
 
 #include "activations.h"
@@ -11,7 +11,8 @@
 // Rows of pixels that one tile holds in registers, when its pixels are `vectors` wide: 32 registers with the weights.
 constexpr int rows_of_tile(int vectors) { return vectors == 4 ? 6 : vectors == 3 ? 8 : 12; }
 
-// Calls `function.template operator()<NV>(first vector)` for groups of at most 4 of `count` vectors, of nearly one size.
+// Calls `function.template operator()<NV>(first vector)` for groups of at most 4 of `count` vectors, of nearly one
+// size.
 template <class Function>
 void for_groups(int64_t count, Function&& function) {
   const int64_t groups = (count + 3) / 4;
@@ -73,8 +74,8 @@ std::vector<T> packed(xla::ffi::ThreadPool& pool, const T* weights, int64_t dept
   return result;
 }
 
-// outputs [pixels, width] = inputs [pixels, depth] weights, of group `only` or, if that is negative, of all. The weights
-// are packed or, `as_they_lie`, [depth, width].
+// outputs [pixels, width] = inputs [pixels, depth] weights, of group `only` or, if that is negative, of all. The
+// weights are packed or, `as_they_lie`, [depth, width].
 template <class T, int L, class Epilogue>
 void multiply(const T* inputs, const T* weights, bool as_they_lie, const Epilogue& epilogue, int64_t pixels,
               int64_t depth, const Lanes<L>& lanes, int64_t only, T* outputs) {
@@ -97,15 +98,16 @@ void multiply(const T* inputs, const T* weights, bool as_they_lie, const Epilogu
   });
 }
 
-// outputs [N, H', W', width] of inputs [N, H, W, C] and kernel [kh, kw, C, width], and, unless `totals` is null, the sums
-// of the outputs and of their squares, [2, width].
+// outputs [N, H', W', width] of inputs [N, H, W, C] and kernel [kh, kw, C, width], and, unless `totals` is null, the
+// sums of the outputs and of their squares, [2, width].
 template <class T, int L, class Epilogue>
 void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const Epilogue& epilogue, const Geometry& g,
            int64_t width, T* outputs, T* totals) {
   const Seen<T> seen(inputs, g);
   const Lanes<L> lanes(width);
   const int64_t pixels = g.out_pixels(), depth = seen.depth;
-  // Few pixels are divided by channels too, so that there is work for all threads, and are not worth packing weights for.
+  // Few pixels are divided by channels too, so that there is work for all threads, and are not worth packing weights
+  // for.
   const bool few = pixels < 2048;
   const std::vector<T> packed_weights = few ? std::vector<T>() : packed<T, L>(pool, kernel, depth, width, width, 1);
   const int64_t groups = few ? (lanes.count + 3) / 4 : 1, size = few ? pixels < 256 ? 24 : 96 : 256;
@@ -169,7 +171,8 @@ class KernelGradient {
       for (int64_t k = part.begin; k < part.end; ++k)
         for (int64_t v = 0; v < lanes_.count; ++v) {
           Vec<T, L> total = {};
-          for (int64_t i = 0; i < parts_; ++i) total += load<T, L>(sums_.data() + i * size_ + rows_.slot(k) * stride_ + v * L);
+          for (int64_t i = 0; i < parts_; ++i)
+            total += load<T, L>(sums_.data() + i * size_ + rows_.slot(k) * stride_ + v * L);
           store<T, L>(outputs + k * lanes_.channels + lanes_.offset(v), total);
         }
     });
@@ -225,7 +228,8 @@ void pointwise_norm_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const 
       const Part some(nth, blocks, part.end - part.begin);
       const int64_t begin = part.begin + some.begin, count = some.end - some.begin;
       gradient(begin, begin + count, seen.data());
-      multiply<T, LI>(seen.data(), transposed.data(), false, Nothing(), count, width, lanes, -1, input_gradient + begin * depth);
+      multiply<T, LI>(seen.data(), transposed.data(), false, Nothing(), count, width, lanes, -1,
+                      input_gradient + begin * depth);
       sums.add(i, inputs + begin * depth, seen.data(), count, 0, sums.tiles());
     }
   });

@@ -193,7 +193,8 @@ void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, in
   }
 }
 
-// The gradient of one row of inputs, tap by tap that reaches it: output o reads input o * stride + tap * dilation - pad.
+// The gradient of one row of inputs, tap by tap that reaches it: output o reads input o * stride + tap * dilation -
+// pad.
 template <class T, int L>
 void input_gradient_row(const T* gradients, const T* kernel, int64_t row, const Geometry& g, const Lanes<L>& lanes,
                         T* out) {

@@ -49,7 +49,8 @@ ffi::Error NormGradientSums(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradien
                             int64_t activation) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
     with_activation<T>(activation, [&](auto function) {
-      norm_gradient_sums<T, L>(pool, function, data<T>(inputs), data<T>(gradients), data<T>(constants), pixels_of(inputs), channels_of(inputs), data<T>(*totals));
+      norm_gradient_sums<T, L>(pool, function, data<T>(inputs), data<T>(gradients), data<T>(constants),
+                               pixels_of(inputs), channels_of(inputs), data<T>(*totals));
     });
   });
 }

@@ -19,11 +19,11 @@ struct Part {
 
 // Calls `turn(i)` for all i < `count`, in any order, and returns when all are done.
 //
-// Every thread begins with a part of the turns of its own and then helps the others. So what a thread has written in one
-// loop it mostly reads in the next, from the cache of its core, if the turns of both go through the image alike.
+// Every thread begins with a part of the turns of its own and then helps the others. So what a thread has written in
+// one loop it mostly reads in the next, from the cache of its core, if the turns of both go through the image alike.
 //
-// The caller takes turns too, and waits only for turns that another thread has begun. So it ends even if no other thread
-// of the pool is free, for instance since all of them stand in this function.
+// The caller takes turns too, and waits only for turns that another thread has begun. So it ends even if no other
+// thread of the pool is free, for instance since all of them stand in this function.
 inline void parallel_for(xla::ffi::ThreadPool& pool, int64_t count, std::function<void(int64_t)> turn) {
   struct State {
     State(int64_t count, int64_t workers, std::function<void(int64_t)> turn)

@@ -23,8 +23,8 @@ inline void store(T* to, Vec<T, L> value) {
   *reinterpret_cast<Vec<T, L>*>(to) = value;
 }
 
-// Where the vectors of a row of `channels` begin. The last one ends with the row, so it may overlap the one before: what
-// lies under both is computed twice, and there is no rest.
+// Where the vectors of a row of `channels` begin. The last one ends with the row, so it may overlap the one before:
+// what lies under both is computed twice, and there is no rest.
 template <int L>
 struct Lanes {
   explicit Lanes(int64_t channels) : channels(channels), count((channels + L - 1) / L) {}
@@ -37,8 +37,8 @@ struct Lanes {
   const int64_t channels, count;
 };
 
-// Calls `function.template operator()<L>()` with the widest vector that `channels` fill; doubles have one width only, as
-// nobody trains in them.
+// Calls `function.template operator()<L>()` with the widest vector that `channels` fill; doubles have one width only,
+// as nobody trains in them.
 template <class T, class Function>
 void with_lanes(int64_t channels, Function&& function) {
   if constexpr (sizeof(T) == 4) {

@@ -48,7 +48,7 @@ def dense_conv(
     if geometry.is_pointwise(kernel):
         return pointwise_conv(inputs, kernel, then=then)
     if backend() == 'cpu' and taps[0] * taps[1] * channels <= MAX_SEEN:
-        if has_kernel(geometry, inputs, kernel):
+        if has_kernel(inputs, kernel):
             return convolve(geometry, inputs, kernel, then)
         seen = jnp.concatenate([window for _, window in windows(inputs, taps, stride, dilation, pads)], axis=-1)
         return pointwise_conv(seen, kernel.reshape(1, 1, -1, features), then=then)

@@ -48,8 +48,8 @@ class Geometry(NamedTuple):
         return {'stride': self.stride, 'dilation': self.dilation, 'top': top, 'left': left}
 
 
-def has_kernel(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> bool:
-    """Whether there is a kernel for this depthwise or pointwise convolution, and what is traced now is for a CPU."""
+def has_kernel(inputs: jax.Array, kernel: jax.Array) -> bool:
+    """Whether there is a kernel for a convolution of these arrays, and what is traced now is for a CPU."""
     return max(kernel.shape[:2]) <= native.MAX_TAPS and native.supports(inputs.dtype)
 
 
@@ -87,7 +87,7 @@ def nothing(kernel: jax.Array) -> list[jax.Array]:
 def has_norm_gradients(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
     """Whether `norm_gradients` can be computed for this convolution and activation."""
     known = geometry.depthwise or geometry.is_pointwise(kernel)
-    return known and has_kernel(geometry, inputs, kernel) and activation in native.ACTIVATIONS
+    return known and has_kernel(inputs, kernel) and activation in native.ACTIVATIONS
 
 
 def norm_gradients(
@@ -171,4 +171,6 @@ def _call(geometry, options, *arrays, rows):
     shapes = [(inputs.shape[0], *sizes, channels), (rows, channels)]
     results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
     epsilon, activation = options
-    return native.call(geometry.name, results, *arrays, activation=activation, epsilon=epsilon, **geometry.numbers)
+    return native.call(
+        geometry.name, results, *arrays, activation=activation, epsilon=float(epsilon), **geometry.numbers
+    )

@@ -54,7 +54,7 @@ class Normalization(NamedTuple):
 def _apply(options, inputs, *arrays):
     epsilon, activation = options
     if native.supports(inputs.dtype, activation):
-        return native.call('norm_apply', inputs, inputs, *arrays, activation=activation, epsilon=epsilon)
+        return native.call('norm_apply', inputs, inputs, *arrays, activation=activation, epsilon=float(epsilon))
     return _apply_plainly(options, inputs, *arrays)
 
 

@@ -40,7 +40,7 @@ def runs_in_strips(inputs: jax.Array, steps: Sequence[Step]) -> bool:
         return False
     for convolution, kernel, _ in steps:
         geometry = convolution.geometry(inputs, kernel)
-        known = has_kernel(geometry, inputs, kernel) and convolution.implementation in ('auto', 'native')
+        known = has_kernel(inputs, kernel) and convolution.implementation in ('auto', 'native')
         if not (known if convolution.depthwise else geometry.is_pointwise(kernel)):
             return False
     between = jax.eval_shape(lambda inputs: _one_by_one(inputs, steps[:1]), inputs)
@@ -76,7 +76,7 @@ def _in_strips(kinds, inputs, arrays):
         steps.append(none)
     attributes = steps[1][0][0].geometry(inputs, steps[1][1][0]).numbers
     for name, ((_, (epsilon, activation)), _) in zip(('expand', 'depthwise', 'project'), steps, strict=True):
-        attributes |= {f'{name}_epsilon': epsilon, f'{name}_activation': native.ACTIVATIONS[activation]}
+        attributes |= {f'{name}_epsilon': float(epsilon), f'{name}_activation': native.ACTIVATIONS[activation]}
     kernels = [kernel for _, (kernel, *_) in steps]
     statistics = [array for _, (_, *some) in steps for array in some]
     return native.call('separable', outputs, inputs, *kernels, *statistics, **attributes)

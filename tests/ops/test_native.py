@@ -2,6 +2,7 @@
 
 import stat
 
+import numpy as np
 import pytest
 
 from mobilenets_jax.ops import native
@@ -63,3 +64,9 @@ def test_who_refuses_is_not_told_anything(monkeypatch, capsys):
     monkeypatch.setenv(native.SWITCH, '0')
     assert not is_available()
     assert capsys.readouterr().err == ''
+
+
+def test_arrays_of_several_dtypes_are_refused():
+    inputs = np.zeros((1, 2, 2, 4), np.float32)
+    with pytest.raises(ValueError, match='The kernel norm_sums takes arrays of one dtype, not of float16 and float32'):
+        native.call('norm_sums', inputs, inputs, inputs.astype(np.float16))

@@ -96,7 +96,13 @@ def call(name: str, results, *arrays: jax.Array, activation: str | None = None, 
 
     Returns:
       An array, or a list of them, as `results` says.
+
+    Raises:
+      ValueError: the arrays differ in dtype, and the kernel would read them wrongly.
     """
+    dtypes = sorted({array.dtype.name for array in arrays})
+    if len(dtypes) > 1:
+        raise ValueError(f'The kernel {name} takes arrays of one dtype, not of {" and ".join(dtypes)}.')
     if activation is not None:
         attributes['activation'] = ACTIVATIONS[activation]
     numbers = {key: (np.float64 if isinstance(value, float) else np.int64)(value) for key, value in attributes.items()}

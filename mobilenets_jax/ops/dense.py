@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from mobilenets_jax.ops.backend import backend
 from mobilenets_jax.ops.native_conv import Geometry, convolve, has_kernel
@@ -52,12 +51,5 @@ def dense_conv(
             return convolve(geometry, inputs, kernel, then)
         seen = jnp.concatenate([window for _, window in windows(inputs, taps, stride, dilation, pads)], axis=-1)
         return pointwise_conv(seen, kernel.reshape(1, 1, -1, features), then=then)
-    outputs = lax.conv_general_dilated(
-        inputs,
-        kernel,
-        window_strides=(stride, stride),
-        padding=pads,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )
+    outputs = geometry.convolve_by_xla(inputs, kernel)
     return outputs if then is None else then(outputs)

@@ -68,15 +68,7 @@ def depthwise_conv(
 
 
 def _grouped(inputs: jax.Array, kernel: jax.Array, stride: int, dilation: int, pads: Pads) -> jax.Array:
-    return lax.conv_general_dilated(
-        inputs,
-        kernel,
-        window_strides=(stride, stride),
-        padding=pads,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-        feature_group_count=inputs.shape[-1],
-    )
+    return Geometry(True, stride, dilation, pads).convolve_by_xla(inputs, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -170,8 +162,5 @@ PLAIN: dict[str, Callable[[jax.Array, jax.Array, int, int, Pads], jax.Array]] = 
 }
 # A config that names one is checked against these and 'auto'.
 IMPLEMENTATIONS = (*PLAIN, 'native')
-IMPLEMENTATION_FOR_BACKEND = {
-    'cpu': 'shifted',
-    'gpu': 'grouped',
-    'tpu': 'grouped',
-}  # where there is no kernel for the CPU
+# Where there is no kernel for the CPU.
+IMPLEMENTATION_FOR_BACKEND = {'cpu': 'shifted', 'gpu': 'grouped', 'tpu': 'grouped'}

@@ -36,6 +36,18 @@ class Geometry(NamedTuple):
         in_place = self.stride == 1 and self.pads == ((0, 0), (0, 0))
         return not self.depthwise and in_place and kernel.shape[:2] == (1, 1)
 
+    def convolve_by_xla(self, inputs: jax.Array, kernel: jax.Array) -> jax.Array:
+        """The convolution that XLA has for it, on any device and for any floating dtype."""
+        return lax.conv_general_dilated(
+            inputs,
+            kernel,
+            window_strides=(self.stride, self.stride),
+            padding=self.pads,
+            rhs_dilation=(self.dilation, self.dilation),
+            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+            feature_group_count=inputs.shape[-1] if self.depthwise else 1,
+        )
+
     @property
     def name(self) -> str:
         """Of its kernels."""
@@ -145,17 +157,7 @@ def _dense_input_gradient(geometry, inputs, kernel, gradient):
         return convolve(geometry, gradient, kernel.swapaxes(2, 3))
 
     # A network's first convolution: nobody asks for it, so nobody computes it.
-    def convolution(inputs):
-        return lax.conv_general_dilated(
-            inputs,
-            kernel,
-            window_strides=(geometry.stride, geometry.stride),
-            padding=geometry.pads,
-            rhs_dilation=(geometry.dilation, geometry.dilation),
-            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-        )
-
-    return jax.linear_transpose(convolution, inputs)(gradient)[0]
+    return jax.linear_transpose(lambda inputs: geometry.convolve_by_xla(inputs, kernel), inputs)(gradient)[0]
 
 
 def _call(geometry, options, *arrays, rows):

@@ -54,7 +54,7 @@ def pointwise_conv(
 
 
 def _conv(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(inputs, kernel, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return Geometry(depthwise=False).convolve_by_xla(inputs, kernel)
 
 
 @jax.custom_vjp

@@ -126,8 +126,8 @@ def _before_activation(inputs, gradients, factor, shift, activation) -> jax.Arra
 def _gradient_sums(inputs, gradients, constants, activation):
     """Sums of the gradients before the activation, and of their products with the normalised values, [2, C]."""
     if native.supports(inputs.dtype, activation):
-        constants = jnp.stack(constants)
-        return native.call('norm_gradient_sums', _rows(2, inputs), inputs, gradients, constants, activation=activation)
+        arrays = {'statistics': [jnp.stack(constants)]}
+        return native.call('norm_gradient_sums', _rows(2, inputs), inputs, gradients, activation=activation, **arrays)
     factor, shift, mean, inverse = constants
     before = _before_activation(inputs, gradients, factor, shift, activation)
     return jnp.stack(pixel_sums([before, before * ((inputs.astype(mean.dtype) - mean) * inverse)]))
@@ -136,7 +136,9 @@ def _gradient_sums(inputs, gradients, constants, activation):
 def _inputs_gradient(inputs, gradients, constants, activation):
     """The gradient of the inputs from `gradient_constants`."""
     if native.supports(inputs.dtype, activation):
-        return native.call('norm_gradient_apply', inputs, inputs, gradients, constants, activation=activation)
+        return native.call(
+            'norm_gradient_apply', inputs, inputs, gradients, statistics=[constants], activation=activation
+        )
     factor, shift, mean, slope, input_slope, constant = constants
     before = _before_activation(inputs, gradients, factor, shift, activation)
     outputs = slope * before + input_slope * (inputs.astype(mean.dtype) - mean) + constant
@@ -144,4 +146,4 @@ def _inputs_gradient(inputs, gradients, constants, activation):
 
 
 def _rows(count: int, inputs: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((count, inputs.shape[-1]), inputs.dtype)
+    return jax.ShapeDtypeStruct((count, inputs.shape[-1]), native.wide_dtype(inputs.dtype))

@@ -70,7 +70,7 @@ def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Nor
 
     Args:
       geometry: the kind of convolution.
-      inputs: float32 or float64 [N, H, W, C_in].
+      inputs: of a dtype that `native.supports`, [N, H, W, C_in].
       kernel: see `Geometry`, of the dtype of `inputs`.
       then: is applied in the same pass if the kernels know its activation.
 
@@ -87,13 +87,13 @@ def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Nor
 
 
 def with_sums(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> list[jax.Array]:
-    """The outputs, and the sums of them and of their squares over N, H', W': [2, C_out]. It has no gradient."""
+    """The outputs, and the wide sums of them and of their squares over N, H', W': [2, C_out]. It has no gradient."""
     return _call(geometry, NOTHING, inputs, kernel, *nothing(kernel), rows=2)
 
 
 def nothing(kernel: jax.Array) -> list[jax.Array]:
     """In place of the arrays of a `Normalization`, where the kernels shall apply none."""
-    return [jnp.zeros(0, kernel.dtype)] * 4
+    return [jnp.zeros(0, native.wide_dtype(kernel.dtype))] * 4
 
 
 def has_norm_gradients(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
@@ -124,8 +124,8 @@ def norm_gradients(
     """
     name = 'depthwise_norm_gradient' if geometry.depthwise else 'pointwise_norm_gradient'
     numbers = geometry.numbers if geometry.depthwise else {}
-    arrays = (inputs, kernel, outputs, gradients, constants)
-    return native.call(name, (inputs, kernel), *arrays, activation=activation, **numbers)
+    arrays = (inputs, kernel, outputs, gradients)
+    return native.call(name, (inputs, kernel), *arrays, statistics=[constants], activation=activation, **numbers)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -161,7 +161,7 @@ def _dense_input_gradient(geometry, inputs, kernel, gradient):
 
 
 def _call(geometry, options, *arrays, rows):
-    inputs, kernel, *_ = arrays
+    inputs, kernel, *statistics = arrays
     native.check(f'{geometry.name}_conv', inputs.dtype)
     if max(kernel.shape[:2]) > native.MAX_TAPS:
         raise UserError(f"implementation='native' takes up to {native.MAX_TAPS} taps, not {kernel.shape[:2]}.")
@@ -170,9 +170,9 @@ def _call(geometry, options, *arrays, rows):
         for size, taps, pad in zip(inputs.shape[1:3], kernel.shape[:2], geometry.pads, strict=True)
     ]
     channels = kernel.shape[3]
-    shapes = [(inputs.shape[0], *sizes, channels), (rows, channels)]
-    results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
+    outputs = jax.ShapeDtypeStruct((inputs.shape[0], *sizes, channels), inputs.dtype)
+    totals = jax.ShapeDtypeStruct((rows, channels), native.wide_dtype(inputs.dtype))
     epsilon, activation = options
-    return native.call(
-        geometry.name, results, *arrays, activation=activation, epsilon=float(epsilon), **geometry.numbers
-    )
+    numbers = {'epsilon': float(epsilon), **geometry.numbers}
+    results = [outputs, totals]
+    return native.call(geometry.name, results, inputs, kernel, statistics=statistics, activation=activation, **numbers)

@@ -54,7 +54,8 @@ class Normalization(NamedTuple):
 def _apply(options, inputs, *arrays):
     epsilon, activation = options
     if native.supports(inputs.dtype, activation):
-        return native.call('norm_apply', inputs, inputs, *arrays, activation=activation, epsilon=float(epsilon))
+        options = {'activation': activation, 'epsilon': float(epsilon)}
+        return native.call('norm_apply', inputs, inputs, statistics=arrays, **options)
     return _apply_plainly(options, inputs, *arrays)
 
 

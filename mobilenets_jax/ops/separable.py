@@ -79,7 +79,7 @@ def _in_strips(kinds, inputs, arrays):
         attributes |= {f'{name}_epsilon': float(epsilon), f'{name}_activation': native.ACTIVATIONS[activation]}
     kernels = [kernel for _, (kernel, *_) in steps]
     statistics = [array for _, (_, *some) in steps for array in some]
-    return native.call('separable', outputs, inputs, *kernels, *statistics, **attributes)
+    return native.call('separable', outputs, inputs, *kernels, statistics=statistics, **attributes)
 
 
 def _apart(kinds, inputs, arrays):

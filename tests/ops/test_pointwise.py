@@ -89,7 +89,7 @@ def test_under_vmap_and_scan():
     ('backend', 'dtype', 'with_kernel', 'without'),
     [
         ('cpu', 'float32', 'ffi_call', 'dot_general'),
-        ('cpu', 'bfloat16', 'dot_general', 'dot_general'),
+        ('cpu', 'float16', 'dot_general', 'dot_general'),
         ('tpu', 'float32', 'conv_general_dilated', 'conv_general_dilated'),
     ],
 )

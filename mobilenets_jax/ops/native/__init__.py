@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ from mobilenets_jax.ops.backend import backend
 
 SWITCH = 'MOBILENETS_JAX_NATIVE'
 FLAGS = ('-O3', '-march=native', '-std=c++20', '-shared', '-fPIC', '-pthread')
-DTYPES = ('float32', 'float64')
+DTYPES = ('float32', 'float64', 'bfloat16')  # the last only where the processor has tile registers for it
 MAX_TAPS = 16  # along one axis; depthwise.h, max_kernel
 # Their numbers in kernels.cc.
 ACTIVATIONS = {'linear': 0, 'relu': 1, 'relu6': 2, 'hard_swish': 3}
@@ -48,8 +49,15 @@ _KERNELS = (
 
 def supports(dtype: jnp.dtype, activation: str = 'linear') -> bool:
     """Whether what is traced now is for a CPU that has kernels for arrays of `dtype`, and they know the activation."""
-    known = jnp.dtype(dtype).name in DTYPES and activation in ACTIVATIONS
-    return known and backend() == 'cpu' and is_available()
+    name = jnp.dtype(dtype).name
+    if name not in DTYPES or activation not in ACTIVATIONS or backend() != 'cpu' or not is_available():
+        return False
+    return name != 'bfloat16' or has_bfloat16()
+
+
+def wide_dtype(dtype: jnp.dtype) -> jnp.dtype:
+    """What sums and statistics of arrays of `dtype` are stored in: float32 or wider."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def check(operation: str, dtype: jnp.dtype) -> None:
@@ -57,18 +65,27 @@ def check(operation: str, dtype: jnp.dtype) -> None:
     if not supports(dtype):
         raise UserError(
             f"{operation} has no implementation='native' here for {jnp.dtype(dtype).name} on {backend()}: "
-            f'it takes {" or ".join(DTYPES)}, a CPU, a C++ compiler, and {SWITCH} other than 0.'
+            f'it takes {" or ".join(DTYPES)}, a CPU that has it, a C++ compiler, and {SWITCH} other than 0.'
         )
 
 
-@functools.cache
 def is_available() -> bool:
     """Whether the kernels are registered with JAX in this process: builds them first if nobody did.
 
     Says in one line on stderr that it builds, and why it could not. `SWITCH`=0 refuses.
     """
+    return _library() is not None
+
+
+def has_bfloat16() -> bool:
+    """Whether the kernels take brain floats here: the processor has tile registers, and the system gives them."""
+    return is_available() and bool(_library().allows_bfloat16())
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
     if os.environ.get(SWITCH) == '0':
-        return False
+        return None
     compiler = next(filter(None, map(shutil.which, (os.environ.get('CXX', 'c++'), 'g++', 'clang++'))), None)
     try:
         if compiler is None:
@@ -78,19 +95,28 @@ def is_available() -> bool:
         output = getattr(error, 'stderr', None)  # of the compiler: not always text, and mostly of many lines
         reason = output if isinstance(output, str) and output.strip() else str(error)
         print(f'no kernels for this CPU, networks are slower: {reason.strip().splitlines()[0]}', file=sys.stderr)
-        return False
+        return None
+    library.allows_bfloat16.restype = ctypes.c_bool
     for name in _KERNELS:
         jax.ffi.register_ffi_target(_target(name), jax.ffi.pycapsule(library[f'{name}_handler']), platform='cpu')
-    return True
+    return library
 
 
-def call(name: str, results, *arrays: jax.Array, activation: str | None = None, **attributes: int | float):
+def call(
+    name: str,
+    results,
+    *arrays: jax.Array,
+    statistics: Sequence[jax.Array] = (),
+    activation: str | None = None,
+    **attributes: int | float,
+):
     """Calls kernel `name`; see kernels.cc.
 
     Args:
       name: one of the kernels.
       results: what has the shape and the dtype of the result, or a sequence of such.
       *arrays: of one dtype that `supports` accepts.
+      statistics: further arrays, of the `wide_dtype` of those.
       activation: a key of `ACTIVATIONS`, for the kernels that take one.
       **attributes: numbers, whole or not as the kernel has them.
 
@@ -98,16 +124,17 @@ def call(name: str, results, *arrays: jax.Array, activation: str | None = None, 
       An array, or a list of them, as `results` says.
 
     Raises:
-      ValueError: the arrays differ in dtype, and the kernel would read them wrongly.
+      ValueError: an array has another dtype, and the kernel would read it wrongly.
     """
-    dtypes = sorted({array.dtype.name for array in arrays})
-    if len(dtypes) > 1:
-        raise ValueError(f'The kernel {name} takes arrays of one dtype, not of {" and ".join(dtypes)}.')
+    dtype = arrays[0].dtype
+    for some, wanted in ((arrays, dtype), (statistics, wide_dtype(dtype))):
+        if others := sorted({array.dtype.name for array in some} - {wanted.name}):
+            raise ValueError(f'The kernel {name} takes {wanted} with inputs of {dtype}, not {" or ".join(others)}.')
     if activation is not None:
         attributes['activation'] = ACTIVATIONS[activation]
     numbers = {key: (np.float64 if isinstance(value, float) else np.int64)(value) for key, value in attributes.items()}
     shapes = jax.tree.map(lambda result: jax.ShapeDtypeStruct(result.shape, result.dtype), results)
-    return jax.ffi.ffi_call(_target(name), shapes, vmap_method='sequential')(*arrays, **numbers)
+    return jax.ffi.ffi_call(_target(name), shapes, vmap_method='sequential')(*arrays, *statistics, **numbers)
 
 
 def _target(name: str) -> str:

@@ -25,7 +25,7 @@ class PixelSums {
   }
 
   // To totals [n, channels].
-  void finish(T* totals) const {
+  void finish(Wide<T>* totals) const {
     for (int64_t k = 0; k < n; ++k)
       for (int64_t c = 0; c < lanes.channels; ++c) {
         double total = 0;
@@ -54,7 +54,7 @@ auto moments(const T* values, int64_t channels) {
 // Sums of n values over all pixels, to totals [n, channels]; see PixelSums::add. Every 128 pixels are added up by
 // themselves, then their sums in double; the parts do not depend on the threads.
 template <class T, int L, int n, class Terms>
-void sum_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, T* totals, Terms terms) {
+void sum_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, Wide<T>* totals, Terms terms) {
   constexpr int64_t block = 128;
   const int64_t parts = std::clamp<int64_t>(pixels / block, 1, 32);
   PixelSums<T, L, n> sums(parts, channels);
@@ -68,7 +68,7 @@ void sum_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, T*
 
 // Sums of the values and of their squares: totals [2, channels].
 template <class T, int L>
-void norm_sums(xla::ffi::ThreadPool& pool, const T* inputs, int64_t pixels, int64_t channels, T* totals) {
+void norm_sums(xla::ffi::ThreadPool& pool, const T* inputs, int64_t pixels, int64_t channels, Wide<T>* totals) {
   sum_pixels<T, L, 2>(pool, pixels, channels, totals, moments<T, L>(inputs, channels));
 }
 
@@ -100,10 +100,10 @@ void norm_apply(xla::ffi::ThreadPool& pool, const Epilogue& epilogue, const T* i
 // constants [4, channels] = factor, shift, mean, inverse deviation.
 template <class T, int L, class Activation>
 void norm_gradient_sums(xla::ffi::ThreadPool& pool, Activation activation, const T* inputs, const T* gradients,
-                        const T* constants, int64_t pixels, int64_t channels, T* totals) {
+                        const Wide<T>* constants, int64_t pixels, int64_t channels, Wide<T>* totals) {
   sum_pixels<T, L, 2>(pool, pixels, channels, totals, [=](int64_t pixel, int64_t c, Vec<T, L>* out) {
     using V = Vec<T, L>;
-    const auto constant = [=](int row) { return load<T, L>(constants + row * channels + c); };
+    const auto constant = [=](int row) { return load<Wide<T>, L>(constants + row * channels + c); };
     const V x = load<T, L>(inputs + pixel * channels + c);
     const V gradient = load<T, L>(gradients + pixel * channels + c);
     const V g = activation.template gradient<V>(x * constant(0) + constant(1), gradient);
@@ -116,18 +116,19 @@ void norm_gradient_sums(xla::ffi::ThreadPool& pool, Activation activation, const
 // activation + b * (outputs - mean) + d, constants [6, channels] = factor, shift, mean, a, b, d.
 template <class T, int L>
 struct NormGradient {
-  const T *outputs, *gradients, *constants;
+  const T *outputs, *gradients;
+  const Wide<T>* constants;
   Lanes<L> lanes;
   int64_t activation;
 
   // Of pixels [begin, end), to `to` [end - begin, channels].
   void operator()(int64_t begin, int64_t end, T* to) const {
-    with_activation<T>(activation, [&](auto function) {
+    with_activation<Wide<T>>(activation, [&](auto function) {
       for (int64_t pixel = begin; pixel < end; ++pixel)
         for (int64_t v = 0; v < lanes.count; ++v) {
           using V = Vec<T, L>;
           const int64_t c = lanes.offset(v), at = pixel * lanes.channels + c;
-          const auto constant = [&](int row) { return load<T, L>(constants + row * lanes.channels + c); };
+          const auto constant = [&](int row) { return load<Wide<T>, L>(constants + row * lanes.channels + c); };
           const V x = load<T, L>(outputs + at);
           const V g = function.template gradient<V>(x * constant(0) + constant(1), load<T, L>(gradients + at));
           store<T, L>(to + (pixel - begin) * lanes.channels + c,

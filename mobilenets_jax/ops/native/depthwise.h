@@ -51,19 +51,19 @@ struct Rows {
 
 // Sum over `count` taps of pixels times weights, for all channels of one pixel.
 template <class T, int L, class Epilogue>
-inline void weigh(const T* const* pixels, const T* const* weights, int64_t count, const Lanes<L>& lanes,
+inline void weigh(const T* const* pixels, const Wide<T>* const* weights, int64_t count, const Lanes<L>& lanes,
                   const Epilogue& epilogue, T* out) {
   for (int64_t v = 0; v < lanes.count; ++v) {
     const int64_t c = lanes.offset(v);
     Vec<T, L> sum = {};
-    for (int64_t t = 0; t < count; ++t) sum += load<T, L>(pixels[t] + c) * load<T, L>(weights[t] + c);
+    for (int64_t t = 0; t < count; ++t) sum += load<T, L>(pixels[t] + c) * load<Wide<T>, L>(weights[t] + c);
     store<T, L>(out + c, epilogue.template at<Vec<T, L>>(c)(sum));
   }
 }
 
 // B neighbouring outputs of a K x K kernel with stride S. Their taps all lie inside, unless `edge`.
 template <class T, int L, int K, int S, int B, bool edge, class Epilogue>
-inline void weigh_block(const Rows<T>& rows, const T* kernel, int64_t column, const Lanes<L>& lanes,
+inline void weigh_block(const Rows<T>& rows, const Wide<T>* kernel, int64_t column, const Lanes<L>& lanes,
                         const Epilogue& epilogue, T* out) {
   constexpr int seen = (B - 1) * S + K;
   const int64_t channels = lanes.channels;
@@ -82,7 +82,7 @@ inline void weigh_block(const Rows<T>& rows, const T* kernel, int64_t column, co
       Vec<T, L> pixels[seen];
       for (int j = 0; j < seen; ++j) pixels[j] = load<T, L>((edge ? pixels_at[i][j] : starts[i] + j * channels) + c);
       for (int j = 0; j < K; ++j) {
-        const Vec<T, L> weight = load<T, L>(kernel + (i * K + j) * channels + c);
+        const Vec<T, L> weight = load<Wide<T>, L>(kernel + (i * K + j) * channels + c);
         for (int b = 0; b < B; ++b) sums[b] += pixels[b * S + j] * weight;
       }
     }
@@ -93,11 +93,12 @@ inline void weigh_block(const Rows<T>& rows, const T* kernel, int64_t column, co
 
 // One row of outputs. K and S are 0 for all kernels and strides that have no fast form.
 template <class T, int L, int K, int S, class Epilogue>
-void forward_row(const Rows<T>& rows, const T* kernel, const Geometry& g, const Lanes<L>& lanes,
+void forward_row(const Rows<T>& rows, const Wide<T>* kernel, const Geometry& g, const Lanes<L>& lanes,
                  const Epilogue& epilogue, T* out) {
   constexpr int64_t block = 4;
   if (K == 0 || g.out_width < block) {
-    const T *pixels[Rows<T>::max_kernel * Rows<T>::max_kernel], *weights[Rows<T>::max_kernel * Rows<T>::max_kernel];
+    const T* pixels[Rows<T>::max_kernel * Rows<T>::max_kernel];
+    const Wide<T>* weights[Rows<T>::max_kernel * Rows<T>::max_kernel];
     for (int64_t column = 0; column < g.out_width; ++column) {
       for (int64_t t = 0; t < g.taps(); ++t) {
         pixels[t] = rows.pixel(t / g.kernel_width, t % g.kernel_width, column);
@@ -132,8 +133,9 @@ void with_kernel(const Geometry& g, Function&& function) {
 // outputs and of their squares, [2, C].
 template <class T, int L, class Epilogue>
 void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const Epilogue& epilogue,
-               const Geometry& g, T* outputs, T* totals) {
+               const Geometry& g, T* outputs, Wide<T>* totals) {
   const Lanes<L> lanes(g.channels);
+  const Widened<T> weights(kernel, g.taps() * g.channels);
   const std::vector<T> zeros((g.width + g.kernel_width) * g.channels);
   const int64_t rows = g.batch * g.out_height, parts = std::min<int64_t>(rows, 32);
   PixelSums<T, L, 2> sums(totals == nullptr ? 0 : parts, g.channels);
@@ -142,7 +144,7 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, con
       const Part part(i, parts, rows);
       for (int64_t row = part.begin; row < part.end; ++row) {
         const T* image = inputs + row / g.out_height * g.height * g.row();
-        forward_row<T, L, K, S>({image, zeros.data(), row % g.out_height, g}, kernel, g, lanes, epilogue,
+        forward_row<T, L, K, S>({image, zeros.data(), row % g.out_height, g}, weights.data(), g, lanes, epilogue,
                                 outputs + row * g.out_row());
         if (totals != nullptr) sums.add(i, 0, g.out_width, moments<T, L>(outputs + row * g.out_row(), g.channels));
       }
@@ -154,11 +156,11 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, con
 // Adds to sums [lanes.count, taps, L] what some rows of outputs add to the gradient of the kernel.
 template <class T, int L, int K, int S>
 void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, int64_t begin, int64_t end,
-                          const Geometry& g, const Lanes<L>& lanes, T* sums) {
+                          const Geometry& g, const Lanes<L>& lanes, Wide<T>* sums) {
   const int64_t taps = g.taps();
   for (int64_t v = 0; v < lanes.count; ++v) {
     const int64_t c = lanes.offset(v);
-    T* sum = sums + v * taps * L;
+    Wide<T>* sum = sums + v * taps * L;
     for (int64_t row = begin; row < end; ++row) {
       const Rows<T> rows(image, zeros, row, g);
       const T* gradient = gradients + row * g.out_row() + c;
@@ -167,7 +169,7 @@ void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, in
           const Vec<T, L> value = load<T, L>(gradient + column * g.channels);
           for (int64_t t = 0; t < taps; ++t) {
             const T* pixel = rows.pixel(t / g.kernel_width, t % g.kernel_width, column);
-            store<T, L>(sum + t * L, load<T, L>(sum + t * L) + load<T, L>(pixel + c) * value);
+            store<Wide<T>, L>(sum + t * L, load<Wide<T>, L>(sum + t * L) + load<T, L>(pixel + c) * value);
           }
         }
       };
@@ -177,7 +179,7 @@ void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, in
         const auto inside = rows.inside();
         edge(0, inside.begin);
         Vec<T, L> total[K * K];
-        for (int t = 0; t < K * K; ++t) total[t] = load<T, L>(sum + t * L);
+        for (int t = 0; t < K * K; ++t) total[t] = load<Wide<T>, L>(sum + t * L);
         const T* starts[K];
         for (int i = 0; i < K; ++i) starts[i] = rows.start(i, inside.begin) + c;
         for (int64_t column = inside.begin; column < inside.end; ++column) {
@@ -186,7 +188,7 @@ void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, in
           for (int i = 0; i < K; ++i)
             for (int j = 0; j < K; ++j) total[i * K + j] += load<T, L>(starts[i] + at + j * g.channels) * value;
         }
-        for (int t = 0; t < K * K; ++t) store<T, L>(sum + t * L, total[t]);
+        for (int t = 0; t < K * K; ++t) store<Wide<T>, L>(sum + t * L, total[t]);
         edge(inside.end, g.out_width);
       }
     }
@@ -196,9 +198,10 @@ void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, in
 // The gradient of one row of inputs, tap by tap that reaches it: output o reads input o * stride + tap * dilation -
 // pad.
 template <class T, int L>
-void input_gradient_row(const T* gradients, const T* kernel, int64_t row, const Geometry& g, const Lanes<L>& lanes,
-                        T* out) {
-  const T *seen[Rows<T>::max_kernel * Rows<T>::max_kernel], *weights[Rows<T>::max_kernel * Rows<T>::max_kernel];
+void input_gradient_row(const T* gradients, const Wide<T>* kernel, int64_t row, const Geometry& g,
+                        const Lanes<L>& lanes, T* out) {
+  const T* seen[Rows<T>::max_kernel * Rows<T>::max_kernel];
+  const Wide<T>* weights[Rows<T>::max_kernel * Rows<T>::max_kernel];
   const auto output_of = [&](int64_t at, int64_t size) {
     return at >= 0 && at % g.stride == 0 && at / g.stride < size ? at / g.stride : -1;
   };
@@ -231,14 +234,15 @@ void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* ke
   const Geometry back = {g.batch, g.out_height, g.out_width, g.channels, g.height, g.width, g.kernel_height,
                          g.kernel_width, 1, g.dilation, (g.kernel_height - 1) * g.dilation - g.top,
                          (g.kernel_width - 1) * g.dilation - g.left};
-  std::vector<T> turned(taps * g.channels);
+  const Widened<T> weights(kernel, taps * g.channels);
+  std::vector<Wide<T>> turned(taps * g.channels);
   for (int64_t t = 0; t < taps; ++t)
-    std::copy_n(kernel + t * g.channels, g.channels, turned.data() + (taps - 1 - t) * g.channels);
+    std::copy_n(weights.data() + t * g.channels, g.channels, turned.data() + (taps - 1 - t) * g.channels);
 
   const int64_t rows_of_block = std::clamp<int64_t>(131072 / g.out_row(), 1, g.out_height);
   const int64_t blocks_of_image = (g.out_height + rows_of_block - 1) / rows_of_block;
   const int64_t blocks = g.batch * blocks_of_image, parts = std::min<int64_t>(blocks, 16);
-  std::vector<T> sums(parts * size);
+  std::vector<Wide<T>> sums(parts * size);
   with_kernel(g, [&]<int K, int S>() {
     parallel_for(pool, parts, [&](int64_t i) {
       static thread_local std::vector<T> computed;
@@ -264,7 +268,7 @@ void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* ke
           if constexpr (S == 1)
             forward_row<T, L, K, S>({gradient, zeros.data(), row, back}, turned.data(), back, lanes, Nothing(), out);
           else
-            input_gradient_row<T, L>(gradient, kernel, row, g, lanes, out);
+            input_gradient_row<T, L>(gradient, weights.data(), row, g, lanes, out);
         }
       }
     });
@@ -272,7 +276,7 @@ void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* ke
   for (int64_t t = 0; t < taps; ++t)
     for (int64_t v = 0; v < lanes.count; ++v) {
       Vec<T, L> total = {};
-      for (int64_t i = 0; i < parts; ++i) total += load<T, L>(sums.data() + i * size + (v * taps + t) * L);
+      for (int64_t i = 0; i < parts; ++i) total += load<Wide<T>, L>(sums.data() + i * size + (v * taps + t) * L);
       store<T, L>(kernel_gradient + t * g.channels + lanes.offset(v), total);
     }
 }

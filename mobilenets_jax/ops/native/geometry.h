@@ -50,19 +50,19 @@ class Seen {
   void copy_taps(int64_t image, int64_t row, int64_t column, T* to) const {
     const int64_t count = g_.kernel_width * g_.channels;
     if (row < 0 || row >= g_.height) {
-      std::fill_n(to, count, T(0));
+      std::fill_n(to, count, T{});
       return;
     }
     const T* from = inputs_ + (image + row) * g_.row() + column * g_.channels;
     if (g_.dilation == 1 && column >= 0 && column + g_.kernel_width <= g_.width) {
       if (count <= slack && from + slack <= inputs_ + g_.batch * g_.height * g_.row())
-        store<T, slack>(to, load<T, slack>(from));
+        std::copy_n(from, slack, to);
       else
         std::copy_n(from, count, to);
       return;
     }
     for (int64_t j = 0; j < g_.kernel_width; ++j, column += g_.dilation, from += g_.dilation * g_.channels)
-      for (int64_t c = 0; c < g_.channels; ++c) *to++ = column < 0 || column >= g_.width ? T(0) : from[c];
+      for (int64_t c = 0; c < g_.channels; ++c) *to++ = column < 0 || column >= g_.width ? T{} : from[c];
   }
 
   const T* inputs_;

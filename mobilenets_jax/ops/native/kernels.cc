@@ -7,6 +7,7 @@
 #include "depthwise.h"
 #include "parallel.h"
 #include "separable.h"
+#include "tiles.h"
 
 namespace ffi = xla::ffi;
 using ffi::AnyBuffer;
@@ -19,7 +20,10 @@ ffi::Error with_type(const AnyBuffer& buffer, Function&& function) {
   switch (buffer.element_type()) {
     case ffi::F32: function.template operator()<float>(); return ffi::Error::Success();
     case ffi::F64: function.template operator()<double>(); return ffi::Error::Success();
-    default: return ffi::Error::InvalidArgument("float32 or float64 is needed");
+#ifdef __AMX_BF16__
+    case ffi::BF16: function.template operator()<Bfloat16>(); return ffi::Error::Success();
+#endif
+    default: return ffi::Error::InvalidArgument("there are no kernels for this dtype");
   }
 }
 
@@ -41,16 +45,16 @@ T* data(const AnyBuffer& buffer) {
 
 ffi::Error NormSums(ThreadPool pool, AnyBuffer inputs, Out totals) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    norm_sums<T, L>(pool, data<T>(inputs), pixels_of(inputs), channels_of(inputs), data<T>(*totals));
+    norm_sums<T, L>(pool, data<T>(inputs), pixels_of(inputs), channels_of(inputs), data<Wide<T>>(*totals));
   });
 }
 
 ffi::Error NormGradientSums(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradients, AnyBuffer constants, Out totals,
                             int64_t activation) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    with_activation<T>(activation, [&](auto function) {
-      norm_gradient_sums<T, L>(pool, function, data<T>(inputs), data<T>(gradients), data<T>(constants),
-                               pixels_of(inputs), channels_of(inputs), data<T>(*totals));
+    with_activation<Wide<T>>(activation, [&](auto function) {
+      norm_gradient_sums<T, L>(pool, function, data<T>(inputs), data<T>(gradients), data<Wide<T>>(constants),
+                               pixels_of(inputs), channels_of(inputs), data<Wide<T>>(*totals));
     });
   });
 }
@@ -58,7 +62,7 @@ ffi::Error NormGradientSums(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradien
 template <class T, int L>
 NormGradient<T, L> norm_gradient_of(const AnyBuffer& outputs, const AnyBuffer& gradients, const AnyBuffer& constants,
                                     int64_t activation) {
-  return {data<T>(outputs), data<T>(gradients), data<T>(constants), Lanes<L>(channels_of(outputs)), activation};
+  return {data<T>(outputs), data<T>(gradients), data<Wide<T>>(constants), Lanes<L>(channels_of(outputs)), activation};
 }
 
 ffi::Error NormGradientApply(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradients, AnyBuffer constants, Out outputs,
@@ -99,7 +103,7 @@ class Constants {
 ffi::Error NormApply(ThreadPool pool, AnyBuffer inputs, ffi::RemainingArgs statistics, Out outputs, double epsilon,
                      int64_t activation) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    const Constants<T> constants(statistics, 0, epsilon);
+    const Constants<Wide<T>> constants(statistics, 0, epsilon);
     constants.with_epilogue(activation, [&](auto epilogue) {
       norm_apply<T, L>(pool, epilogue, data<T>(inputs), pixels_of(inputs), channels_of(inputs), data<T>(*outputs));
     });
@@ -108,8 +112,8 @@ ffi::Error NormApply(ThreadPool pool, AnyBuffer inputs, ffi::RemainingArgs stati
 
 // Where the sums of [2, C] go, or null for [0, C].
 template <class T>
-T* totals_of(const AnyBuffer& totals) {
-  return totals.element_count() == 0 ? nullptr : data<T>(totals);
+Wide<T>* totals_of(const AnyBuffer& totals) {
+  return totals.element_count() == 0 ? nullptr : data<Wide<T>>(totals);
 }
 
 // `inputs` and `outputs` [N, H, W, C], `kernel` [kh, kw, ...].
@@ -123,7 +127,7 @@ ffi::Error Dense(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::Remai
                  Out totals, double epsilon, int64_t activation, int64_t stride, int64_t dilation, int64_t top,
                  int64_t left) {
   return with_lanes_of(*outputs, [&]<class T, int L>() {
-    const Constants<T> constants(statistics, 0, epsilon);
+    const Constants<Wide<T>> constants(statistics, 0, epsilon);
     constants.with_epilogue(activation, [&](auto epilogue) {
       dense<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
                   geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), channels_of(*outputs),
@@ -166,7 +170,7 @@ ffi::Error Depthwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::R
                      Out totals, double epsilon, int64_t activation, int64_t stride, int64_t dilation, int64_t top,
                      int64_t left) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    const Constants<T> constants(statistics, 0, epsilon);
+    const Constants<Wide<T>> constants(statistics, 0, epsilon);
     constants.with_epilogue(activation, [&](auto epilogue) {
       depthwise<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
                       geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), data<T>(*outputs),
@@ -198,17 +202,15 @@ ffi::Error DepthwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer ke
 
 // The step of a pointwise convolution with kernel [1, 1, depth, width], or none if that has no elements.
 template <class T>
-typename Steps<T>::Pointwise pointwise_step(ThreadPool& pool, const AnyBuffer& kernel, const Constants<T>& constants,
-                                            int64_t activation) {
+typename Steps<T>::Pointwise pointwise_step(ThreadPool& pool, const AnyBuffer& kernel,
+                                            const Constants<Wide<T>>& constants, int64_t activation) {
   typename Steps<T>::Pointwise step;
   if (kernel.element_count() == 0) return step;
   const int64_t width = channels_of(kernel), depth = pixels_of(kernel);
   with_lanes<T>(width, [&]<int L>() {
-    auto weights = std::make_shared<std::vector<T>>(packed<T, L>(pool, data<T>(kernel), depth, width, width, 1));
+    const auto product = std::make_shared<const Product<T, L>>(pool, data<T>(kernel), depth, width, width, 1);
     constants.with_epilogue(activation, [&](auto epilogue) {
-      step = [=](const T* inputs, int64_t pixels, T* outputs) {
-        multiply<T, L>(inputs, weights->data(), false, epilogue, pixels, depth, Lanes<L>(width), -1, outputs);
-      };
+      step = [=](const T* inputs, int64_t pixels, T* outputs) { (*product)(inputs, pixels, epilogue, -1, outputs); };
     });
   });
   return step;
@@ -221,22 +223,32 @@ ffi::Error Separable(ThreadPool pool, AnyBuffer inputs, AnyBuffer expand_kernel,
   Geometry g = geometry_of(inputs, kernel, *outputs, stride, dilation, top, left);
   g.channels = channels_of(kernel);
   return with_type(inputs, [&]<class T>() {
-    const Constants<T> expanded(statistics, 0, expand_epsilon), convolved(statistics, 1, epsilon),
+    const Constants<Wide<T>> expanded(statistics, 0, expand_epsilon), convolved(statistics, 1, epsilon),
         projected(statistics, 2, project_epsilon);
     Steps<T> steps;
     steps.expand = pointwise_step<T>(pool, expand_kernel, expanded, expand_activation);
     steps.project = pointwise_step<T>(pool, project_kernel, projected, project_activation);
+    const Widened<T> weights(data<T>(kernel), g.taps() * g.channels);
     with_lanes<T>(g.channels, [&]<int L>() {
       with_kernel(g, [&]<int K, int S>() {
         convolved.with_epilogue(activation, [&](auto epilogue) {
-          steps.depthwise = [=, &g, weights = data<T>(kernel)](const Rows<T>& rows, T* outputs) {
-            forward_row<T, L, K, S>(rows, weights, g, Lanes<L>(g.channels), epilogue, outputs);
+          steps.depthwise = [=, &g, &weights](const Rows<T>& rows, T* outputs) {
+            forward_row<T, L, K, S>(rows, weights.data(), g, Lanes<L>(g.channels), epilogue, outputs);
           };
         });
       });
     });
     separable<T>(pool, data<T>(inputs), channels_of(inputs), g, steps, channels_of(*outputs), data<T>(*outputs));
   });
+}
+
+// Whether there are kernels for brain floats on this machine.
+extern "C" bool allows_bfloat16() {
+#ifdef __AMX_BF16__
+  return allow_tiles();
+#else
+  return false;
+#endif
 }
 
 #define TAKES .Arg<AnyBuffer>()

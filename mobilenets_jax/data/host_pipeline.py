@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from mobilenets_jax import allocator
 from mobilenets_jax.data import preprocessing
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.options import ImageOptions, Options, Reading
@@ -47,6 +48,7 @@ class HostDataset(Dataset):
             check(skipped < train.num_examples, 'data.skip_bad_records', skipped, 'leaves no examples')
         self._bad_records = BadRecords(skipped)
         tf.config.set_visible_devices([], 'GPU')  # TensorFlow would take the memory that JAX needs.
+        allocator.keep_heaps()
 
     def _train_rows(self, layout: Layout, start: int) -> Iterator[dict[str, np.ndarray]]:
         def example(element):

@@ -57,6 +57,17 @@ def test_resize_bilinear_is_tensorflow_1s(size):
     np.testing.assert_allclose(preprocessing.resize_bilinear(image, 48), resize_numpy(image, 48), atol=1e-2)
 
 
+@pytest.mark.parametrize('size', [(91, 60), (33, 200), (20, 31), (68, 68)])
+def test_image_converted_before_the_resize_has_the_same_bits(size, monkeypatch):
+    """So that what is quicker may depend on the size of an image, and its pixels do not."""
+    image = np.asarray(photo(0, size))
+    results = []
+    for max_converted in (0, 100):
+        monkeypatch.setattr(preprocessing, 'MAX_CONVERTED', max_converted)
+        results.append(preprocessing.resize_bilinear(image, 48).numpy())
+    assert results[0].tobytes() == results[1].tobytes()
+
+
 @pytest.mark.parametrize('crop_fraction', [0.875, 0.8, 1.0])
 def test_central_fraction(crop_fraction):
     image = np.asarray(photo(0, (81, 64)))

@@ -31,6 +31,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import tensorflow as tf  # noqa: E402
 import tensorflow_datasets as tfds  # noqa: E402
 
+from mobilenets_jax.allocator import TUNABLES  # noqa: E402
 from mobilenets_jax.data import Layout, create_dataset  # noqa: E402
 from mobilenets_jax.data.prepare import prepare  # noqa: E402
 
@@ -122,6 +123,7 @@ class TorchLoader:
         self._process = subprocess.Popen(
             [python, '-m', 'benchmarks.torch_loader', folder, *options],
             cwd=pathlib.Path(__file__).parents[1],
+            env=os.environ | {'GLIBC_TUNABLES': TUNABLES},  # the others keep their memory, too
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

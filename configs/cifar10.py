@@ -1,9 +1,9 @@
-"""MobileNetV2 0.5 at 32 px on CIFAR-10, from a folder of its images kept in memory.
+"""MobileNetV1 at 32 px on CIFAR-10, from a folder of its images kept in memory.
 
-Paper: 1801.04381 (the network); strides of kuangliu/pytorch-cifar models/mobilenetv2.py: the first two are 1.
+Paper: 1704.04861 (the network); strides of kuangliu/pytorch-cifar models/mobilenet.py: the first is 1.
 Command: python train.py --config=configs/cifar10.py --workdir=runs/cifar10 --config.data.dir=DIR
-Hardware: two CPU cores, 54 minutes.
-Expected: 85.0 % test top-1, on images compressed as JPEG; curves in docs/cifar10_curves.png.
+Hardware: two CPU cores with tile registers for bfloat16 (Intel AMX), 54 minutes.
+Expected: 87.7 % test top-1, on images compressed as JPEG; curves in docs/cifar10_curves.png.
 Status: reproduced here.
 
 DIR/train/CLASS/*.jpg has the 50,000 training images, DIR/test/CLASS/*.jpg the 10,000 test images. In training they are
@@ -18,12 +18,12 @@ def get_config():
     config = base.get_config()
     config.batch_size = 128
     config.image_size = 32
-    config.num_epochs = 17.0
+    config.num_epochs = 38.0
     config.label_smoothing = 0.1
 
-    config.model.name = 'mobilenet_v2'
-    config.model.width_multiplier = 0.5
-    config.model.dropped_strides = 2
+    config.model.name = 'mobilenet_v1'
+    config.model.dropped_strides = 1
+    config.model.dtype = 'bfloat16'  # twice as fast as float32 where the processor has tile registers for it
     config.model.bn_momentum = 0.9  # statistics must keep up with 390 steps an epoch
     config.model.dropout_rate = 0.0
 
@@ -43,5 +43,5 @@ def get_config():
 
     config.log.every_steps = 50
     config.evaluation.every_epochs = 4.0
-    config.checkpoint.every_epochs = 2.0
+    config.checkpoint.every_epochs = 4.0
     return config

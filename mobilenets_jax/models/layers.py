@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.ops import Convolution, Normalization, Step, batch_norm, conv_norm
+from mobilenets_jax.ops import Convolution, Normalization, Step, batch_norm, conv_norm, dense_product
 
 Array = jax.Array
 
@@ -105,6 +105,7 @@ class LayerSettings:
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             kernel_init=self.initializers.dense,
+            dot_general=dense_product,
             name=name,
         )
 

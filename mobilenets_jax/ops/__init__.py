@@ -5,6 +5,7 @@ from mobilenets_jax.ops.batch_norm import batch_norm
 from mobilenets_jax.ops.convolution import Convolution, conv_norm
 from mobilenets_jax.ops.dense import dense_conv
 from mobilenets_jax.ops.depthwise import depthwise_conv
+from mobilenets_jax.ops.linear import dense_product
 from mobilenets_jax.ops.normalization import Normalization
 from mobilenets_jax.ops.separable import Step, convolve_in_turn, runs_in_strips
 
@@ -17,6 +18,7 @@ __all__ = [
     'conv_norm',
     'convolve_in_turn',
     'dense_conv',
+    'dense_product',
     'depthwise_conv',
     'runs_in_strips',
 ]

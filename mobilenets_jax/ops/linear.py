@@ -1,0 +1,50 @@
+"""Products of vectors of channels with a matrix: dense layers, and the two of squeeze-and-excitation.
+
+XLA:CPU takes one core for the product of a few vectors. Most of its time goes into reading the weights, which the
+kernels for CPUs (`ops.native`) divide among the cores.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mobilenets_jax.ops import native
+from mobilenets_jax.ops.native_conv import Geometry, convolve
+
+
+def dense_product(
+    inputs: jax.Array,
+    kernel: jax.Array,
+    dimension_numbers: lax.DotDimensionNumbers,
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """`lax.dot_general` as `flax.linen.Dense` calls it.
+
+    Args:
+      inputs: floating point [..., C].
+      kernel: [C, F], of the dtype of `inputs`.
+      dimension_numbers: that the last axis of `inputs` is contracted with the first of `kernel`.
+      precision: see `lax.dot_general`.
+
+    Returns:
+      [..., F] of the dtype of `inputs`.
+    """
+    if precision is None and inputs.ndim == 2 and native.supports(inputs.dtype):
+        return _by_kernel(inputs, kernel)
+    return lax.dot_general(inputs, kernel, dimension_numbers, precision)
+
+
+@jax.custom_vjp
+def _by_kernel(inputs, kernel):
+    return convolve(Geometry(depthwise=False), inputs[:, None, None], kernel[None, None])[:, 0, 0]
+
+
+def _forward(*arrays):
+    return _by_kernel(*arrays), arrays
+
+
+def _backward(arrays, gradient):
+    return jax.vjp(jnp.dot, *arrays)[1](gradient)
+
+
+_by_kernel.defvjp(_forward, _backward)

@@ -47,10 +47,17 @@ class Block(nn.Module):
             name=name,
         )
 
+    def residual(self, inputs: jax.Array) -> jax.Array | None:
+        """The block's inputs, if they are added in the end: where the row asks for it, and shapes allow it."""
+        may_add = self.row.residual and self.row.stride == 1 and self.row.out_channels == inputs.shape[-1]
+        return inputs.astype(self.settings.dtype) if may_add else None
+
     def in_turn(
-        self, units: Mapping[str, ConvNorm], inputs: jax.Array, *, train: bool
+        self, units: Mapping[str, ConvNorm], inputs: jax.Array, *, train: bool, residual: jax.Array | None = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Applies units one after the other: the last one's output, and a dict of all outputs by the names of `units`.
+        """Applies units one after the other, and adds the residual to the outputs of the last.
+
+        Returns its output, and a dict of all outputs by the names of `units`.
 
         An evaluation does it as one operation where that is faster. The outputs between are computed for themselves
         then, which costs nothing if nobody asks for them: compiled programs leave out what has no use.
@@ -59,9 +66,10 @@ class Block(nn.Module):
         outputs, steps, x = {}, [], inputs
         may_be_one = self.settings.fuse and not train and not self.is_initializing()
         for name, unit in units.items():
+            added = residual if len(outputs) + 1 == len(units) else None
             if may_be_one:
-                steps.append(unit.evaluation_step(x))
-            x = outputs[name] = unit(x, train=train)
+                steps.append(unit.evaluation_step(x, added))
+            x = outputs[name] = unit(x, train=train, residual=added)
         if may_be_one and runs_in_strips(inputs, steps):
             x = convolve_in_turn(inputs, steps)
         return x, outputs

@@ -31,10 +31,8 @@ class FusedInvertedResidual(Block):
                 row.expanded, row.activation, kernel_size=row.kernel_size, depthwise=False, name='expand'
             )
             x = expand(x, train=train)
-        x = self.pointwise_unit(row.out_channels, 'linear', name='project')(x, train=train)
-        if row.residual and row.stride == 1 and row.out_channels == in_channels:
-            x = x + inputs
-        return x, {}
+        project = self.pointwise_unit(row.out_channels, 'linear', name='project')
+        return project(x, train=train, residual=self.residual(inputs)), {}
 
 
 _stage = functools.partial(stage, kernel_size=3, activation='relu')

@@ -36,15 +36,14 @@ class InvertedResidual(Block):
             row.expanded, row.activation, kernel_size=row.kernel_size, name='depthwise'
         )
         project = self.pointwise_unit(row.out_channels, 'linear', name='project')
+        residual = self.residual(inputs)
         if row.squeeze_excite is None:
-            x, taps = self.in_turn({**units, 'project': project}, inputs, train=train)
+            x, taps = self.in_turn({**units, 'project': project}, inputs, train=train, residual=residual)
             del taps['project']
         else:
             x, taps = self.in_turn(units, inputs, train=train)
             x = SqueezeExcite(row.squeeze_excite, in_channels, self.settings, name='se')(x)
-            x = project(x, train=train)
-        if row.residual and row.stride == 1 and row.out_channels == in_channels:
-            x = x + inputs
+            x = project(x, train=train, residual=residual)
         return x, taps
 
 

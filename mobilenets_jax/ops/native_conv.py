@@ -80,15 +80,23 @@ def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Nor
     Raises:
       UserError: there is no kernel for this.
     """
-    if then is not None and then.activation in native.ACTIVATIONS:
-        return _convolve(geometry, then.options, inputs, kernel, *then.arrays)
-    outputs = _convolve(geometry, NOTHING, inputs, kernel, *nothing(kernel))
-    return outputs if then is None else then(outputs)
+    none = jnp.zeros(0, inputs.dtype)
+    if then is None or then.activation not in native.ACTIVATIONS:
+        outputs = _convolve(geometry, NOTHING, inputs, kernel, none, *nothing(kernel))
+        return outputs if then is None else then(outputs)
+    if can_add(geometry, then):
+        return _convolve(geometry, then.options, inputs, kernel, then.residual, *then.arrays)
+    return then.added_to(_convolve(geometry, then.options, inputs, kernel, none, *then.arrays))
+
+
+def can_add(geometry: Geometry, then: Normalization) -> bool:
+    """Whether there is a residual, and the kernel adds it."""
+    return then.residual is not None and then.activation == 'linear' and not geometry.depthwise
 
 
 def with_sums(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> list[jax.Array]:
     """The outputs, and the wide sums of them and of their squares over N, H', W': [2, C_out]. It has no gradient."""
-    return _call(geometry, NOTHING, inputs, kernel, *nothing(kernel), rows=2)
+    return _call(geometry, NOTHING, inputs, kernel, jnp.zeros(0, inputs.dtype), *nothing(kernel), rows=2)
 
 
 def nothing(kernel: jax.Array) -> list[jax.Array]:
@@ -139,14 +147,17 @@ def _forward(geometry, options, *arrays):
 
 
 def _backward(geometry, options, arrays, gradient):
-    inputs, kernel, *statistics = arrays
+    inputs, kernel, residual, *statistics = arrays
+    of_residual = gradient if residual.size > 0 else residual
     if statistics[0].size > 0:
-        return gradients_of_both(functools.partial(convolve, geometry), options, arrays, gradient)
+        conv = functools.partial(convolve, geometry)
+        of_inputs, of_kernel, *of_statistics = gradients_of_both(conv, options, inputs, kernel, statistics, gradient)
+        return of_inputs, of_kernel, of_residual, *of_statistics
     if geometry.depthwise:
         gradients = native.call('depthwise_gradient', (inputs, kernel), inputs, kernel, gradient, **geometry.numbers)
-        return *gradients, *statistics
+        return *gradients, of_residual, *statistics
     kernel_gradient = native.call('dense_kernel_gradient', kernel, inputs, gradient, **geometry.numbers)
-    return _dense_input_gradient(geometry, inputs, kernel, gradient), kernel_gradient, *statistics
+    return _dense_input_gradient(geometry, inputs, kernel, gradient), kernel_gradient, of_residual, *statistics
 
 
 _convolve.defvjp(_forward, _backward)
@@ -161,7 +172,7 @@ def _dense_input_gradient(geometry, inputs, kernel, gradient):
 
 
 def _call(geometry, options, *arrays, rows):
-    inputs, kernel, *statistics = arrays
+    inputs, kernel, residual, *statistics = arrays
     native.check(f'{geometry.name}_conv', inputs.dtype)
     if max(kernel.shape[:2]) > native.MAX_TAPS:
         raise UserError(f"implementation='native' takes up to {native.MAX_TAPS} taps, not {kernel.shape[:2]}.")
@@ -174,5 +185,7 @@ def _call(geometry, options, *arrays, rows):
     totals = jax.ShapeDtypeStruct((rows, channels), native.wide_dtype(inputs.dtype))
     epsilon, activation = options
     numbers = {'epsilon': float(epsilon), **geometry.numbers}
-    results = [outputs, totals]
-    return native.call(geometry.name, results, inputs, kernel, statistics=statistics, activation=activation, **numbers)
+    arrays = (inputs, kernel) if geometry.depthwise else (inputs, kernel, residual)
+    return native.call(
+        geometry.name, [outputs, totals], *arrays, statistics=statistics, activation=activation, **numbers
+    )

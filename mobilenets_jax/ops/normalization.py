@@ -1,7 +1,7 @@
 """Normalisation by statistics that are known, and the activation behind it: one factor and one shift a channel."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ class Normalization(NamedTuple):
         variance: (biased) variance.
         epsilon: added to the variance.
         activation: a key of `ACTIVATIONS`.
+        residual: what is added in the end, like the outputs, or None.
     """
 
     scale: jax.Array
@@ -29,10 +30,15 @@ class Normalization(NamedTuple):
     variance: jax.Array
     epsilon: float
     activation: str
+    residual: jax.Array | None = None
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Maps [N, H, W, C] to the same, in the dtype of `inputs`."""
-        return _apply(self.options, inputs, *self.arrays)
+        return self.added_to(_apply(self.options, inputs, *self.arrays))
+
+    def added_to(self, outputs: jax.Array) -> jax.Array:
+        """The sum of normalised `outputs` [N, H, W, C] and the residual."""
+        return outputs if self.residual is None else outputs + self.residual
 
     @property
     def arrays(self) -> tuple[jax.Array, ...]:
@@ -42,7 +48,7 @@ class Normalization(NamedTuple):
     @property
     def options(self) -> tuple[float, str]:
         """Epsilon and activation."""
-        return self[4:]
+        return self[4:6]
 
     def factor_and_shift(self) -> tuple[jax.Array, jax.Array]:
         """Such that the outputs are activation(inputs * factor + shift), [C] each."""
@@ -76,10 +82,17 @@ def _apply_backward(options, arrays, gradient):
 _apply.defvjp(_apply_forward, _apply_backward)
 
 
-def gradients_of_both(conv: Callable, options: tuple[float, str], arrays: tuple[jax.Array, ...], gradient: jax.Array):
+def gradients_of_both(
+    conv: Callable,
+    options: tuple[float, str],
+    inputs: jax.Array,
+    kernel: jax.Array,
+    arrays: Sequence[jax.Array],
+    gradient: jax.Array,
+) -> tuple[jax.Array, ...]:
     """The gradients of a convolution that a `Normalization` follows, by its inputs, its kernel and the four arrays."""
 
     def apart(inputs, kernel, *arrays):
         return Normalization(*arrays, *options)(conv(inputs, kernel))
 
-    return jax.vjp(apart, *arrays)[1](gradient)
+    return jax.vjp(apart, inputs, kernel, *arrays)[1](gradient)

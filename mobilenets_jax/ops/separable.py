@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from mobilenets_jax.ops import native
 from mobilenets_jax.ops.convolution import Convolution
-from mobilenets_jax.ops.native_conv import NOTHING, has_kernel, nothing
+from mobilenets_jax.ops.native_conv import NOTHING, can_add, has_kernel, nothing
 from mobilenets_jax.ops.normalization import Normalization
 
 CACHED_BYTES = 2**22  # what lies between is written out if it is smaller, as it stays in the caches anyhow
@@ -54,7 +54,11 @@ def convolve_in_turn(inputs: jax.Array, steps: Sequence[Step]) -> jax.Array:
       UserError: there is no kernel for these steps, see `runs_in_strips`.
     """
     kinds = tuple((step.convolution, step.then.options) for step in steps)
-    return _in_strips(kinds, inputs, [(step.kernel, *step.then.arrays) for step in steps])
+    arrays = [(step.kernel, *step.then.arrays) for step in steps]
+    convolution, kernel, last = steps[-1]
+    if can_add(convolution.geometry(inputs, kernel), last):
+        return _in_strips(kinds, inputs, arrays, last.residual)
+    return last.added_to(_in_strips(kinds, inputs, arrays, jnp.zeros(0, inputs.dtype)))
 
 
 def _one_by_one(inputs, steps):
@@ -64,10 +68,13 @@ def _one_by_one(inputs, steps):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _in_strips(kinds, inputs, arrays):
-    """Expansion, if the first step is not depthwise; depthwise convolution; projection, if the last step is not."""
+def _in_strips(kinds, inputs, arrays, residual):
+    """Expansion, if the first step is not depthwise; depthwise convolution; projection, if the last step is not.
+
+    The `residual` is added in the end, unless it has no elements.
+    """
     native.check('convolve_in_turn', inputs.dtype)
-    outputs = jax.eval_shape(functools.partial(_apart, kinds), inputs, arrays)
+    outputs = jax.eval_shape(functools.partial(_apart, kinds), inputs, arrays, residual)
     steps = list(zip(kinds, arrays, strict=True))
     none = ((None, NOTHING), [jnp.zeros(0, inputs.dtype), *nothing(inputs)])
     if kinds[0][0].depthwise:
@@ -79,15 +86,16 @@ def _in_strips(kinds, inputs, arrays):
         attributes |= {f'{name}_epsilon': float(epsilon), f'{name}_activation': native.ACTIVATIONS[activation]}
     kernels = [kernel for _, (kernel, *_) in steps]
     statistics = [array for _, (_, *some) in steps for array in some]
-    return native.call('separable', outputs, inputs, *kernels, statistics=statistics, **attributes)
+    return native.call('separable', outputs, inputs, *kernels, residual, statistics=statistics, **attributes)
 
 
-def _apart(kinds, inputs, arrays):
+def _apart(kinds, inputs, arrays, residual):
     steps = [
         Step(convolution, kernel, Normalization(*statistics, *options))
         for (convolution, options), (kernel, *statistics) in zip(kinds, arrays, strict=True)
     ]
-    return _one_by_one(inputs, steps)
+    outputs = _one_by_one(inputs, steps)
+    return outputs + residual if residual.size > 0 else outputs
 
 
 def _forward(kinds, *arrays):

@@ -17,24 +17,27 @@ CONVOLUTIONS = {
 }
 
 
+@pytest.mark.parametrize('adds', [False, True])
 @pytest.mark.parametrize('activation', ACTIVATIONS)
 @pytest.mark.parametrize('conv', CONVOLUTIONS)
-def test_equals_the_two_apart(form, conv, activation):
+def test_equals_the_two_apart(form, conv, activation, adds):
     convolve, kernel_shape = CONVOLUTIONS[conv]
     generator = np.random.default_rng(0)
     inputs, kernel = generator.normal(size=(2, 9, 10, 24)), generator.normal(size=kernel_shape)
     scale, bias, mean, deviation = generator.normal(size=(4, kernel_shape[-1]))
-    arguments = (inputs, kernel, scale, bias, mean, deviation**2)
+    residual = generator.normal(size=jax.eval_shape(convolve, inputs, kernel).shape)
+    arguments = (inputs, kernel, residual, scale, bias, mean, deviation**2)
 
-    def together(inputs, kernel, *statistics):
-        return convolve(inputs, kernel, then=Normalization(*statistics, 1e-3, activation))
+    def together(inputs, kernel, residual, *statistics):
+        then = Normalization(*statistics, 1e-3, activation, residual if adds else None)
+        return convolve(inputs, kernel, then=then)
 
-    def apart(inputs, kernel, scale, bias, mean, variance):
+    def apart(inputs, kernel, residual, scale, bias, mean, variance):
         normalized = (convolve(inputs, kernel) - mean) / jnp.sqrt(variance + 1e-3)
-        return ACTIVATIONS[activation](normalized * scale + bias)
+        return ACTIVATIONS[activation](normalized * scale + bias) + (residual if adds else 0)
 
     def value_and_gradients(function):
-        gradients = jax.grad(lambda *arguments: jnp.sin(function(*arguments)).sum(), argnums=range(6))
+        gradients = jax.grad(lambda *arguments: jnp.sin(function(*arguments)).sum(), argnums=range(7))
         return jax.jit(lambda *arguments: (function(*arguments), *gradients(*arguments)))(*arguments)
 
     with jax.enable_x64(True):

@@ -36,6 +36,12 @@ def one_by_one(inputs, steps):
     return inputs
 
 
+def with_residual(generator, inputs, steps):
+    *others, last = steps
+    shape = jax.eval_shape(functools.partial(one_by_one, steps=steps), inputs).shape
+    return [*others, last._replace(then=last.then._replace(residual=generator.normal(size=shape)))]
+
+
 @pytest.fixture(autouse=True)
 def always_together(monkeypatch):
     monkeypatch.setattr(separable, 'CACHED_BYTES', 0)
@@ -53,12 +59,15 @@ def always_together(monkeypatch):
     ],
 )
 @pytest.mark.parametrize(('size', 'between'), [((57, 40), 96), ((7, 5), 20), ((3, 3), 3)])
-def test_equals_the_steps_one_by_one(size, between, depthwise, kernel_size, expand, project):
+@pytest.mark.parametrize('adds', [False, True])
+def test_equals_the_steps_one_by_one(size, between, depthwise, kernel_size, expand, project, adds):
     generator = np.random.default_rng(0)
     before = 10 if expand else between
     make = functools.partial(make_steps, generator, (before, between, 17), depthwise, kernel_size)
     steps = make(expand=expand, project=project, activation='hard_swish')
     inputs = generator.normal(size=(3, *size, before))
+    if adds:
+        steps = with_residual(generator, inputs, steps)
     with jax.enable_x64(True):
         assert runs_in_strips(jnp.asarray(inputs), steps)
         np.testing.assert_allclose(
@@ -74,13 +83,15 @@ def test_the_gradient_is_that_of_the_steps():
     inputs = generator.normal(size=(2, 9, 8, 4))
     with jax.enable_x64(True):
         kernels = [jnp.asarray(step.kernel) for step in steps]
+        residual = jnp.asarray(generator.normal(size=(2, 9, 8, 5)))
 
-        def loss(function, inputs, kernels):
+        def loss(function, inputs, kernels, residual):
             given = [step._replace(kernel=kernel) for step, kernel in zip(steps, kernels, strict=True)]
+            given[-1] = given[-1]._replace(then=given[-1].then._replace(residual=residual))
             return jnp.sin(function(inputs, given)).sum()
 
         actual, expected = (
-            jax.grad(functools.partial(loss, function), argnums=(0, 1))(jnp.asarray(inputs), kernels)
+            jax.grad(functools.partial(loss, function), argnums=(0, 1, 2))(jnp.asarray(inputs), kernels, residual)
             for function in (convolve_in_turn, one_by_one)
         )
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), actual, expected)

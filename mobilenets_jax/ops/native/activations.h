@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "vectors.h"
+
 // min(max(x, low), high): linear, relu and relu6. What is no number stays none.
 template <class T>
 struct Clamp {
@@ -41,11 +43,12 @@ void with_activation(int64_t number, Function&& function) {
   function(Clamp<T>{number == 0 ? -infinity : 0, number == 2 ? T(6) : infinity});
 }
 
-// What follows a convolution in the same pass: nothing.
+// What follows a convolution in the same pass, for the outputs of the channels from `channel` on that go to `to`:
+// nothing.
 struct Nothing {
   template <class V>
   auto at(int64_t) const {
-    return [](V outputs) { return outputs; };
+    return [](V outputs, const auto*) { return outputs; };
   }
 };
 
@@ -55,12 +58,25 @@ struct ScaleAndActivate {
   const T *factor, *shift;
   Activation activation;
 
-  // What is done with the outputs of the channels from `channel` on.
   template <class V>
   auto at(int64_t channel) const {
     const auto constants = [channel](const T* from) { return *reinterpret_cast<const V*>(from + channel); };
-    return [scale = constants(factor), offset = constants(shift), function = activation](V outputs) {
+    return [scale = constants(factor), offset = constants(shift), function = activation](V outputs, const auto*) {
       return function.template value<V>(outputs * scale + offset);
+    };
+  }
+};
+
+// Or that, and the values of another array of the outputs' shape are added.
+template <class T, class Epilogue>
+struct AndAdd {
+  Epilogue epilogue;
+  const T *outputs, *others;
+
+  template <class V>
+  auto at(int64_t channel) const {
+    return [finished = epilogue.template at<V>(channel), from = others, begin = outputs](V sums, const T* to) {
+      return finished(sums, to) + load<T, sizeof(V) / sizeof(Wide<T>)>(from + (to - begin));
     };
   }
 };

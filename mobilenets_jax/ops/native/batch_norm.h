@@ -91,7 +91,7 @@ void norm_apply(xla::ffi::ThreadPool& pool, const Epilogue& epilogue, const T* i
     for (int64_t pixel = begin; pixel < end; ++pixel)
       for (int64_t v = 0; v < lanes.count; ++v) {
         const int64_t c = lanes.offset(v), at = pixel * channels + c;
-        store<T, L>(outputs + at, epilogue.template at<Vec<T, L>>(c)(load<T, L>(inputs + at)));
+        store<T, L>(outputs + at, epilogue.template at<Vec<T, L>>(c)(load<T, L>(inputs + at), outputs + at));
       }
   });
 }

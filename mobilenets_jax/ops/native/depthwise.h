@@ -57,7 +57,7 @@ inline void weigh(const T* const* pixels, const Wide<T>* const* weights, int64_t
     const int64_t c = lanes.offset(v);
     Vec<T, L> sum = {};
     for (int64_t t = 0; t < count; ++t) sum += load<T, L>(pixels[t] + c) * load<Wide<T>, L>(weights[t] + c);
-    store<T, L>(out + c, epilogue.template at<Vec<T, L>>(c)(sum));
+    store<T, L>(out + c, epilogue.template at<Vec<T, L>>(c)(sum, out + c));
   }
 }
 
@@ -87,7 +87,7 @@ inline void weigh_block(const Rows<T>& rows, const Wide<T>* kernel, int64_t colu
       }
     }
     const auto finished = epilogue.template at<Vec<T, L>>(c);
-    for (int b = 0; b < B; ++b) store<T, L>(out + b * channels + c, finished(sums[b]));
+    for (int b = 0; b < B; ++b) store<T, L>(out + b * channels + c, finished(sums[b], out + b * channels + c));
   }
 }
 

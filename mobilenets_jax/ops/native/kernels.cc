@@ -96,6 +96,15 @@ class Constants {
     });
   }
 
+  // The same, but where there are `others`, they are added to the outputs; there is no activation then.
+  template <class S, class Function>
+  void with_epilogue_and_add(int64_t activation, const AnyBuffer* others, S* outputs, Function&& function) const {
+    if (others == nullptr || others->element_count() == 0) return with_epilogue(activation, function);
+    constexpr T infinity = std::numeric_limits<T>::infinity();
+    const ScaleAndActivate<T, Clamp<T>> normalize{factor_.data(), shift_.data(), {-infinity, infinity}};
+    function(AndAdd<S, ScaleAndActivate<T, Clamp<T>>>{normalize, outputs, data<S>(*others)});
+  }
+
  private:
   std::vector<T> factor_, shift_;
 };
@@ -123,12 +132,12 @@ Geometry geometry_of(const AnyBuffer& inputs, const AnyBuffer& kernel, const Any
   return {in[0], in[1], in[2], in[3], out[1], out[2], taps[0], taps[1], stride, dilation, top, left};
 }
 
-ffi::Error Dense(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::RemainingArgs statistics, Out outputs,
-                 Out totals, double epsilon, int64_t activation, int64_t stride, int64_t dilation, int64_t top,
-                 int64_t left) {
+ffi::Error Dense(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer others, ffi::RemainingArgs statistics,
+                 Out outputs, Out totals, double epsilon, int64_t activation, int64_t stride, int64_t dilation,
+                 int64_t top, int64_t left) {
   return with_lanes_of(*outputs, [&]<class T, int L>() {
     const Constants<Wide<T>> constants(statistics, 0, epsilon);
-    constants.with_epilogue(activation, [&](auto epilogue) {
+    constants.with_epilogue_and_add(activation, &others, data<T>(*outputs), [&](auto epilogue) {
       dense<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
                   geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), channels_of(*outputs),
                   data<T>(*outputs), totals_of<T>(*totals));
@@ -203,13 +212,14 @@ ffi::Error DepthwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer ke
 // The step of a pointwise convolution with kernel [1, 1, depth, width], or none if that has no elements.
 template <class T>
 typename Steps<T>::Pointwise pointwise_step(ThreadPool& pool, const AnyBuffer& kernel,
-                                            const Constants<Wide<T>>& constants, int64_t activation) {
+                                            const Constants<Wide<T>>& constants, int64_t activation,
+                                            const AnyBuffer* others = nullptr, T* outputs = nullptr) {
   typename Steps<T>::Pointwise step;
   if (kernel.element_count() == 0) return step;
   const int64_t width = channels_of(kernel), depth = pixels_of(kernel);
   with_lanes<T>(width, [&]<int L>() {
     const auto product = std::make_shared<const Product<T, L>>(pool, data<T>(kernel), depth, width, width, 1);
-    constants.with_epilogue(activation, [&](auto epilogue) {
+    constants.with_epilogue_and_add(activation, others, outputs, [&](auto epilogue) {
       step = [=](const T* inputs, int64_t pixels, T* outputs) { (*product)(inputs, pixels, epilogue, -1, outputs); };
     });
   });
@@ -217,9 +227,10 @@ typename Steps<T>::Pointwise pointwise_step(ThreadPool& pool, const AnyBuffer& k
 }
 
 ffi::Error Separable(ThreadPool pool, AnyBuffer inputs, AnyBuffer expand_kernel, AnyBuffer kernel,
-                     AnyBuffer project_kernel, ffi::RemainingArgs statistics, Out outputs, double expand_epsilon,
-                     int64_t expand_activation, double epsilon, int64_t activation, double project_epsilon,
-                     int64_t project_activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
+                     AnyBuffer project_kernel, AnyBuffer others, ffi::RemainingArgs statistics, Out outputs,
+                     double expand_epsilon, int64_t expand_activation, double epsilon, int64_t activation,
+                     double project_epsilon, int64_t project_activation, int64_t stride, int64_t dilation, int64_t top,
+                     int64_t left) {
   Geometry g = geometry_of(inputs, kernel, *outputs, stride, dilation, top, left);
   g.channels = channels_of(kernel);
   return with_type(inputs, [&]<class T>() {
@@ -227,7 +238,7 @@ ffi::Error Separable(ThreadPool pool, AnyBuffer inputs, AnyBuffer expand_kernel,
         projected(statistics, 2, project_epsilon);
     Steps<T> steps;
     steps.expand = pointwise_step<T>(pool, expand_kernel, expanded, expand_activation);
-    steps.project = pointwise_step<T>(pool, project_kernel, projected, project_activation);
+    steps.project = pointwise_step<T>(pool, project_kernel, projected, project_activation, &others, data<T>(*outputs));
     const Widened<T> weights(data<T>(kernel), g.taps() * g.channels);
     with_lanes<T>(g.channels, [&]<int L>() {
       with_kernel(g, [&]<int K, int S>() {
@@ -265,7 +276,7 @@ KERNEL(norm_sums, NormSums, TAKES GIVES);
 KERNEL(norm_apply, NormApply, TAKES TAKES_MORE GIVES NORMALIZATION(""));
 KERNEL(norm_gradient_sums, NormGradientSums, TAKES TAKES TAKES GIVES NUMBER("activation"));
 KERNEL(norm_gradient_apply, NormGradientApply, TAKES TAKES TAKES GIVES NUMBER("activation"));
-KERNEL(dense, Dense, TAKES TAKES TAKES_MORE GIVES GIVES NORMALIZATION("") GEOMETRY);
+KERNEL(dense, Dense, TAKES TAKES TAKES TAKES_MORE GIVES GIVES NORMALIZATION("") GEOMETRY);
 KERNEL(dense_kernel_gradient, DenseKernelGradient, TAKES TAKES GIVES GEOMETRY);
 KERNEL(pointwise_norm_gradient, PointwiseNormGradient,
        TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation"));
@@ -274,5 +285,5 @@ KERNEL(depthwise_gradient, DepthwiseGradient, TAKES TAKES TAKES GIVES GIVES GEOM
 KERNEL(depthwise_norm_gradient, DepthwiseNormGradient,
        TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation") GEOMETRY);
 KERNEL(separable, Separable,
-       TAKES TAKES TAKES TAKES TAKES_MORE GIVES NORMALIZATION("expand_") NORMALIZATION("depthwise_")
+       TAKES TAKES TAKES TAKES TAKES TAKES_MORE GIVES NORMALIZATION("expand_") NORMALIZATION("depthwise_")
        NORMALIZATION("project_") GEOMETRY);

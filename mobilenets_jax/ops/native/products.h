@@ -32,20 +32,27 @@ struct Weights {
   const int64_t* columns;
 };
 
-// outputs[M, NV vectors] = inputs[M, depth] weights[depth, NV vectors], at channels[NV] of each row of outputs.
-template <class T, int L, int NV, int M, class Epilogue>
+// outputs[M, NV vectors] = inputs[M, depth] weights[depth, NV vectors], at channels[NV] of each row of outputs. Weights
+// that are read for the `first` time and do not lie one behind the other are asked for in advance: processors would not.
+template <class T, int L, int NV, int M, bool first, class Epilogue>
 inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from, const int64_t* channels,
                          const Epilogue& epilogue, T* outputs, int64_t width) {
   Vec<T, L> sums[M][NV] = {};
   for (int64_t k = 0; k < depth; ++k) {
     Vec<T, L> weight[NV];
-    for (int v = 0; v < NV; ++v) weight[v] = load<T, L>(from.weights + k * from.row + from.columns[v]);
+    const T* row = from.weights + k * from.row;
+    if constexpr (first)
+      for (int v = 0; v < NV; ++v) __builtin_prefetch(row + 16 * from.row + from.columns[v]);
+    for (int v = 0; v < NV; ++v) weight[v] = load<T, L>(row + from.columns[v]);
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < NV; ++v) sums[m][v] += weight[v] * inputs[m * depth + k];
   }
   for (int v = 0; v < NV; ++v) {
     const auto finished = epilogue.template at<Vec<T, L>>(channels[v]);
-    for (int m = 0; m < M; ++m) store<T, L>(outputs + m * width + channels[v], finished(sums[m][v]));
+    for (int m = 0; m < M; ++m) {
+      T* to = outputs + m * width + channels[v];
+      store<T, L>(to, finished(sums[m][v], to));
+    }
   }
 }
 
@@ -78,14 +85,19 @@ class Product {
       const Weights<T> from = pack_ ? Weights<T>{packed_.data(), NV * L, columns}
                                     : Weights<T>{weights_, lanes_.channels, columns};
       constexpr int M = rows_of_tile(NV);
-      const auto tile = [&]<int count>(int64_t row) {
-        forward_tile<T, L, NV, count>(inputs + row * depth_, depth_, from, channels, epilogue,
-                                      outputs + row * lanes_.channels, lanes_.channels);
+      const auto tile = [&]<int count, bool fetch>(int64_t row) {
+        forward_tile<T, L, NV, count, fetch>(inputs + row * depth_, depth_, from, channels, epilogue,
+                                             outputs + row * lanes_.channels, lanes_.channels);
       };
-      if (rows < M)
-        for (int64_t row = 0; row < rows; ++row) tile.template operator()<1>(row);
-      else  // the last tile overlaps the one before
-        for (int64_t row = 0; row < rows; row += M) tile.template operator()<M>(std::min(row, rows - M));
+      int64_t row = 0;
+      if (rows < M) {
+        if (!pack_) tile.template operator()<1, true>(row++);
+        for (; row < rows; ++row) tile.template operator()<1, false>(row);
+      } else {
+        if (!pack_) tile.template operator()<M, true>(row), row += M;
+        for (; row < rows; row += M)  // the last tile overlaps the one before
+          tile.template operator()<M, false>(std::min(row, rows - M));
+      }
     });
   }
 

@@ -154,7 +154,8 @@ class Product<Bfloat16, L> {
         const auto finished = epilogue.template at<Vec<Bfloat16, L>>(channel);
         for (int64_t m = 0; m < count; ++m) {
           const float* sum = sums[m / 16] + n * 256 + m % 16 * 16 + lanes.offset(v);
-          store<Bfloat16, L>(outputs + m * width_ + channel, finished(load<float, L>(sum)));
+          Bfloat16* to = outputs + m * width_ + channel;
+          store<Bfloat16, L>(to, finished(load<float, L>(sum), to));
         }
       }
   }

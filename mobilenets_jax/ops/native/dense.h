@@ -26,7 +26,7 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const E
   PixelSums<T, L, 2> sums(totals == nullptr || few ? 0 : parts, width);
   parallel_for(pool, parts * groups, [&](int64_t turn) {
     static thread_local std::vector<T> buffer;
-    const Part part(turn % parts, parts, pixels);
+    const Part part(turn % parts, parts, pixels);  // the parts of a group in turn: each core reads its own weights
     T* to = outputs + part.begin * width;
     product(seen.rows(part.begin, part.end, buffer), part.end - part.begin, epilogue, few ? turn / parts : -1, to);
     if (totals != nullptr && !few) sums.add(turn, 0, part.end - part.begin, moments<T, L>(to, width));

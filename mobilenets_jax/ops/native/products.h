@@ -33,7 +33,7 @@ struct Weights {
 };
 
 // outputs[M, NV vectors] = inputs[M, depth] weights[depth, NV vectors], at channels[NV] of each row of outputs. Weights
-// that are read for the `first` time and do not lie one behind the other are asked for in advance: processors would not.
+// that are read for the `first` time and do not lie one behind the other are asked for in advance: no processor would.
 template <class T, int L, int NV, int M, bool first, class Epilogue>
 inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from, const int64_t* channels,
                          const Epilogue& epilogue, T* outputs, int64_t width) {

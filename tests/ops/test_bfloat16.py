@@ -44,9 +44,9 @@ def with_gradients(function, *arrays):
 
 
 # Depth and width below, at, and between the sizes of a tile; pixels fewer than a tile's, and more than a part's.
-@pytest.mark.parametrize('depth', [3, 16, 24, 32, 40, 96])
-@pytest.mark.parametrize('width', [8, 16, 17, 32, 48, 100])
-@pytest.mark.parametrize('image', [(1, 1, 1), (1, 5, 6), (2, 7, 7), (3, 32, 33)])
+@pytest.mark.parametrize('depth', [3, 24, 32, 72])
+@pytest.mark.parametrize('width', [8, 17, 48])
+@pytest.mark.parametrize('image', [(1, 1, 1), (2, 7, 7), (3, 32, 33)])
 def test_a_pointwise_convolution_equals_float64(image, depth, width):
     generator = np.random.default_rng(0)
     arrays = draw(generator, *image, depth), draw(generator, 1, 1, depth, width)

@@ -48,11 +48,14 @@ _KERNELS = (
 
 
 def supports(dtype: jnp.dtype, activation: str = 'linear') -> bool:
-    """Whether what is traced now is for a CPU that has kernels for arrays of `dtype`, and they know the activation."""
+    """Whether what is traced now is for a CPU that has kernels for arrays of `dtype`, and they know the activation.
+
+    For bfloat16 the processor must have tile registers, and the system must give them.
+    """
     name = jnp.dtype(dtype).name
     if name not in DTYPES or activation not in ACTIVATIONS or backend() != 'cpu' or not is_available():
         return False
-    return name != 'bfloat16' or has_bfloat16()
+    return name != 'bfloat16' or _library().allows_bfloat16()
 
 
 def wide_dtype(dtype: jnp.dtype) -> jnp.dtype:
@@ -75,11 +78,6 @@ def is_available() -> bool:
     Says in one line on stderr that it builds, and why it could not. `SWITCH`=0 refuses.
     """
     return _library() is not None
-
-
-def has_bfloat16() -> bool:
-    """Whether the kernels take brain floats here: the processor has tile registers, and the system gives them."""
-    return is_available() and bool(_library().allows_bfloat16())
 
 
 @functools.cache

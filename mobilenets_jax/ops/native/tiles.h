@@ -8,8 +8,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <atomic>
-
 #include "products.h"
 
 // Asks Linux for the tile registers, for all threads of this process; whether it gives them.
@@ -177,8 +175,9 @@ inline void transpose(uint32_t* words) {
     }
     for (int i = 0; i < 16; ++i) {
       if (i & step) continue;
-      const Words a = rows[i], b = rows[i + step];
-      rows[i] = __builtin_shuffle(a, b, low), rows[i + step] = __builtin_shuffle(a, b, high);
+      const __m512i a = (__m512i)rows[i], b = (__m512i)rows[i + step];
+      rows[i] = (Words)_mm512_permutex2var_epi32(a, (__m512i)low, b);
+      rows[i + step] = (Words)_mm512_permutex2var_epi32(a, (__m512i)high, b);
     }
   };
   exchange.template operator()<1>(), exchange.template operator()<2>();

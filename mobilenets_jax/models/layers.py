@@ -242,9 +242,3 @@ class ConvNorm(nn.Module):
         """What an evaluation does with `inputs`."""
         convolution, _, kernel = self.conv.parts(inputs)
         return Step(convolution, kernel, self.bn.by_running_statistics(residual))
-
-
-def global_average_pool(inputs: Array) -> Array:
-    """Averages `inputs` [N, H, W, C] over H and W in at least float32, to [N, C] of the input's dtype."""
-    accumulator = jnp.promote_types(inputs.dtype, jnp.float32)
-    return jnp.mean(inputs, axis=(1, 2), dtype=accumulator).astype(inputs.dtype)

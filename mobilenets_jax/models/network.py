@@ -19,7 +19,7 @@ import jax
 from mobilenets_jax.errors import check_choice
 from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.ghostnet import GhostBottleneck
-from mobilenets_jax.models.layers import ConvNorm, LayerSettings, global_average_pool
+from mobilenets_jax.models.layers import ConvNorm, LayerSettings
 from mobilenets_jax.models.mobilenet_edgetpu import FusedInvertedResidual
 from mobilenets_jax.models.mobilenet_v1 import DepthwiseSeparable
 from mobilenets_jax.models.mobilenet_v2 import InvertedResidual
@@ -28,7 +28,7 @@ from mobilenets_jax.models.resnet import Bottleneck
 from mobilenets_jax.models.shufflenet_v1 import ShuffleV1Unit
 from mobilenets_jax.models.shufflenet_v2 import ShuffleV2Unit
 from mobilenets_jax.models.specs import NetworkSpec
-from mobilenets_jax.ops import ACTIVATIONS
+from mobilenets_jax.ops import ACTIVATIONS, global_average_pool
 
 Array = jax.Array
 Endpoints = dict[str, Array]

@@ -7,9 +7,9 @@ Paper: Hu et al., Squeeze-and-Excitation Networks, 1709.01507, section 3; MnasNe
 import flax.linen as nn
 import jax
 
-from mobilenets_jax.models.layers import LayerSettings, global_average_pool
+from mobilenets_jax.models.layers import LayerSettings
 from mobilenets_jax.models.specs import SqueezeExciteSpec
-from mobilenets_jax.ops import ACTIVATIONS
+from mobilenets_jax.ops import ACTIVATIONS, global_average_pool, scale_channels
 
 
 class SqueezeExcite(nn.Module):
@@ -33,4 +33,4 @@ class SqueezeExcite(nn.Module):
         gate = nn.relu(self.settings.dense(self.spec.squeezed(self.block_channels, channels), name='reduce')(gate))
         gate = self.settings.dense(channels, name='expand')(gate)
         gate = ACTIVATIONS[self.spec.gate](gate)
-        return inputs * gate[:, None, None, :]  # (N, C) -> (N, 1, 1, C)
+        return scale_channels(inputs, gate)

@@ -8,6 +8,7 @@ from mobilenets_jax.ops.depthwise import depthwise_conv
 from mobilenets_jax.ops.linear import dense_product
 from mobilenets_jax.ops.normalization import Normalization
 from mobilenets_jax.ops.separable import Step, convolve_in_turn, runs_in_strips
+from mobilenets_jax.ops.squeeze import global_average_pool, scale_channels
 
 __all__ = [
     'ACTIVATIONS',
@@ -20,5 +21,7 @@ __all__ = [
     'dense_conv',
     'dense_product',
     'depthwise_conv',
+    'global_average_pool',
     'runs_in_strips',
+    'scale_channels',
 ]

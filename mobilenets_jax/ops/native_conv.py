@@ -4,7 +4,7 @@ import functools
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from mobilenets_jax.errors import UserError
@@ -80,7 +80,7 @@ def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Nor
     Raises:
       UserError: there is no kernel for this.
     """
-    none = jnp.zeros(0, inputs.dtype)
+    none = np.zeros(0, inputs.dtype)
     if then is None or then.activation not in native.ACTIVATIONS:
         outputs = _convolve(geometry, NOTHING, inputs, kernel, none, *nothing(kernel))
         return outputs if then is None else then(outputs)
@@ -96,12 +96,12 @@ def can_add(geometry: Geometry, then: Normalization) -> bool:
 
 def with_sums(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> list[jax.Array]:
     """The outputs, and the wide sums of them and of their squares over N, H', W': [2, C_out]. It has no gradient."""
-    return _call(geometry, NOTHING, inputs, kernel, jnp.zeros(0, inputs.dtype), *nothing(kernel), rows=2)
+    return _call(geometry, NOTHING, inputs, kernel, np.zeros(0, inputs.dtype), *nothing(kernel), rows=2)
 
 
-def nothing(kernel: jax.Array) -> list[jax.Array]:
+def nothing(kernel: jax.Array) -> list[np.ndarray]:
     """In place of the arrays of a `Normalization`, where the kernels shall apply none."""
-    return [jnp.zeros(0, native.wide_dtype(kernel.dtype))] * 4
+    return [np.zeros(0, native.wide_dtype(kernel.dtype))] * 4
 
 
 def has_norm_gradients(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:

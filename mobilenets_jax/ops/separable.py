@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from mobilenets_jax.ops import native
 from mobilenets_jax.ops.convolution import Convolution
@@ -58,7 +58,7 @@ def convolve_in_turn(inputs: jax.Array, steps: Sequence[Step]) -> jax.Array:
     convolution, kernel, last = steps[-1]
     if can_add(convolution.geometry(inputs, kernel), last):
         return _in_strips(kinds, inputs, arrays, last.residual)
-    return last.added_to(_in_strips(kinds, inputs, arrays, jnp.zeros(0, inputs.dtype)))
+    return last.added_to(_in_strips(kinds, inputs, arrays, np.zeros(0, inputs.dtype)))
 
 
 def _one_by_one(inputs, steps):
@@ -76,7 +76,7 @@ def _in_strips(kinds, inputs, arrays, residual):
     native.check('convolve_in_turn', inputs.dtype)
     outputs = jax.eval_shape(functools.partial(_apart, kinds), inputs, arrays, residual)
     steps = list(zip(kinds, arrays, strict=True))
-    none = ((None, NOTHING), [jnp.zeros(0, inputs.dtype), *nothing(inputs)])
+    none = ((None, NOTHING), [np.zeros(0, inputs.dtype), *nothing(inputs)])
     if kinds[0][0].depthwise:
         steps.insert(0, none)
     if kinds[-1][0].depthwise:

@@ -26,7 +26,7 @@ from mobilenets_jax.errors import UserError
 from mobilenets_jax.ops.backend import backend
 
 SWITCH = 'MOBILENETS_JAX_NATIVE'
-FLAGS = ('-O3', '-march=native', '-std=c++20', '-shared', '-fPIC', '-pthread')
+FLAGS = ('-O3', '-march=native', '-fno-math-errno', '-std=c++20', '-shared', '-fPIC', '-pthread')
 DTYPES = ('float32', 'float64', 'bfloat16')  # the last only where the processor has tile registers for it
 MAX_TAPS = 16  # along one axis; depthwise.h, max_kernel
 # Their numbers in kernels.cc.
@@ -44,6 +44,8 @@ _KERNELS = (
     'depthwise_gradient',
     'depthwise_norm_gradient',
     'separable',
+    'global_average_pool',
+    'scale_channels',
 )
 
 

@@ -16,23 +16,26 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const E
            int64_t width, T* outputs, Wide<T>* totals) {
   const Seen<T> seen(inputs, g);
   const int64_t pixels = g.out_pixels(), depth = seen.depth;
-  // Few pixels are divided by channels too, so that there is work for all threads, and are not worth packing weights
-  // for.
-  const bool few = pixels < 2048;
-  const Product<T, L> product(pool, kernel, depth, width, width, 1, !few);
-  const int64_t groups = few ? product.groups() : 1;
-  const int64_t size = !few ? 256 : pixels < 256 ? product.few_rows : 96;
-  const int64_t parts = std::max<int64_t>(1, pixels / size);
-  PixelSums<T, L, 2> sums(totals == nullptr || few ? 0 : parts, width);
+  // Few pixels are not worth packing weights for. Each core reads all weights for its pixels, or all pixels for its
+  // channels if they are less.
+  const bool pack = pixels >= 2048, by_channels = pixels < few_pixels;
+  const Product<T, L> product(pool, kernel, depth, width, width, 1, pack);
+  const int64_t groups = by_channels ? product.groups() : 1;
+  const int64_t parts = pack                ? pixels / 256
+                        : by_channels       ? std::max<int64_t>(1, pixels / product.few_rows)
+                        : totals == nullptr ? pool.num_threads()
+                                            : pixels / few_pixels;  // sums do not depend on the threads
+  PixelSums<T, L, 2> sums(totals == nullptr || by_channels ? 0 : parts, width);
   parallel_for(pool, parts * groups, [&](int64_t turn) {
     static thread_local std::vector<T> buffer;
     const Part part(turn % parts, parts, pixels);  // the parts of a group in turn: each core reads its own weights
     T* to = outputs + part.begin * width;
-    product(seen.rows(part.begin, part.end, buffer), part.end - part.begin, epilogue, few ? turn / parts : -1, to);
-    if (totals != nullptr && !few) sums.add(turn, 0, part.end - part.begin, moments<T, L>(to, width));
+    const int64_t group = by_channels ? turn / parts : -1;
+    product(seen.rows(part.begin, part.end, buffer), part.end - part.begin, epilogue, group, to);
+    if (totals != nullptr && !by_channels) sums.add(turn, 0, part.end - part.begin, moments<T, L>(to, width));
   });
   if (totals == nullptr) return;
-  few ? norm_sums<T, L>(pool, outputs, pixels, width, totals) : sums.finish(totals);
+  by_channels ? norm_sums<T, L>(pool, outputs, pixels, width, totals) : sums.finish(totals);
 }
 
 // The gradient of the kernel, [kh, kw, C, width], from inputs [N, H, W, C] and gradients of outputs [N, H', W', width].

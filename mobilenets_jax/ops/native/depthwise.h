@@ -53,7 +53,7 @@ struct Rows {
 template <class T, int L, class Epilogue>
 inline void weigh(const T* const* pixels, const Wide<T>* const* weights, int64_t count, const Lanes<L>& lanes,
                   const Epilogue& epilogue, T* out) {
-  for (int64_t v = 0; v < lanes.count; ++v) {
+  for (int64_t v = lanes.begin; v < lanes.end; ++v) {
     const int64_t c = lanes.offset(v);
     Vec<T, L> sum = {};
     for (int64_t t = 0; t < count; ++t) sum += load<T, L>(pixels[t] + c) * load<Wide<T>, L>(weights[t] + c);
@@ -75,7 +75,7 @@ inline void weigh_block(const Rows<T>& rows, const Wide<T>* kernel, int64_t colu
     else
       starts[i] = rows.start(i, column);
   }
-  for (int64_t v = 0; v < lanes.count; ++v) {
+  for (int64_t v = lanes.begin; v < lanes.end; ++v) {
     const int64_t c = lanes.offset(v);
     Vec<T, L> sums[B] = {};
     for (int i = 0; i < K; ++i) {
@@ -137,16 +137,31 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, con
   const Lanes<L> lanes(g.channels);
   const Widened<T> weights(kernel, g.taps() * g.channels);
   const std::vector<T> zeros((g.width + g.kernel_width) * g.channels);
-  const int64_t rows = g.batch * g.out_height, parts = std::min<int64_t>(rows, 32);
+  const int64_t rows = g.batch * g.out_height;
+  // Few pixels are divided by channels, as in dense.h: each core has in its cache what it made of them there.
+  const bool by_channels = totals == nullptr && g.out_pixels() < few_pixels;
+  const int64_t parts = by_channels ? 1 : std::min<int64_t>(rows, 32);
+  const int64_t divisions = by_channels ? std::clamp<int64_t>(lanes.count / 4, 1, 8) : 1;
+  // Some channels of some rows at a time, so that what a row sees is in the first cache when the next row sees it.
+  const int64_t rows_of_chunk = std::clamp<int64_t>(128 / g.out_width, 1, rows);
+  const int64_t vectors_of_chunk = g.kernel_height * g.width * 4 * L <= 8192 ? 4 : lanes.count;
   PixelSums<T, L, 2> sums(totals == nullptr ? 0 : parts, g.channels);
   with_kernel(g, [&]<int K, int S>() {
-    parallel_for(pool, parts, [&](int64_t i) {
-      const Part part(i, parts, rows);
-      for (int64_t row = part.begin; row < part.end; ++row) {
+    const auto compute = [&](int64_t begin, int64_t end, const Lanes<L>& some) {
+      for (int64_t row = begin; row < end; ++row) {
         const T* image = inputs + row / g.out_height * g.height * g.row();
-        forward_row<T, L, K, S>({image, zeros.data(), row % g.out_height, g}, weights.data(), g, lanes, epilogue,
+        forward_row<T, L, K, S>({image, zeros.data(), row % g.out_height, g}, weights.data(), g, some, epilogue,
                                 outputs + row * g.out_row());
-        if (totals != nullptr) sums.add(i, 0, g.out_width, moments<T, L>(outputs + row * g.out_row(), g.channels));
+      }
+    };
+    parallel_for(pool, parts * divisions, [&](int64_t i) {
+      const Part part(i % parts, parts, rows), vectors(i / parts, divisions, lanes.count);
+      for (int64_t begin = part.begin; begin < part.end; begin += rows_of_chunk) {
+        const int64_t end = std::min(begin + rows_of_chunk, part.end);
+        for (int64_t v = vectors.begin; v < vectors.end; v += vectors_of_chunk)
+          compute(begin, end, Lanes<L>(lanes, v, std::min(v + vectors_of_chunk, vectors.end)));
+        if (totals != nullptr)
+          sums.add(i, begin * g.out_width, end * g.out_width, moments<T, L>(outputs, g.channels));
       }
     });
   });

@@ -31,12 +31,11 @@ class Seen {
     if (g_.pointwise()) return inputs_ + begin * depth;
     buffer.resize((end - begin) * depth + slack);
     T* to = buffer.data();
-    int64_t column = begin % g_.out_width, line = begin / g_.out_width;
-    for (int64_t output = begin; output < end; ++output) {
-      const int64_t row = line % g_.out_height * g_.stride - g_.top, image = line / g_.out_height * g_.height;
-      for (int64_t i = 0; i < g_.kernel_height; ++i, to += g_.kernel_width * g_.channels)
-        copy_taps(image, row + i * g_.dilation, column * g_.stride - g_.left, to);
-      if (++column == g_.out_width) column = 0, ++line;
+    for (int64_t first = begin; first < end;) {
+      const int64_t line = first / g_.out_width, column = first % g_.out_width;
+      const int64_t count = std::min(g_.out_width - column, end - first);
+      copy_line(line, column, column + count, to);
+      first += count, to += count * depth;
     }
     return buffer.data();
   }
@@ -46,19 +45,34 @@ class Seen {
  private:
   static constexpr int64_t slack = 16;  // values that may be read and written behind those that are wanted
 
+  // What the outputs [begin, end) of a line of outputs see.
+  void copy_line(int64_t line, int64_t begin, int64_t end, T* to) const {
+    const int64_t top = line % g_.out_height * g_.stride - g_.top, image = line / g_.out_height * g_.height;
+    const int64_t values = g_.kernel_width * g_.channels, lowest = top + (g_.kernel_height - 1) * g_.dilation;
+    const T* start = inputs_ + (image + top) * g_.row();
+    const T* stop = inputs_ + g_.batch * g_.height * g_.row() - slack;
+    const bool inside = top >= 0 && lowest < g_.height && g_.dilation == 1 && values <= slack;
+    for (int64_t output = begin; output < end; ++output) {
+      const int64_t column = output * g_.stride - g_.left;
+      const T* from = start + column * g_.channels;
+      // All rows of the kernel see the image: whole vectors, of which the next ones cover what is too much.
+      if (inside && column >= 0 && column + g_.kernel_width <= g_.width && from + (lowest - top) * g_.row() <= stop)
+        for (int64_t i = 0; i < g_.kernel_height; ++i, to += values) std::copy_n(from + i * g_.row(), slack, to);
+      else
+        for (int64_t i = 0; i < g_.kernel_height; ++i, to += values)
+          copy_taps(image, top + i * g_.dilation, column, to);
+    }
+  }
+
   // What the taps of one kernel row see, the first of them at `column`.
   void copy_taps(int64_t image, int64_t row, int64_t column, T* to) const {
-    const int64_t count = g_.kernel_width * g_.channels;
     if (row < 0 || row >= g_.height) {
-      std::fill_n(to, count, T{});
+      std::fill_n(to, g_.kernel_width * g_.channels, T{});
       return;
     }
     const T* from = inputs_ + (image + row) * g_.row() + column * g_.channels;
     if (g_.dilation == 1 && column >= 0 && column + g_.kernel_width <= g_.width) {
-      if (count <= slack && from + slack <= inputs_ + g_.batch * g_.height * g_.row())
-        std::copy_n(from, slack, to);
-      else
-        std::copy_n(from, count, to);
+      std::copy_n(from, g_.kernel_width * g_.channels, to);
       return;
     }
     for (int64_t j = 0; j < g_.kernel_width; ++j, column += g_.dilation, from += g_.dilation * g_.channels)

@@ -7,6 +7,7 @@
 #include "depthwise.h"
 #include "parallel.h"
 #include "separable.h"
+#include "squeeze.h"
 #include "tiles.h"
 
 namespace ffi = xla::ffi;
@@ -80,10 +81,14 @@ class Constants {
  public:
   Constants(const ffi::RemainingArgs& arrays, int64_t nth, double epsilon) {
     const auto array = [&](int64_t i) { return *arrays.get<AnyBuffer>(nth * 4 + i); };
-    const auto scale = array(0), bias = array(1), mean = array(2), variance = array(3);
-    for (int64_t c = 0; c < int64_t(scale.element_count()); ++c) {
-      factor_.push_back(data<T>(scale)[c] / std::sqrt(data<T>(variance)[c] + T(epsilon)));
-      shift_.push_back(data<T>(bias)[c] - data<T>(mean)[c] * factor_.back());
+    const int64_t channels = array(0).element_count();
+    const T *scale = data<T>(array(0)), *bias = data<T>(array(1)), *mean = data<T>(array(2));
+    const T* variance = data<T>(array(3));
+    factor_.resize(channels), shift_.resize(channels);
+    T *factor = factor_.data(), *shift = shift_.data();
+    for (int64_t c = 0; c < channels; ++c) {
+      factor[c] = scale[c] / std::sqrt(variance[c] + T(epsilon));
+      shift[c] = bias[c] - mean[c] * factor[c];
     }
   }
 
@@ -253,6 +258,21 @@ ffi::Error Separable(ThreadPool pool, AnyBuffer inputs, AnyBuffer expand_kernel,
   });
 }
 
+ffi::Error GlobalAveragePool(ThreadPool pool, AnyBuffer inputs, Out means) {
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    const int64_t images = inputs.dimensions()[0], pixels = pixels_of(inputs) / std::max<int64_t>(images, 1);
+    global_average_pool<T, L>(pool, data<T>(inputs), images, pixels, channels_of(inputs), data<T>(*means));
+  });
+}
+
+ffi::Error ScaleChannels(ThreadPool pool, AnyBuffer inputs, AnyBuffer factors, Out outputs) {
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    const int64_t images = inputs.dimensions()[0], pixels = pixels_of(inputs) / std::max<int64_t>(images, 1);
+    scale_channels<T, L>(pool, data<T>(inputs), data<T>(factors), images, pixels, channels_of(inputs),
+                         data<T>(*outputs));
+  });
+}
+
 // Whether there are kernels for brain floats on this machine.
 extern "C" bool allows_bfloat16() {
 #ifdef __AMX_BF16__
@@ -287,3 +307,5 @@ KERNEL(depthwise_norm_gradient, DepthwiseNormGradient,
 KERNEL(separable, Separable,
        TAKES TAKES TAKES TAKES TAKES TAKES_MORE GIVES NORMALIZATION("expand_") NORMALIZATION("depthwise_")
        NORMALIZATION("project_") GEOMETRY);
+KERNEL(global_average_pool, GlobalAveragePool, TAKES GIVES);
+KERNEL(scale_channels, ScaleChannels, TAKES TAKES GIVES);

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -11,10 +13,78 @@
 
 #include "xla/ffi/api/ffi.h"
 
+// Fewer pixels are divided among the cores by channels.
+constexpr int64_t few_pixels = 128;
+
 // The i-th of `parts` nearly equal parts of [0, count).
 struct Part {
   Part(int64_t i, int64_t parts, int64_t count) : begin(i * count / parts), end((i + 1) * count / parts) {}
   const int64_t begin, end;
+};
+
+// Waits for about a microsecond, or until `ready()`; whether it is.
+template <class Ready>
+bool ready_soon(Ready&& ready) {
+  for (int i = 0; i < 64; ++i) {
+    if (ready()) return true;
+#ifdef __x86_64__
+    __builtin_ia32_pause();
+#endif
+  }
+  std::this_thread::yield();
+  return ready();
+}
+
+// Threads that have had work and wait a moment for more. A network has dozens of loops in a row, and waking a sleeping
+// thread takes longer than many of them.
+class WaitingThreads {
+ public:
+  using Work = std::function<void()>;
+
+  // Those of this process; never destroyed, as they may outlast what is destroyed at its end.
+  static WaitingThreads& all() {
+    static auto& threads = *new WaitingThreads;
+    return threads;
+  }
+
+  // Gives `work` to one of them; whether there was one.
+  bool give(const Work& work) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (static_cast<int64_t>(given_.size()) == waiting_) return false;
+    given_.push_back(work);
+    some_ = true;
+    return true;
+  }
+
+  // Lets this thread do `work`, and what else is given in time.
+  void serve(Work work) {
+    do work(); while (wait(work));
+  }
+
+ private:
+  // Waits for `work`; whether there was some in time.
+  bool wait(Work& work) {
+    using Clock = std::chrono::steady_clock;
+    constexpr std::chrono::microseconds patience(100);
+    std::unique_lock<std::mutex> lock(mutex_);
+    ++waiting_;
+    for (const auto end = Clock::now() + patience; given_.empty() && Clock::now() < end;) {
+      lock.unlock();
+      while (!ready_soon([&] { return some_.load(); }) && Clock::now() < end) continue;
+      lock.lock();
+    }
+    --waiting_;
+    if (given_.empty()) return false;
+    work = std::move(given_.front());
+    given_.pop_front();
+    some_ = !given_.empty();
+    return true;
+  }
+
+  std::mutex mutex_;
+  std::deque<Work> given_;  // no more than there are threads waiting
+  int64_t waiting_ = 0;
+  std::atomic<bool> some_{false};  // whether anything is given
 };
 
 // Calls `turn(i)` for all i < `count`, in any order, and returns when all are done.
@@ -25,39 +95,45 @@ struct Part {
 // The caller takes turns too, and waits only for turns that another thread has begun. So it ends even if no other
 // thread of the pool is free, for instance since all of them stand in this function.
 inline void parallel_for(xla::ffi::ThreadPool& pool, int64_t count, std::function<void(int64_t)> turn) {
+  struct alignas(64) Counter {  // each in a cache line of its own: cores that write to one line wait for each other
+    std::atomic<int64_t> value{0};
+  };
   struct State {
     State(int64_t count, int64_t workers, std::function<void(int64_t)> turn)
         : turn(std::move(turn)), count(count), workers(workers), next(workers) {
-      for (int64_t w = 0; w < workers; ++w) next[w] = Part(w, workers, count).begin;
+      for (int64_t w = 0; w < workers; ++w) next[w].value = Part(w, workers, count).begin;
     }
     const std::function<void(int64_t)> turn;
     const int64_t count, workers;
-    std::vector<std::atomic<int64_t>> next;  // turn of each worker's part
-    std::atomic<int64_t> done{0};
+    std::vector<Counter> next;  // turn of each worker's part
+    Counter done;
     std::mutex mutex;
     std::condition_variable all_done;
 
     void work(int64_t worker) {
+      int64_t turns = 0;
       for (int64_t w = worker; w < worker + workers; ++w) {
         const int64_t end = Part(w % workers, workers, count).end;
-        for (int64_t i; (i = next[w % workers].fetch_add(1)) < end;) {
-          turn(i);
-          if (done.fetch_add(1) + 1 == count) {
-            std::lock_guard<std::mutex> lock(mutex);
-            all_done.notify_all();
-          }
-        }
+        for (int64_t i; (i = next[w % workers].value.fetch_add(1)) < end; ++turns) turn(i);
       }
+      if (turns == 0 || done.value.fetch_add(turns) + turns < count) return;
+      std::lock_guard<std::mutex> lock(mutex);
+      all_done.notify_all();
     }
+    bool is_done() const { return done.value == count; }
   };
   if (count == 1) return turn(0);
   const int64_t workers = std::min<int64_t>(count, pool.num_threads());
   auto state = std::make_shared<State>(count, workers, std::move(turn));
-  for (int64_t w = 1; w < workers; ++w) pool.Schedule([state, w] { state->work(w); });
+  auto& threads = WaitingThreads::all();
+  for (int64_t w = 1; w < workers; ++w) {
+    const WaitingThreads::Work work = [state, w] { state->work(w); };
+    if (!threads.give(work)) pool.Schedule([&threads, work] { threads.serve(work); });
+  }
   state->work(0);
   // What the others have begun is mostly over soon: sooner than a sleeping thread wakes up.
-  for (int i = 0; i < 2000 && state->done != state->count; ++i) std::this_thread::yield();
-  if (state->done == state->count) return;
+  for (int i = 0; i < 1000; ++i)
+    if (ready_soon([&] { return state->is_done(); })) return;
   std::unique_lock<std::mutex> lock(state->mutex);
-  state->all_done.wait(lock, [&] { return state->done == state->count; });
+  state->all_done.wait(lock, [&] { return state->is_done(); });
 }

@@ -79,14 +79,17 @@ class Widened {
 // what lies under both is computed twice, and there is no rest.
 template <int L>
 struct Lanes {
-  explicit Lanes(int64_t channels) : channels(channels), count((channels + L - 1) / L) {}
+  explicit Lanes(int64_t channels) : channels(channels), count((channels + L - 1) / L), begin(0), end(count) {}
+  // Those [begin, end) of all vectors of a row.
+  Lanes(const Lanes& all, int64_t begin, int64_t end)
+      : channels(all.channels), count(all.count), begin(begin), end(end) {}
   int64_t offset(int64_t vector) const { return std::min<int64_t>(vector * L, channels - L); }
   // Where channel `c` lies in an array of `count` whole vectors.
   int64_t slot(int64_t c) const {
     const int64_t vector = c / L;
     return vector * L + c - offset(vector);
   }
-  const int64_t channels, count;
+  const int64_t channels, count, begin, end;
 };
 
 // Calls `function.template operator()<L>()` with the widest vector that `channels` fill; only floats have all widths,

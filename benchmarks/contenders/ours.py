@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from benchmarks.contenders import CLASSES, examples
-from mobilenets_jax.models import create_model
+from mobilenets_jax.models import create_model, freeze
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.ema import EmaOptions
@@ -40,9 +40,5 @@ def inference(network: str, batch: int, size: int, dtype: str = 'float32') -> Ca
     model = create_model(network, CLASSES, dtype=dtype)
     images = jax.device_put(examples(batch, size)[0])
     variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images[:1])
-    apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False)[0])
-
-    def run() -> np.ndarray:
-        return np.asarray(apply(variables, images))
-
-    return run
+    classify = freeze(model, variables)
+    return lambda: np.asarray(classify(images))

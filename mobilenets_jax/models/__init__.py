@@ -1,4 +1,4 @@
-"""Every architecture by name: `create_model`, `create_backbone`, `get_spec`, `list_models`."""
+"""Every architecture by name: `create_model`, `create_backbone`, `get_spec`, `list_models`; `freeze` for inference."""
 
 import jax.numpy as jnp
 
@@ -16,6 +16,7 @@ from mobilenets_jax.models import (
     shufflenet_v2,
 )
 from mobilenets_jax.models.architecture import Architecture
+from mobilenets_jax.models.inference import freeze as freeze
 from mobilenets_jax.models.layers import LayerSettings
 from mobilenets_jax.models.network import OUTPUT_STRIDES, Backbone, ImageClassifier
 from mobilenets_jax.models.specs import NetworkSpec

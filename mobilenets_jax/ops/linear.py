@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mobilenets_jax.ops import native
+from mobilenets_jax.ops.gradients import differentiated_as
 from mobilenets_jax.ops.native_conv import Geometry, convolve
 
 
@@ -34,17 +35,6 @@ def dense_product(
     return lax.dot_general(inputs, kernel, dimension_numbers, precision)
 
 
-@jax.custom_vjp
+@differentiated_as(jnp.dot)
 def _by_kernel(inputs, kernel):
     return convolve(Geometry(depthwise=False), inputs[:, None, None], kernel[None, None])[:, 0, 0]
-
-
-def _forward(*arrays):
-    return _by_kernel(*arrays), arrays
-
-
-def _backward(arrays, gradient):
-    return jax.vjp(jnp.dot, *arrays)[1](gradient)
-
-
-_by_kernel.defvjp(_forward, _backward)

@@ -1,6 +1,5 @@
 """Normalisation by statistics that are known, and the activation behind it: one factor and one shift a channel."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ from jax import lax
 
 from mobilenets_jax.ops import native
 from mobilenets_jax.ops.activations import ACTIVATIONS
+from mobilenets_jax.ops.gradients import differentiated_as
 
 
 class Normalization(NamedTuple):
@@ -56,30 +56,19 @@ class Normalization(NamedTuple):
         return factor, self.bias - self.mean * factor
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _apply(options, inputs, *arrays):
-    epsilon, activation = options
-    if native.supports(inputs.dtype, activation):
-        options = {'activation': activation, 'epsilon': float(epsilon)}
-        return native.call('norm_apply', inputs, inputs, statistics=arrays, **options)
-    return _apply_plainly(options, inputs, *arrays)
-
-
 def _apply_plainly(options, inputs, *arrays):
     normalization = Normalization(*arrays, *options)
     factor, shift = normalization.factor_and_shift()
     return ACTIVATIONS[normalization.activation](inputs.astype(factor.dtype) * factor + shift).astype(inputs.dtype)
 
 
-def _apply_forward(options, *arrays):
-    return _apply(options, *arrays), arrays
-
-
-def _apply_backward(options, arrays, gradient):
-    return jax.vjp(functools.partial(_apply_plainly, options), *arrays)[1](gradient)
-
-
-_apply.defvjp(_apply_forward, _apply_backward)
+@differentiated_as(_apply_plainly, static=1)
+def _apply(options, inputs, *arrays):
+    epsilon, activation = options
+    if native.supports(inputs.dtype, activation):
+        options = {'activation': activation, 'epsilon': float(epsilon)}
+        return native.call('norm_apply', inputs, inputs, statistics=arrays, **options)
+    return _apply_plainly(options, inputs, *arrays)
 
 
 def gradients_of_both(

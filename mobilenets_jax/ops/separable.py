@@ -14,6 +14,7 @@ import numpy as np
 
 from mobilenets_jax.ops import native
 from mobilenets_jax.ops.convolution import Convolution
+from mobilenets_jax.ops.gradients import differentiated_as
 from mobilenets_jax.ops.native_conv import NOTHING, can_add, has_kernel, nothing
 from mobilenets_jax.ops.normalization import Normalization
 
@@ -67,7 +68,16 @@ def _one_by_one(inputs, steps):
     return inputs
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _apart(kinds, inputs, arrays, residual):
+    steps = [
+        Step(convolution, kernel, Normalization(*statistics, *options))
+        for (convolution, options), (kernel, *statistics) in zip(kinds, arrays, strict=True)
+    ]
+    outputs = _one_by_one(inputs, steps)
+    return outputs + residual if residual.size > 0 else outputs
+
+
+@differentiated_as(_apart, static=1)
 def _in_strips(kinds, inputs, arrays, residual):
     """Expansion, if the first step is not depthwise; depthwise convolution; projection, if the last step is not.
 
@@ -87,23 +97,3 @@ def _in_strips(kinds, inputs, arrays, residual):
     kernels = [kernel for _, (kernel, *_) in steps]
     statistics = [array for _, (_, *some) in steps for array in some]
     return native.call('separable', outputs, inputs, *kernels, residual, statistics=statistics, **attributes)
-
-
-def _apart(kinds, inputs, arrays, residual):
-    steps = [
-        Step(convolution, kernel, Normalization(*statistics, *options))
-        for (convolution, options), (kernel, *statistics) in zip(kinds, arrays, strict=True)
-    ]
-    outputs = _one_by_one(inputs, steps)
-    return outputs + residual if residual.size > 0 else outputs
-
-
-def _forward(kinds, *arrays):
-    return _in_strips(kinds, *arrays), arrays
-
-
-def _backward(kinds, arrays, gradient):
-    return jax.vjp(functools.partial(_apart, kinds), *arrays)[1](gradient)
-
-
-_in_strips.defvjp(_forward, _backward)

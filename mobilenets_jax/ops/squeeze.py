@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mobilenets_jax.ops import native
+from mobilenets_jax.ops.gradients import differentiated_as
 
 
 def global_average_pool(inputs: jax.Array) -> jax.Array:
@@ -28,20 +29,12 @@ def _scale(inputs, factors):
     return inputs * factors[:, None, None, :]
 
 
-@jax.custom_vjp
+@differentiated_as(_mean)
 def _mean_by_kernel(inputs):
     means = jax.ShapeDtypeStruct((inputs.shape[0], inputs.shape[-1]), inputs.dtype)
     return native.call('global_average_pool', means, inputs)
 
 
-@jax.custom_vjp
+@differentiated_as(_scale)
 def _scale_by_kernel(inputs, factors):
     return native.call('scale_channels', inputs, inputs, factors)
-
-
-_mean_by_kernel.defvjp(
-    lambda inputs: (_mean_by_kernel(inputs), inputs), lambda inputs, gradient: jax.vjp(_mean, inputs)[1](gradient)
-)
-_scale_by_kernel.defvjp(
-    lambda *arrays: (_scale_by_kernel(*arrays), arrays), lambda arrays, gradient: jax.vjp(_scale, *arrays)[1](gradient)
-)

@@ -26,6 +26,7 @@ from mobilenets_jax.errors import UserError
 from mobilenets_jax.ops.backend import backend
 
 SWITCH = 'MOBILENETS_JAX_NATIVE'
+# Without errno, as no vector instruction sets it, and one square root at a time would.
 FLAGS = ('-O3', '-march=native', '-fno-math-errno', '-std=c++20', '-shared', '-fPIC', '-pthread')
 DTYPES = ('float32', 'float64', 'bfloat16')  # the last only where the processor has tile registers for it
 MAX_TAPS = 16  # along one axis; depthwise.h, max_kernel

@@ -23,7 +23,7 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const E
   const int64_t groups = by_channels ? product.groups() : 1;
   const int64_t parts = pack                ? pixels / 256
                         : by_channels       ? std::max<int64_t>(1, pixels / product.few_rows)
-                        : totals == nullptr ? pool.num_threads()
+                        : totals == nullptr ? std::min<int64_t>(pool.num_threads(), pixels / product.few_rows)
                                             : pixels / few_pixels;  // sums do not depend on the threads
   PixelSums<T, L, 2> sums(totals == nullptr || by_channels ? 0 : parts, width);
   parallel_for(pool, parts * groups, [&](int64_t turn) {

@@ -7,6 +7,9 @@
 
 #include "vectors.h"
 
+// Fewer pixels are divided among the cores by channels.
+constexpr int64_t few_pixels = 128;
+
 struct Geometry {
   int64_t batch, height, width, channels;  // of the inputs
   int64_t out_height, out_width;

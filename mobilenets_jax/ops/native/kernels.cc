@@ -38,6 +38,7 @@ ffi::Error with_lanes_of(const AnyBuffer& buffer, Function&& function) {
 
 int64_t channels_of(const AnyBuffer& buffer) { return buffer.dimensions().back(); }
 int64_t pixels_of(const AnyBuffer& buffer) { return buffer.element_count() / channels_of(buffer); }
+int64_t pixels_of_image(const AnyBuffer& buffer) { return buffer.dimensions()[1] * buffer.dimensions()[2]; }
 
 template <class T>
 T* data(const AnyBuffer& buffer) {
@@ -260,14 +261,14 @@ ffi::Error Separable(ThreadPool pool, AnyBuffer inputs, AnyBuffer expand_kernel,
 
 ffi::Error GlobalAveragePool(ThreadPool pool, AnyBuffer inputs, Out means) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    const int64_t images = inputs.dimensions()[0], pixels = pixels_of(inputs) / std::max<int64_t>(images, 1);
+    const int64_t images = inputs.dimensions()[0], pixels = pixels_of_image(inputs);
     global_average_pool<T, L>(pool, data<T>(inputs), images, pixels, channels_of(inputs), data<T>(*means));
   });
 }
 
 ffi::Error ScaleChannels(ThreadPool pool, AnyBuffer inputs, AnyBuffer factors, Out outputs) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    const int64_t images = inputs.dimensions()[0], pixels = pixels_of(inputs) / std::max<int64_t>(images, 1);
+    const int64_t images = inputs.dimensions()[0], pixels = pixels_of_image(inputs);
     scale_channels<T, L>(pool, data<T>(inputs), data<T>(factors), images, pixels, channels_of(inputs),
                          data<T>(*outputs));
   });

@@ -13,9 +13,6 @@
 
 #include "xla/ffi/api/ffi.h"
 
-// Fewer pixels are divided among the cores by channels.
-constexpr int64_t few_pixels = 128;
-
 // The i-th of `parts` nearly equal parts of [0, count).
 struct Part {
   Part(int64_t i, int64_t parts, int64_t count) : begin(i * count / parts), end((i + 1) * count / parts) {}

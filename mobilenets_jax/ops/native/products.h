@@ -91,7 +91,7 @@ class Product {
       };
       int64_t row = 0;
       if (rows < M) {
-        if (!pack_) tile.template operator()<1, true>(row++);
+        if (!pack_ && rows > 0) tile.template operator()<1, true>(row++);
         for (; row < rows; ++row) tile.template operator()<1, false>(row);
       } else {
         if (!pack_) tile.template operator()<M, true>(row), row += M;

@@ -8,7 +8,7 @@
 // means [images, channels] of inputs [images, pixels, channels].
 template <class T, int L>
 void global_average_pool(xla::ffi::ThreadPool& pool, const T* inputs, int64_t images, int64_t pixels, int64_t channels,
-                  T* means) {
+                         T* means) {
   const int64_t parts = images < 8 ? std::clamp<int64_t>(pixels / 16, 1, 8) : 1;  // of an image
   PixelSums<T, L, 1> sums(images * parts, channels);
   parallel_for(pool, images * parts, [&](int64_t i) {

@@ -11,12 +11,14 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobilenets_jax import allocator
 
 ROOT = pathlib.Path(__file__).parents[1]
+PAUSE = 0.1  # seconds between turns: threads of ONNX Runtime go on waiting for 50 ms, and would slow whoever is next
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,7 @@ class _Runner:
 
     def seconds(self, steps: int) -> float:
         """Seconds a step, over `steps` of them."""
+        time.sleep(PAUSE)
         print(steps, file=self._process.stdin, flush=True)
         return float(self._process.stdout.readline()) / steps
 

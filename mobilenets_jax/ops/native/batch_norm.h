@@ -24,16 +24,15 @@ class PixelSums {
     }
   }
 
-  // To totals [n, channels], of parts [begin, end).
-  void finish(Wide<T>* totals, int64_t begin, int64_t end) const {
+  // To totals [n, channels].
+  void finish(Wide<T>* totals) const {
     for (int64_t k = 0; k < n; ++k)
       for (int64_t c = 0; c < lanes.channels; ++c) {
         double total = 0;
-        for (int64_t i = begin; i < end; ++i) total += sums_[(i * n + k) * width_ + lanes.slot(c)];
+        for (int64_t i = 0; i < count_; ++i) total += sums_[(i * n + k) * width_ + lanes.slot(c)];
         totals[k * lanes.channels + c] = total;
       }
   }
-  void finish(Wide<T>* totals) const { finish(totals, 0, count_); }
 
   const Lanes<L> lanes;
 

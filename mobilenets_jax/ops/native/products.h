@@ -5,8 +5,8 @@
 #include "parallel.h"
 #include "vectors.h"
 
-// Rows that one tile holds in registers, when they are `vectors` wide: 32 registers with the weights.
-constexpr int rows_of_tile(int vectors) { return vectors == 4 ? 6 : vectors == 3 ? 8 : 12; }
+// Rows that one tile holds in registers, when they are `vectors` wide. Networks have multiples of 7 pixels.
+constexpr int rows_of_tile(int vectors) { return vectors == 4 ? 7 : vectors == 3 ? 9 : vectors == 2 ? 14 : 12; }
 
 // Calls `function.template operator()<NV>(first vector)` for groups of at most 4 of `count` vectors, of nearly one
 // size.
@@ -47,10 +47,13 @@ inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from,
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < NV; ++v) sums[m][v] += weight[v] * inputs[m * depth + k];
   }
+#pragma GCC unroll 4  // else the sums are written to memory for these loops, and short products take twice as long
   for (int v = 0; v < NV; ++v) {
-    const auto finished = epilogue.template at<Vec<T, L>>(channels[v]);
+    const int64_t channel = channels[v];
+    const auto finished = epilogue.template at<Vec<T, L>>(channel);
+#pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
-      T* to = outputs + m * width + channels[v];
+      T* to = outputs + m * width + channel;
       store<T, L>(to, finished(sums[m][v], to));
     }
   }
@@ -126,6 +129,9 @@ class Product {
   const T* weights_;
   std::vector<T> packed_;
 };
+
+// Rows of a tile of sums, where there are so many.
+constexpr int rows_of_sums = 6;
 
 // sums[M, NV vectors] += inputs[pixels, M]^T gradients[pixels, NV vectors].
 template <class T, int L, int NV, int M>

@@ -5,25 +5,32 @@
 #include "parallel.h"
 #include "vectors.h"
 
-// means [images, channels] of inputs [images, pixels, channels].
+// means [images, channels] of inputs [images, pixels, channels]. Every 128 pixels are added up by themselves, then their
+// sums in double, as in batch_norm.h; but a turn has some channels of all pixels, so that no sums of parts remain.
 template <class T, int L>
 void global_average_pool(xla::ffi::ThreadPool& pool, const T* inputs, int64_t images, int64_t pixels, int64_t channels,
                          T* means) {
-  const int64_t parts = images < 8 ? std::clamp<int64_t>(pixels / 16, 1, 8) : 1;  // of an image
-  PixelSums<T, L, 1> sums(images * parts, channels);
-  parallel_for(pool, images * parts, [&](int64_t i) {
-    const T* image = inputs + i / parts * pixels * channels;
-    const Part part(i % parts, parts, pixels);
-    sums.add(i, part.begin, part.end, [=](int64_t pixel, int64_t c, Vec<T, L>* out) {
-      out[0] += load<T, L>(image + pixel * channels + c);
-    });
+  constexpr int64_t block = 128, vectors_of_turn = 4;
+  const Lanes<L> lanes(channels);
+  const int64_t groups = (lanes.count + vectors_of_turn - 1) / vectors_of_turn;
+  parallel_for(pool, images * groups, [&](int64_t turn) {
+    const int64_t n = turn / groups;
+    const Part vectors(turn % groups, groups, lanes.count);
+    for (int64_t v = vectors.begin; v < vectors.end; ++v) {
+      const int64_t c = lanes.offset(v);
+      const T* values = inputs + n * pixels * channels + c;
+      double totals[L] = {};
+      for (int64_t begin = 0; begin < pixels; begin += block) {
+        Vec<T, L> sum = {};
+        for (int64_t pixel = begin; pixel < std::min(begin + block, pixels); ++pixel)
+          sum += load<T, L>(values + pixel * channels);
+        for (int lane = 0; lane < L; ++lane) totals[lane] += sum[lane];
+      }
+      Vec<T, L> mean;
+      for (int lane = 0; lane < L; ++lane) mean[lane] = totals[lane] / pixels;
+      store<T, L>(means + n * channels + c, mean);
+    }
   });
-  std::vector<Wide<T>> totals(channels);
-  for (int64_t n = 0; n < images; ++n) {
-    sums.finish(totals.data(), n * parts, (n + 1) * parts);
-    for (int64_t c = 0; c < channels; ++c)
-      store<T, 1>(means + n * channels + c, Vec<T, 1>{totals[c] / Wide<T>(pixels)});
-  }
 }
 
 // outputs [images, pixels, channels] = inputs * factors [images, channels].

@@ -138,8 +138,8 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, con
   const Widened<T> weights(kernel, g.taps() * g.channels);
   const std::vector<T> zeros((g.width + g.kernel_width) * g.channels);
   const int64_t rows = g.batch * g.out_height;
-  // Few pixels are divided by channels, as in dense.h: each core has in its cache what it made of them there.
-  const bool by_channels = totals == nullptr && g.out_pixels() < few_pixels;
+  // Few pixels to see are divided by channels, as in dense.h: each core has in its cache what it made of them there.
+  const bool by_channels = totals == nullptr && g.batch * g.height * g.width < few_pixels;
   const int64_t parts = by_channels ? 1 : std::min<int64_t>(rows, 32);
   const int64_t divisions = by_channels ? std::clamp<int64_t>(lanes.count / 4, 1, 8) : 1;
   // Some channels of some rows at a time, so that what a row sees is in the first cache when the next row sees it.

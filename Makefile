@@ -31,7 +31,7 @@ demo: $(INSTALLED)  ## Train MobileNetV3-Small on the bundled digits, evaluate t
 	@echo "curves:      $(DEMO_DIR)/curves.png"
 	@echo "checkpoint:  $(DEMO_DIR)/checkpoints"
 
-test: $(INSTALLED)  ## Run the fast tests (about 13 minutes on two cores).
+test: $(INSTALLED)  ## Run the fast tests (13 to 15 minutes on two cores).
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(INSTALLED)  ## Run the long tests: other frameworks, other layouts, the simulated pod, more faults.

@@ -138,7 +138,7 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, con
   const Widened<T> weights(kernel, g.taps() * g.channels);
   const std::vector<T> zeros((g.width + g.kernel_width) * g.channels);
   const int64_t rows = g.batch * g.out_height;
-  // Few pixels to see are divided by channels, as in dense.h: each core has in its cache what it made of them there.
+  // Few pixels of inputs are divided by channels, as dense.h made them so: each core has its own in its cache.
   const bool by_channels = totals == nullptr && g.batch * g.height * g.width < few_pixels;
   const int64_t parts = by_channels ? 1 : std::min<int64_t>(rows, 32);
   const int64_t divisions = by_channels ? std::clamp<int64_t>(lanes.count / 4, 1, 8) : 1;

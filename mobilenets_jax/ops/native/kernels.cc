@@ -155,11 +155,10 @@ ffi::Error DenseKernelGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer grad
                                int64_t stride, int64_t dilation, int64_t top, int64_t left) {
   const Geometry g = geometry_of(inputs, *kernel_gradient, gradients, stride, dilation, top, left);
   return with_lanes_of(gradients, [&]<class T, int L>() {
-    const auto compute = [&]<int M>() {
+    with_rows_of_sums(g.taps() * g.channels, [&]<int M>() {
       dense_kernel_gradient<T, L, M>(pool, data<T>(inputs), data<T>(gradients), g, channels_of(gradients),
                                      data<T>(*kernel_gradient));
-    };
-    g.taps() * g.channels < rows_of_sums ? compute.template operator()<1>() : compute.template operator()<rows_of_sums>();
+    });
   });
 }
 
@@ -168,13 +167,12 @@ ffi::Error PointwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer we
                                  int64_t activation) {
   return with_lanes_of(outputs, [&]<class T, int LO>() {
     with_lanes<T>(channels_of(inputs), [&]<int LI>() {
-        const auto compute = [&]<int M>() {
+      with_rows_of_sums(channels_of(inputs), [&]<int M>() {
         pointwise_norm_gradient<T, LI, LO, M>(pool, data<T>(inputs), data<T>(weights),
                                               norm_gradient_of<T, LO>(outputs, gradients, constants, activation),
                                               pixels_of(inputs), channels_of(inputs), data<T>(*input_gradient),
                                               data<T>(*kernel_gradient));
-      };
-      channels_of(inputs) < rows_of_sums ? compute.template operator()<1>() : compute.template operator()<rows_of_sums>();
+      });
     });
   });
 }

@@ -5,8 +5,8 @@
 #include "parallel.h"
 #include "vectors.h"
 
-// means [images, channels] of inputs [images, pixels, channels]. Every 128 pixels are added up by themselves, then their
-// sums in double, as in batch_norm.h; but a turn has some channels of all pixels, so that no sums of parts remain.
+// means [images, channels] of inputs [images, pixels, channels]. Every 128 pixels are added up by themselves, then
+// their sums in double, as in batch_norm.h; but a turn has some channels of all pixels: no sums of parts remain.
 template <class T, int L>
 void global_average_pool(xla::ffi::ThreadPool& pool, const T* inputs, int64_t images, int64_t pixels, int64_t channels,
                          T* means) {

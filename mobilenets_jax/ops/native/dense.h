@@ -20,7 +20,9 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const E
   // channels if they are less.
   const bool pack = pixels >= 2048, by_channels = pixels < few_pixels;
   const Product<T, L> product(pool, kernel, depth, width, width, 1, pack);
-  const int64_t groups = by_channels ? product.groups() : 1;
+  // Where each core has one part of the pixels, a turn is some channels of it, so that who is done can help.
+  const bool by_groups = by_channels || (!pack && totals == nullptr && g.pointwise());
+  const int64_t groups = by_groups ? product.groups() : 1;
   const int64_t parts = pack                ? pixels / 256
                         : by_channels       ? std::max<int64_t>(1, pixels / product.few_rows)
                         : totals == nullptr ? std::min<int64_t>(pool.num_threads(), pixels / product.few_rows)
@@ -28,10 +30,11 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const E
   PixelSums<T, L, 2> sums(totals == nullptr || by_channels ? 0 : parts, width);
   parallel_for(pool, parts * groups, [&](int64_t turn) {
     static thread_local std::vector<T> buffer;
-    const Part part(turn % parts, parts, pixels);  // the parts of a group in turn: each core reads its own weights
+    // One turn after the other reads the same weights if a core has some channels, else the same pixels.
+    const Part part(by_channels ? turn % parts : turn / groups, parts, pixels);
+    const int64_t group = by_channels ? turn / parts : turn % groups;
     T* to = outputs + part.begin * width;
-    const int64_t group = by_channels ? turn / parts : -1;
-    product(seen.rows(part.begin, part.end, buffer), part.end - part.begin, epilogue, group, to);
+    product(seen.rows(part.begin, part.end, buffer), part.end - part.begin, epilogue, by_groups ? group : -1, to);
     if (totals != nullptr && !by_channels) sums.add(turn, 0, part.end - part.begin, moments<T, L>(to, width));
   });
   if (totals == nullptr) return;

@@ -7,6 +7,14 @@
 #include "parallel.h"
 #include "vectors.h"
 
+// At least `count` zeros, which stay until this thread asks for more: to write them anew takes longer than small loops.
+template <class T>
+const T* zeros(int64_t count) {
+  static thread_local std::vector<T> values;
+  if (static_cast<int64_t>(values.size()) < count) values.resize(count);
+  return values.data();
+}
+
 // What the taps of one output row see: pointers to rows of an image, or to zeros beyond its edges.
 template <class T>
 struct Rows {
@@ -136,7 +144,7 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, con
                const Geometry& g, T* outputs, Wide<T>* totals) {
   const Lanes<L> lanes(g.channels);
   const Widened<T> weights(kernel, g.taps() * g.channels);
-  const std::vector<T> zeros((g.width + g.kernel_width) * g.channels);
+  const T* beyond = zeros<T>((g.width + g.kernel_width) * g.channels);
   const int64_t rows = g.batch * g.out_height;
   // Few pixels of inputs are divided by channels, as dense.h made them so: each core has its own in its cache.
   const bool by_channels = totals == nullptr && g.batch * g.height * g.width < few_pixels;
@@ -150,7 +158,7 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, con
     const auto compute = [&](int64_t begin, int64_t end, const Lanes<L>& some) {
       for (int64_t row = begin; row < end; ++row) {
         const T* image = inputs + row / g.out_height * g.height * g.row();
-        forward_row<T, L, K, S>({image, zeros.data(), row % g.out_height, g}, weights.data(), g, some, epilogue,
+        forward_row<T, L, K, S>({image, beyond, row % g.out_height, g}, weights.data(), g, some, epilogue,
                                 outputs + row * g.out_row());
       }
     };
@@ -244,7 +252,7 @@ void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* ke
                         T* kernel_gradient) {
   const Lanes<L> lanes(g.channels);
   const int64_t taps = g.taps(), size = lanes.count * taps * L;
-  const std::vector<T> zeros((std::max(g.width, g.out_width) + g.kernel_width) * g.channels);
+  const T* beyond = zeros<T>((std::max(g.width, g.out_width) + g.kernel_width) * g.channels);
   // With stride 1 the gradient of the inputs is a convolution with the kernel turned by 180 degrees.
   const Geometry back = {g.batch, g.out_height, g.out_width, g.channels, g.height, g.width, g.kernel_height,
                          g.kernel_width, 1, g.dilation, (g.kernel_height - 1) * g.dilation - g.top,
@@ -276,12 +284,12 @@ void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* ke
           (*norm_gradient)(first + begin * g.out_width, first + end * g.out_width, computed.data());
           gradient = computed.data() - begin * g.out_row();
         }
-        kernel_gradient_rows<T, L, K, S>(inputs + n * g.height * g.row(), gradient, zeros.data(), out_rows.begin,
+        kernel_gradient_rows<T, L, K, S>(inputs + n * g.height * g.row(), gradient, beyond, out_rows.begin,
                                          out_rows.end, g, lanes, sums.data() + i * size);
         for (int64_t row = rows.begin; row < rows.end; ++row) {
           T* out = input_gradient + (n * g.height + row) * g.row();
           if constexpr (S == 1)
-            forward_row<T, L, K, S>({gradient, zeros.data(), row, back}, turned.data(), back, lanes, Nothing(), out);
+            forward_row<T, L, K, S>({gradient, beyond, row, back}, turned.data(), back, lanes, Nothing(), out);
           else
             input_gradient_row<T, L>(gradient, weights.data(), row, g, lanes, out);
         }

@@ -49,7 +49,7 @@ template <class T>
 void separable(xla::ffi::ThreadPool& pool, const T* inputs, int64_t in_channels, const Geometry& g,
                const Steps<T>& steps, int64_t out_channels, T* outputs) {
   constexpr int64_t values_of_strip = 65536;
-  const std::vector<T> zeros((g.width + g.kernel_width) * g.channels);
+  const T* beyond = zeros<T>((g.width + g.kernel_width) * g.channels);
   const int64_t rows_of_strip = std::clamp<int64_t>(values_of_strip / (g.stride * g.row()), 1, g.out_height);
   const int64_t strips_of_image = (g.out_height + rows_of_strip - 1) / rows_of_strip;
   const int64_t strips = g.batch * strips_of_image, parts = std::min<int64_t>(strips, 4 * pool.num_threads());
@@ -68,7 +68,7 @@ void separable(xla::ffi::ThreadPool& pool, const T* inputs, int64_t in_channels,
       if (steps.project) convolved.resize(std::max<size_t>(convolved.size(), count * g.out_row()));
       T* to = steps.project ? convolved.data() : outputs + first * g.out_row();
       for (int64_t row = 0; row < count; ++row)
-        steps.depthwise({image, zeros.data(), rows.begin + row, g}, to + row * g.out_row());
+        steps.depthwise({image, beyond, rows.begin + row, g}, to + row * g.out_row());
       if (steps.project) steps.project(to, count * g.out_width, outputs + first * g.out_width * out_channels);
     }
   });

@@ -183,9 +183,7 @@ def _call(geometry, options, *arrays, rows):
     channels = kernel.shape[3]
     outputs = jax.ShapeDtypeStruct((inputs.shape[0], *sizes, channels), inputs.dtype)
     totals = jax.ShapeDtypeStruct((rows, channels), native.wide_dtype(inputs.dtype))
-    epsilon, activation = options
-    numbers = {'epsilon': float(epsilon), **geometry.numbers}
+    then = Normalization(*statistics, *options)
     arrays = (inputs, kernel) if geometry.depthwise else (inputs, kernel, residual)
-    return native.call(
-        geometry.name, [outputs, totals], *arrays, statistics=statistics, activation=activation, **numbers
-    )
+    numbers = {'activation': then.activation, **geometry.numbers}
+    return native.call(geometry.name, [outputs, totals], *arrays, statistics=then.factor_and_shift(), **numbers)

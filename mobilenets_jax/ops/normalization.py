@@ -51,7 +51,12 @@ class Normalization(NamedTuple):
         return self[4:6]
 
     def factor_and_shift(self) -> tuple[jax.Array, jax.Array]:
-        """Such that the outputs are activation(inputs * factor + shift), [C] each."""
+        """Such that the outputs are activation(inputs * factor + shift), [C] each, or [0] of arrays [0].
+
+        XLA computes them once and for all if the four arrays are constants.
+        """
+        if self.scale.size == 0:
+            return self.scale, self.bias
         factor = self.scale * lax.rsqrt(self.variance + self.epsilon)
         return factor, self.bias - self.mean * factor
 
@@ -64,10 +69,10 @@ def _apply_plainly(options, inputs, *arrays):
 
 @differentiated_as(_apply_plainly, static=1)
 def _apply(options, inputs, *arrays):
-    epsilon, activation = options
-    if native.supports(inputs.dtype, activation):
-        options = {'activation': activation, 'epsilon': float(epsilon)}
-        return native.call('norm_apply', inputs, inputs, statistics=arrays, **options)
+    normalization = Normalization(*arrays, *options)
+    if native.supports(inputs.dtype, normalization.activation):
+        constants = normalization.factor_and_shift()
+        return native.call('norm_apply', inputs, inputs, statistics=constants, activation=normalization.activation)
     return _apply_plainly(options, inputs, *arrays)
 
 

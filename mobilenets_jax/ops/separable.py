@@ -92,8 +92,10 @@ def _in_strips(kinds, inputs, arrays, residual):
     if kinds[-1][0].depthwise:
         steps.append(none)
     attributes = steps[1][0][0].geometry(inputs, steps[1][1][0]).numbers
-    for name, ((_, (epsilon, activation)), _) in zip(('expand', 'depthwise', 'project'), steps, strict=True):
-        attributes |= {f'{name}_epsilon': float(epsilon), f'{name}_activation': native.ACTIVATIONS[activation]}
+    statistics = []
+    for name, ((_, options), (_, *some)) in zip(('expand', 'depthwise', 'project'), steps, strict=True):
+        then = Normalization(*some, *options)
+        attributes |= {f'{name}_activation': native.ACTIVATIONS[then.activation]}
+        statistics += then.factor_and_shift()
     kernels = [kernel for _, (kernel, *_) in steps]
-    statistics = [array for _, (_, *some) in steps for array in some]
     return native.call('separable', outputs, inputs, *kernels, residual, statistics=statistics, **attributes)

@@ -1,7 +1,5 @@
 // The operations as XLA calls them. Shapes are checked by the Python functions that make the calls.
 
-#include <cmath>
-
 #include "batch_norm.h"
 #include "dense.h"
 #include "depthwise.h"
@@ -75,30 +73,21 @@ ffi::Error NormGradientApply(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradie
   });
 }
 
-// A normalisation by known statistics as a factor and a shift for each channel, from the `nth` four of `arrays`: scale,
-// bias, mean, variance [C], or [0] for none.
+// A normalisation by known statistics: the `nth` two of `arrays` are factor and shift of each channel, [C], or [0] for
+// none.
 template <class T>
 class Constants {
  public:
-  Constants(const ffi::RemainingArgs& arrays, int64_t nth, double epsilon) {
-    const auto array = [&](int64_t i) { return *arrays.get<AnyBuffer>(nth * 4 + i); };
-    const int64_t channels = array(0).element_count();
-    const T *scale = data<T>(array(0)), *bias = data<T>(array(1)), *mean = data<T>(array(2));
-    const T* variance = data<T>(array(3));
-    factor_.resize(channels), shift_.resize(channels);
-    T *factor = factor_.data(), *shift = shift_.data();
-    for (int64_t c = 0; c < channels; ++c) {
-      factor[c] = scale[c] / std::sqrt(variance[c] + T(epsilon));
-      shift[c] = bias[c] - mean[c] * factor[c];
-    }
-  }
+  Constants(const ffi::RemainingArgs& arrays, int64_t nth)
+      : none_(arrays.get<AnyBuffer>(nth * 2)->element_count() == 0),
+        factor_(data<T>(*arrays.get<AnyBuffer>(nth * 2))), shift_(data<T>(*arrays.get<AnyBuffer>(nth * 2 + 1))) {}
 
-  // Calls `function(epilogue)`; these constants must outlive it.
+  // Calls `function(epilogue)`.
   template <class Function>
   void with_epilogue(int64_t activation, Function&& function) const {
-    if (factor_.empty()) return function(Nothing());
+    if (none_) return function(Nothing());
     with_activation<T>(activation, [&](auto activate) {
-      function(ScaleAndActivate<T, decltype(activate)>{factor_.data(), shift_.data(), activate});
+      function(ScaleAndActivate<T, decltype(activate)>{factor_, shift_, activate});
     });
   }
 
@@ -107,18 +96,19 @@ class Constants {
   void with_epilogue_and_add(int64_t activation, const AnyBuffer* others, S* outputs, Function&& function) const {
     if (others == nullptr || others->element_count() == 0) return with_epilogue(activation, function);
     constexpr T infinity = std::numeric_limits<T>::infinity();
-    const ScaleAndActivate<T, Clamp<T>> normalize{factor_.data(), shift_.data(), {-infinity, infinity}};
+    const ScaleAndActivate<T, Clamp<T>> normalize{factor_, shift_, {-infinity, infinity}};
     function(AndAdd<S, ScaleAndActivate<T, Clamp<T>>>{normalize, outputs, data<S>(*others)});
   }
 
  private:
-  std::vector<T> factor_, shift_;
+  const bool none_;
+  const T *factor_, *shift_;
 };
 
-ffi::Error NormApply(ThreadPool pool, AnyBuffer inputs, ffi::RemainingArgs statistics, Out outputs, double epsilon,
+ffi::Error NormApply(ThreadPool pool, AnyBuffer inputs, ffi::RemainingArgs statistics, Out outputs,
                      int64_t activation) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    const Constants<Wide<T>> constants(statistics, 0, epsilon);
+    const Constants<Wide<T>> constants(statistics, 0);
     constants.with_epilogue(activation, [&](auto epilogue) {
       norm_apply<T, L>(pool, epilogue, data<T>(inputs), pixels_of(inputs), channels_of(inputs), data<T>(*outputs));
     });
@@ -139,10 +129,10 @@ Geometry geometry_of(const AnyBuffer& inputs, const AnyBuffer& kernel, const Any
 }
 
 ffi::Error Dense(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer others, ffi::RemainingArgs statistics,
-                 Out outputs, Out totals, double epsilon, int64_t activation, int64_t stride, int64_t dilation,
-                 int64_t top, int64_t left) {
+                 Out outputs, Out totals, int64_t activation, int64_t stride, int64_t dilation, int64_t top,
+                 int64_t left) {
   return with_lanes_of(*outputs, [&]<class T, int L>() {
-    const Constants<Wide<T>> constants(statistics, 0, epsilon);
+    const Constants<Wide<T>> constants(statistics, 0);
     constants.with_epilogue_and_add(activation, &others, data<T>(*outputs), [&](auto epilogue) {
       dense<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
                   geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), channels_of(*outputs),
@@ -178,10 +168,9 @@ ffi::Error PointwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer we
 }
 
 ffi::Error Depthwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::RemainingArgs statistics, Out outputs,
-                     Out totals, double epsilon, int64_t activation, int64_t stride, int64_t dilation, int64_t top,
-                     int64_t left) {
+                     Out totals, int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    const Constants<Wide<T>> constants(statistics, 0, epsilon);
+    const Constants<Wide<T>> constants(statistics, 0);
     constants.with_epilogue(activation, [&](auto epilogue) {
       depthwise<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
                       geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), data<T>(*outputs),
@@ -230,14 +219,12 @@ typename Steps<T>::Pointwise pointwise_step(ThreadPool& pool, const AnyBuffer& k
 
 ffi::Error Separable(ThreadPool pool, AnyBuffer inputs, AnyBuffer expand_kernel, AnyBuffer kernel,
                      AnyBuffer project_kernel, AnyBuffer others, ffi::RemainingArgs statistics, Out outputs,
-                     double expand_epsilon, int64_t expand_activation, double epsilon, int64_t activation,
-                     double project_epsilon, int64_t project_activation, int64_t stride, int64_t dilation, int64_t top,
-                     int64_t left) {
+                     int64_t expand_activation, int64_t activation, int64_t project_activation, int64_t stride,
+                     int64_t dilation, int64_t top, int64_t left) {
   Geometry g = geometry_of(inputs, kernel, *outputs, stride, dilation, top, left);
   g.channels = channels_of(kernel);
   return with_type(inputs, [&]<class T>() {
-    const Constants<Wide<T>> expanded(statistics, 0, expand_epsilon), convolved(statistics, 1, epsilon),
-        projected(statistics, 2, project_epsilon);
+    const Constants<Wide<T>> expanded(statistics, 0), convolved(statistics, 1), projected(statistics, 2);
     Steps<T> steps;
     steps.expand = pointwise_step<T>(pool, expand_kernel, expanded, expand_activation);
     steps.project = pointwise_step<T>(pool, project_kernel, projected, project_activation, &others, data<T>(*outputs));
@@ -283,26 +270,25 @@ extern "C" bool allows_bfloat16() {
 #define TAKES_MORE .RemainingArgs()
 #define GIVES .Ret<AnyBuffer>()
 #define NUMBER(name) .Attr<int64_t>(name)
-#define NORMALIZATION(name) .Attr<double>(name "epsilon").Attr<int64_t>(name "activation")
 #define KERNEL(name, function, binding) \
   XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_handler, function, ffi::Ffi::Bind().Ctx<ThreadPool>() binding)
 
 #define GEOMETRY NUMBER("stride") NUMBER("dilation") NUMBER("top") NUMBER("left")
 
 KERNEL(norm_sums, NormSums, TAKES GIVES);
-KERNEL(norm_apply, NormApply, TAKES TAKES_MORE GIVES NORMALIZATION(""));
+KERNEL(norm_apply, NormApply, TAKES TAKES_MORE GIVES NUMBER("activation"));
 KERNEL(norm_gradient_sums, NormGradientSums, TAKES TAKES TAKES GIVES NUMBER("activation"));
 KERNEL(norm_gradient_apply, NormGradientApply, TAKES TAKES TAKES GIVES NUMBER("activation"));
-KERNEL(dense, Dense, TAKES TAKES TAKES TAKES_MORE GIVES GIVES NORMALIZATION("") GEOMETRY);
+KERNEL(dense, Dense, TAKES TAKES TAKES TAKES_MORE GIVES GIVES NUMBER("activation") GEOMETRY);
 KERNEL(dense_kernel_gradient, DenseKernelGradient, TAKES TAKES GIVES GEOMETRY);
 KERNEL(pointwise_norm_gradient, PointwiseNormGradient,
        TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation"));
-KERNEL(depthwise, Depthwise, TAKES TAKES TAKES_MORE GIVES GIVES NORMALIZATION("") GEOMETRY);
+KERNEL(depthwise, Depthwise, TAKES TAKES TAKES_MORE GIVES GIVES NUMBER("activation") GEOMETRY);
 KERNEL(depthwise_gradient, DepthwiseGradient, TAKES TAKES TAKES GIVES GIVES GEOMETRY);
 KERNEL(depthwise_norm_gradient, DepthwiseNormGradient,
        TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation") GEOMETRY);
 KERNEL(separable, Separable,
-       TAKES TAKES TAKES TAKES TAKES TAKES_MORE GIVES NORMALIZATION("expand_") NORMALIZATION("depthwise_")
-       NORMALIZATION("project_") GEOMETRY);
+       TAKES TAKES TAKES TAKES TAKES TAKES_MORE GIVES NUMBER("expand_activation") NUMBER("depthwise_activation")
+       NUMBER("project_activation") GEOMETRY);
 KERNEL(global_average_pool, GlobalAveragePool, TAKES GIVES);
 KERNEL(scale_channels, ScaleChannels, TAKES TAKES GIVES);

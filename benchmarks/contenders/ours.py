@@ -37,6 +37,7 @@ def train(network: str, batch: int, size: int, dtype: str = 'float32', implement
 
 def inference(network: str, batch: int, size: int, dtype: str = 'float32') -> Callable:
     """The logits of one batch that lies on the device."""
+    jax.config.update('jax_cpu_enable_async_dispatch', False)  # nothing to do while the network runs
     model = create_model(network, CLASSES, dtype=dtype)
     images = jax.device_put(examples(batch, size)[0])
     variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images[:1])

@@ -11,7 +11,9 @@ def freeze(model: nn.Module, variables: Mapping[str, Any]) -> Callable[[jax.Arra
     """Makes the parameters constants of the compiled program.
 
     A network has some hundred arrays, and looking at them as arguments of each call takes a good part of the time of a
-    single image. The function keeps the parameters that it was made with, whatever happens to `variables`.
+    single image. The function keeps the parameters that it was made with, whatever happens to `variables`. On a CPU,
+    `jax.config.update('jax_cpu_enable_async_dispatch', False)`, before anything is computed, saves a single image the
+    way to another thread and back.
 
     Args:
         model: see `create_model`.

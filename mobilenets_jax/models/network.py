@@ -28,7 +28,7 @@ from mobilenets_jax.models.resnet import Bottleneck
 from mobilenets_jax.models.shufflenet_v1 import ShuffleV1Unit
 from mobilenets_jax.models.shufflenet_v2 import ShuffleV2Unit
 from mobilenets_jax.models.specs import NetworkSpec
-from mobilenets_jax.ops import ACTIVATIONS, global_average_pool
+from mobilenets_jax.ops import ACTIVATIONS, global_average_pool, max_pool
 
 Array = jax.Array
 Endpoints = dict[str, Array]
@@ -105,7 +105,7 @@ class Backbone(nn.Module):
         endpoints['stem'] = endpoints[tracker.level] = x
         if spec.stem_pool:
             tracker.step(2)
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=self.settings.pads(3))
+            x = max_pool(x, 3, stride=2, padding=self.settings.pads(3))
             endpoints['stem_pool'] = endpoints[tracker.level] = x
 
         for number, row in enumerate(spec.blocks, start=1):

@@ -19,6 +19,7 @@ from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.layers import BatchNorm, Conv, LayerSettings
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec
+from mobilenets_jax.ops import average_pool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class ShuffleV1Unit(Block):
         x = GroupedPointwise(features, row.groups, True, 'linear', settings, name='expand')(x, train=train)
         if row.stride == 1:
             return nn.relu(x + inputs), {}
-        pooled = nn.avg_pool(inputs, (3, 3), strides=(self.stride, self.stride), padding=settings.pads(3))
+        pooled = average_pool(inputs, 3, stride=self.stride, padding=settings.pads(3))
         return jnp.concatenate([pooled, nn.relu(x)], axis=-1), {}
 
 

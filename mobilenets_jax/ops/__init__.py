@@ -7,6 +7,7 @@ from mobilenets_jax.ops.dense import dense_conv
 from mobilenets_jax.ops.depthwise import depthwise_conv
 from mobilenets_jax.ops.linear import dense_product
 from mobilenets_jax.ops.normalization import Normalization
+from mobilenets_jax.ops.pooling import average_pool, max_pool
 from mobilenets_jax.ops.separable import Step, convolve_in_turn, runs_in_strips
 from mobilenets_jax.ops.squeeze import global_average_pool, scale_channels
 
@@ -15,6 +16,7 @@ __all__ = [
     'Convolution',
     'Normalization',
     'Step',
+    'average_pool',
     'batch_norm',
     'conv_norm',
     'convolve_in_turn',
@@ -22,6 +24,7 @@ __all__ = [
     'dense_product',
     'depthwise_conv',
     'global_average_pool',
+    'max_pool',
     'runs_in_strips',
     'scale_channels',
 ]

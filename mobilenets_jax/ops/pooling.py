@@ -1,0 +1,86 @@
+"""The largest and the mean of windows of pixels.
+
+Both have fast forms on every kind of device, but XLA:CPU takes ten to twenty times as long for their gradients.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mobilenets_jax.ops import native
+from mobilenets_jax.ops.backend import backend
+from mobilenets_jax.ops.depthwise import depthwise_conv
+from mobilenets_jax.ops.windows import Pads, explicit_pads, pad_images, windows
+
+
+def average_pool(inputs: jax.Array, size: int, stride: int, padding: str | Pads) -> jax.Array:
+    """Averages windows of `size` x `size` pixels, in which padding counts as zeros.
+
+    Args:
+      inputs: floating point [N, H, W, C].
+      size: of the windows.
+      stride: step between them.
+      padding: see `depthwise_conv`.
+
+    Returns:
+      [N, H', W', C] of the dtype of `inputs`.
+    """
+    if native.supports(inputs.dtype) and inputs.dtype != jnp.bfloat16:  # which has no good 1/9
+        kernel = jnp.full((size, size, 1, inputs.shape[-1]), 1 / size**2, inputs.dtype)
+        return depthwise_conv(inputs, kernel, stride=stride, padding=padding)
+    return nn.avg_pool(inputs, (size, size), (stride, stride), padding)
+
+
+def max_pool(inputs: jax.Array, size: int, stride: int, padding: str | Pads) -> jax.Array:
+    """Takes the largest of windows of `size` x `size` pixels; of several, the first has the gradient.
+
+    Args:
+      inputs: see `average_pool`.
+      size: of the windows.
+      stride: step between them.
+      padding: see `depthwise_conv`; each window has pixels of the image.
+
+    Returns:
+      [N, H', W', C] of the dtype of `inputs`.
+    """
+    pads = explicit_pads(padding, inputs.shape[1:3], (size, size), stride, dilation=1)
+    return _max_pool(inputs, size, stride, pads) if backend() == 'cpu' else _by_xla(inputs, size, stride, pads)
+
+
+def _by_xla(inputs, size, stride, pads):
+    return nn.max_pool(inputs, (size, size), (stride, stride), pads)
+
+
+_max_pool = jax.custom_vjp(_by_xla, nondiff_argnums=(1, 2, 3))
+
+
+def _forward(inputs, size, stride, pads):
+    outputs = _max_pool(inputs, size, stride, pads)
+    return outputs, (inputs, outputs)
+
+
+def _backward(size, stride, pads, residuals, gradient):
+    """Pixel a * stride + phase of the padded inputs is seen by tap `phase` of window a, or by taps of those before.
+
+    So the gradients of each phase are a sum at the size of the outputs, and the phases are interleaved in the end.
+    """
+    inputs, outputs = residuals
+    padded = lax.pad(inputs, -jnp.inf, ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
+    reach = (size - 1) // stride  # how many windows further the last tap's pixels begin
+    taken = jnp.zeros(outputs.shape, bool)
+    phases = [[0] * stride for _ in range(stride)]
+    for (i, j), seen in windows(padded, (size, size), stride, 1, ((0, 0), (0, 0))):
+        part = jnp.where((seen == outputs) & ~taken, gradient, 0)
+        taken |= seen == outputs
+        (a, row), (b, column) = divmod(i, stride), divmod(j, stride)
+        phases[row][column] += pad_images(part, ((a, reach - a), (b, reach - b)))
+    rows = [jnp.stack([jnp.broadcast_to(phase, phases[0][0].shape) for phase in row], axis=3) for row in phases]
+    interleaved = jnp.stack(rows, axis=2)  # [N, H' + reach, stride, W' + reach, stride, C]
+    batch, height, _, width, _, channels = interleaved.shape
+    interleaved = interleaved.reshape(batch, height * stride, width * stride, channels)
+    crops = [(-pads[k][0], inputs.shape[1 + k] + pads[k][0] - interleaved.shape[1 + k]) for k in (0, 1)]
+    return (pad_images(interleaved, tuple(crops)),)
+
+
+_max_pool.defvjp(_forward, _backward)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks.contenders import CLASSES, examples
+from mobilenets_jax.errors import check
 from mobilenets_jax.models import get_spec
 from mobilenets_jax.ops import ACTIVATIONS
 
@@ -28,6 +29,8 @@ class PlainNetwork(nn.Module):
             return ACTIVATIONS[activation](x)
 
         spec = get_spec(self.network)
+        plain = all(row.kind == 'inverted_residual' for row in spec.blocks)
+        check(plain, 'network', self.network, 'has other blocks than inverted residuals')
         x = unit(x, spec.stem.channels, 3, 2, spec.stem.activation)
         for row in spec.blocks:
             shortcut = x

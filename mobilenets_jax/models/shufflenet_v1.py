@@ -13,6 +13,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models.architecture import Architecture, Published
@@ -63,6 +64,7 @@ class GroupedPointwise(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
         """Maps `inputs` [N, H, W, C] to [N, H, W, features]."""
+        inputs = lax.optimization_barrier(inputs)  # or XLA computes them anew for each group, with all blocks before
         outputs, start = [], 0
         for group in range(self.groups):
             width = _group_width(inputs.shape[-1], self.groups, group)

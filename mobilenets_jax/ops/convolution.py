@@ -78,7 +78,7 @@ def conv_norm(
     options = (epsilon, activation, axis_name)
     geometry = convolution.geometry(inputs, kernel)
     may_be_native = convolution.implementation in ('auto', 'native')
-    if may_be_native and has_norm_gradients(geometry, inputs, kernel, activation):
+    if may_be_native and has_norm_gradients(inputs, kernel, activation):
         return _conv_norm(geometry, options, inputs, kernel, scale, bias)
     outputs = convolution(inputs, kernel)
     return batch_norm(outputs, scale, bias, epsilon=epsilon, activation=activation, axis_name=axis_name)

@@ -1,8 +1,8 @@
-"""Convolution of all channels with all: a network's first, whose inputs are images of three channels.
+"""Convolution of all channels with all, such as a network's first.
 
-XLA:CPU computes it and its kernel's gradient many times slower than the matrix product of the pixels that each output
-sees with the kernel. Where few channels come in, those pixels are a small array, and the kernels for CPUs
-(`ops.native`) never make it.
+On a CPU it is a kernel of this project (`ops.native`), a product of the pixels that each output sees, some at a time,
+with the weights. Where that cannot be and few channels come in, all of those pixels are made as an array, as XLA:CPU
+computes its own convolution and the gradient of the kernel many times slower then.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from mobilenets_jax.ops.normalization import Normalization
 from mobilenets_jax.ops.pointwise import pointwise_conv
 from mobilenets_jax.ops.windows import explicit_pads, windows
 
-MAX_SEEN = 64  # values that one output sees; for more, XLA:CPU's own convolution is as fast
+MAX_SEEN = 64  # values that one output sees; for more, XLA:CPU's own convolution is as fast as that
 
 
 def dense_conv(
@@ -46,9 +46,9 @@ def dense_conv(
     geometry = Geometry(False, stride, dilation, pads)
     if geometry.is_pointwise(kernel):
         return pointwise_conv(inputs, kernel, then=then)
+    if has_kernel(inputs, kernel):
+        return convolve(geometry, inputs, kernel, then)
     if backend() == 'cpu' and taps[0] * taps[1] * channels <= MAX_SEEN:
-        if has_kernel(inputs, kernel):
-            return convolve(geometry, inputs, kernel, then)
         seen = jnp.concatenate([window for _, window in windows(inputs, taps, stride, dilation, pads)], axis=-1)
         return pointwise_conv(seen, kernel.reshape(1, 1, -1, features), then=then)
     outputs = geometry.convolve_by_xla(inputs, kernel)

@@ -104,10 +104,9 @@ def nothing(kernel: jax.Array) -> list[np.ndarray]:
     return [np.zeros(0, native.wide_dtype(kernel.dtype))] * 4
 
 
-def has_norm_gradients(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
-    """Whether `norm_gradients` can be computed for this convolution and activation."""
-    known = geometry.depthwise or geometry.is_pointwise(kernel)
-    return known and has_kernel(inputs, kernel) and activation in native.ACTIVATIONS
+def has_norm_gradients(inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
+    """Whether `norm_gradients` can be computed for a convolution of these arrays and this activation."""
+    return has_kernel(inputs, kernel) and activation in native.ACTIVATIONS
 
 
 def norm_gradients(
@@ -130,10 +129,13 @@ def norm_gradients(
       gradients: of the batch norm's outputs, like `outputs`.
       constants: [6, C_out], see `batch_norm.gradient_constants`.
     """
+    options = {'statistics': [constants], 'activation': activation}
+    if not geometry.depthwise and not geometry.is_pointwise(kernel):
+        gradients = native.call('norm_gradient_apply', outputs, outputs, gradients, **options)
+        return list(_gradients(geometry, inputs, kernel, gradients))
     name = 'depthwise_norm_gradient' if geometry.depthwise else 'pointwise_norm_gradient'
     numbers = geometry.numbers if geometry.depthwise else {}
-    arrays = (inputs, kernel, outputs, gradients)
-    return native.call(name, (inputs, kernel), *arrays, statistics=[constants], activation=activation, **numbers)
+    return native.call(name, (inputs, kernel), inputs, kernel, outputs, gradients, **options, **numbers)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -153,22 +155,30 @@ def _backward(geometry, options, arrays, gradient):
         conv = functools.partial(convolve, geometry)
         of_inputs, of_kernel, *of_statistics = gradients_of_both(conv, options, inputs, kernel, statistics, gradient)
         return of_inputs, of_kernel, of_residual, *of_statistics
-    if geometry.depthwise:
-        gradients = native.call('depthwise_gradient', (inputs, kernel), inputs, kernel, gradient, **geometry.numbers)
-        return *gradients, of_residual, *statistics
-    kernel_gradient = native.call('dense_kernel_gradient', kernel, inputs, gradient, **geometry.numbers)
-    return _dense_input_gradient(geometry, inputs, kernel, gradient), kernel_gradient, of_residual, *statistics
+    return *_gradients(geometry, inputs, kernel, gradient), of_residual, *statistics
 
 
 _convolve.defvjp(_forward, _backward)
 
 
-def _dense_input_gradient(geometry, inputs, kernel, gradient):
-    if geometry.is_pointwise(kernel):
-        return convolve(geometry, gradient, kernel.swapaxes(2, 3))
+def _gradients(geometry, inputs, kernel, gradient):
+    if geometry.depthwise:
+        return native.call('depthwise_gradient', (inputs, kernel), inputs, kernel, gradient, **geometry.numbers)
+    kernel_gradient = native.call('dense_kernel_gradient', kernel, inputs, gradient, **geometry.numbers)
+    return _dense_input_gradient(geometry, inputs, kernel, gradient), kernel_gradient
 
-    # A network's first convolution: nobody asks for it, so nobody computes it.
-    return jax.linear_transpose(lambda inputs: geometry.convolve_by_xla(inputs, kernel), inputs)(gradient)[0]
+
+def _dense_input_gradient(geometry, inputs, kernel, gradient):
+    if geometry.stride > 1:  # a network's first, of which nobody asks for it, or one of few
+        return jax.linear_transpose(lambda inputs: geometry.convolve_by_xla(inputs, kernel), inputs)(gradient)[0]
+    pads = []
+    for size, out_size, taps, (low, _) in zip(
+        inputs.shape[1:3], gradient.shape[1:3], kernel.shape[:2], geometry.pads, strict=True
+    ):
+        before = (taps - 1) * geometry.dilation - low
+        pads.append((before, size + low - out_size))
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    return convolve(geometry._replace(pads=tuple(pads)), gradient, turned)
 
 
 def _call(geometry, options, *arrays, rows):

@@ -61,6 +61,7 @@ def test_a_pointwise_convolution_equals_float64(image, depth, width):
     [
         (POINTWISE, (1, 1, 24, 40), (2, 12, 13)),
         (Convolution(depthwise=False, stride=2), (3, 3, 3, 16), (2, 33, 32)),
+        (Convolution(depthwise=False), (3, 3, 24, 40), (2, 12, 13)),
         (Convolution(depthwise=True), (3, 3, 1, 24), (2, 12, 13)),
         (Convolution(depthwise=True, stride=2), (5, 5, 1, 40), (2, 13, 12)),
         (Convolution(depthwise=True), (3, 3, 1, 8), (3, 2, 2)),

@@ -20,6 +20,7 @@ CASES = [
     (Convolution(depthwise=False), (1, 1, 24, 70)),
     (Convolution(depthwise=False), (1, 1, 24, 3)),
     (Convolution(depthwise=False, stride=2), (3, 3, 24, 8)),
+    (Convolution(depthwise=False), (3, 3, 24, 8)),
 ]
 
 

@@ -17,7 +17,11 @@ from mobilenets_jax.ops import dense_conv
         ((5, 5, 2, 3), 1, 2, 'VALID'),
         ((1, 1, 4, 5), 2, 1, 'SAME'),
         ((1, 1, 4, 5), 1, 1, 'SAME'),
+        ((1, 1, 4, 5), 1, 1, ((1, 0), (0, 2))),
         ((3, 3, 30, 4), 1, 1, 'SAME'),
+        ((3, 3, 16, 24), 1, 2, 'SAME'),
+        ((3, 3, 16, 24), 2, 1, 'SAME'),
+        ((2, 3, 9, 17), 1, 1, ((3, 2), (0, 4))),
     ],
 )
 def test_equals_xla(form, kernel_shape, stride, dilation, padding):

@@ -45,11 +45,11 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const E
 template <class T, int L, int M>
 void dense_kernel_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* gradients, const Geometry& g,
                            int64_t width, T* kernel_gradient) {
-  constexpr int64_t block = 256, tiles_of_turn = 8;
+  constexpr int64_t block = KernelGradient<T, L, M>::block, turns = 16;
   const Seen<T> seen(inputs, g);
-  const int64_t pixels = g.out_pixels(), parts = std::clamp<int64_t>(pixels / 2048, 1, 16);
+  const int64_t pixels = g.out_pixels(), parts = std::clamp<int64_t>(pixels / 1024, 1, turns);
   KernelGradient<T, L, M> sums(parts, seen.depth, width);
-  const int64_t divisions = (sums.tiles() + tiles_of_turn - 1) / tiles_of_turn;
+  const int64_t divisions = std::min((turns + parts - 1) / parts, sums.tiles());
   parallel_for(pool, parts * divisions, [&](int64_t turn) {
     static thread_local std::vector<T> buffer;
     const Part part(turn / divisions, parts, pixels), tiles(turn % divisions, divisions, sums.tiles());

@@ -13,14 +13,13 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.layers import BatchNorm, Conv, LayerSettings
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec
-from mobilenets_jax.ops import average_pool
+from mobilenets_jax.ops import Convolution, average_pool, channels_by_groups, group_width
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,21 +63,24 @@ class GroupedPointwise(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
         """Maps `inputs` [N, H, W, C] to [N, H, W, features]."""
-        inputs = lax.optimization_barrier(inputs)  # or XLA computes them anew for each group, with all blocks before
-        outputs, start = [], 0
-        for group in range(self.groups):
-            width = _group_width(inputs.shape[-1], self.groups, group)
-            part = inputs[..., group :: self.groups] if self.shuffled else inputs[..., start : start + width]
-            start += width
-            features = _group_width(self.features, self.groups, group)
-            outputs.append(Conv(features, 1, 1, 1, False, self.settings, name=f'group{group + 1}')(part))
-        x = jnp.concatenate(outputs, axis=-1)
-        return BatchNorm(self.features, self.activation, self.settings, name='bn')(x, train=train)
-
-
-def _group_width(channels: int, groups: int, group: int) -> int:
-    """The channels of one group: as even as possible, the first groups wider."""
-    return channels // groups + (group < channels % groups)
+        inputs = inputs.astype(self.settings.dtype)
+        bn = BatchNorm(self.features, self.activation, self.settings, name='bn')
+        parts = channels_by_groups(inputs, self.groups, self.shuffled)
+        widths = [group_width(self.features, self.groups, group) for group in range(self.groups)]
+        convs = [
+            Conv(width, 1, 1, 1, False, self.settings, name=f'group{number}') for number, width in enumerate(widths, 1)
+        ]
+        even = inputs.shape[-1] % self.groups == self.features % self.groups == 0
+        if not even or not self.settings.fuse or self.is_initializing():
+            return bn(jnp.concatenate([conv(part) for conv, part in zip(convs, parts, strict=True)], -1), train=train)
+        kernel = jnp.concatenate([conv.parts(part)[-1] for conv, part in zip(convs, parts, strict=True)], -1)
+        implementation = self.settings.depthwise_implementation
+        convolution = Convolution(
+            depthwise=False, groups=self.groups, shuffled=self.shuffled, implementation=implementation
+        )
+        if train:
+            return bn.after(convolution, inputs, kernel)
+        return convolution(inputs, kernel, bn.by_running_statistics())
 
 
 class ShuffleV1Unit(Block):

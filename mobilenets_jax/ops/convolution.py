@@ -9,6 +9,7 @@ import jax
 from mobilenets_jax.ops.batch_norm import batch_norm, gradient_constants, statistics
 from mobilenets_jax.ops.dense import dense_conv
 from mobilenets_jax.ops.depthwise import depthwise_conv
+from mobilenets_jax.ops.grouped import pointwise_conv_in_groups
 from mobilenets_jax.ops.native_conv import Geometry, has_norm_gradients, norm_gradients, with_sums
 from mobilenets_jax.ops.normalization import Normalization
 from mobilenets_jax.ops.windows import explicit_pads
@@ -20,13 +21,18 @@ class Convolution:
 
     Attributes:
         depthwise: whether every channel is convolved by itself.
+        groups: of channels; more than 1 only with 1x1 kernels, see `pointwise_conv_in_groups`.
+        shuffled: see there.
         stride: step between outputs, the same along H and W.
         dilation: step between the taps of the kernel, the same along H and W.
         padding: 'SAME', 'VALID' or ((top, bottom), (left, right)).
-        implementation: of a depthwise convolution, see `depthwise_conv`.
+        implementation: of a depthwise convolution, see `depthwise_conv`; of one in groups 'grouped' and 'native' are
+            the same, 'shifted' is 'split'.
     """
 
     depthwise: bool
+    groups: int = 1
+    shuffled: bool = False
     stride: int = 1
     dilation: int = 1
     padding: str | Sequence[tuple[int, int]] = 'SAME'
@@ -37,12 +43,16 @@ class Convolution:
         geometry = {'stride': self.stride, 'dilation': self.dilation, 'padding': self.padding, 'then': then}
         if self.depthwise:
             return depthwise_conv(inputs, kernel, implementation=self.implementation, **geometry)
+        if self.groups > 1:
+            implementation = 'split' if self.implementation == 'shifted' else self.implementation
+            groups = {'groups': self.groups, 'shuffled': self.shuffled}
+            return pointwise_conv_in_groups(inputs, kernel, then=then, implementation=implementation, **groups)
         return dense_conv(inputs, kernel, **geometry)
 
     def geometry(self, inputs: jax.Array, kernel: jax.Array) -> Geometry:
         """As the kernels for CPUs take it."""
         pads = explicit_pads(self.padding, inputs.shape[1:3], kernel.shape[:2], self.stride, self.dilation)
-        return Geometry(self.depthwise, self.stride, self.dilation, pads)
+        return Geometry(self.depthwise, self.stride, self.dilation, pads, self.groups, self.shuffled)
 
 
 def conv_norm(
@@ -64,7 +74,7 @@ def conv_norm(
     Args:
       convolution: without its kernel.
       inputs: floating point [N, H, W, C_in].
-      kernel: [kh, kw, C_in or 1, C], of the dtype of `inputs`.
+      kernel: [kh, kw, C_in / groups or 1, C], of the dtype of `inputs`.
       scale: see `batch_norm`, like all that follow.
       bias: see there.
       epsilon: see there.
@@ -78,7 +88,7 @@ def conv_norm(
     options = (epsilon, activation, axis_name)
     geometry = convolution.geometry(inputs, kernel)
     may_be_native = convolution.implementation in ('auto', 'native')
-    if may_be_native and has_norm_gradients(inputs, kernel, activation):
+    if may_be_native and has_norm_gradients(geometry, inputs, kernel, activation):
         return _conv_norm(geometry, options, inputs, kernel, scale, bias)
     outputs = convolution(inputs, kernel)
     return batch_norm(outputs, scale, bias, epsilon=epsilon, activation=activation, axis_name=axis_name)

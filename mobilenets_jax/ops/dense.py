@@ -46,7 +46,7 @@ def dense_conv(
     geometry = Geometry(False, stride, dilation, pads)
     if geometry.is_pointwise(kernel):
         return pointwise_conv(inputs, kernel, then=then)
-    if has_kernel(inputs, kernel):
+    if has_kernel(geometry, inputs, kernel):
         return convolve(geometry, inputs, kernel, then)
     if backend() == 'cpu' and taps[0] * taps[1] * channels <= MAX_SEEN:
         seen = jnp.concatenate([window for _, window in windows(inputs, taps, stride, dilation, pads)], axis=-1)

@@ -53,7 +53,7 @@ def depthwise_conv(
     """
     pads = explicit_pads(padding, inputs.shape[1:3], kernel.shape[:2], stride, dilation)
     geometry = Geometry(True, stride, dilation, pads)
-    there = has_kernel(inputs, kernel)
+    there = has_kernel(geometry, inputs, kernel)
     implementation = chosen(implementation, IMPLEMENTATIONS, IMPLEMENTATION_FOR_BACKEND, has_kernel=there)
     channels = inputs.shape[-1]
     if kernel.shape[2:] != (1, channels) or kernel.dtype != inputs.dtype:

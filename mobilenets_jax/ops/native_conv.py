@@ -4,6 +4,7 @@ import functools
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -19,25 +20,32 @@ class Geometry(NamedTuple):
     """A convolution but for its arrays.
 
     Attributes:
-        depthwise: whether every channel is convolved by itself, with a kernel [kh, kw, 1, C]; otherwise all are mixed,
-            by a kernel [kh, kw, C_in, C_out].
+        depthwise: whether every channel is convolved by itself, with a kernel [kh, kw, 1, C]; otherwise those of a
+            group are mixed, by a kernel [kh, kw, C_in / groups, C_out].
         stride: step between outputs, the same along H and W.
         dilation: step between the taps of the kernel, the same along H and W.
         pads: zeros around the images.
+        groups: of a convolution that is not depthwise.
+        shuffled: whether group g mixes every groups-th channel from g on, instead of a contiguous part.
     """
 
     depthwise: bool
     stride: int = 1
     dilation: int = 1
     pads: Pads = ((0, 0), (0, 0))
+    groups: int = 1
+    shuffled: bool = False
 
     def is_pointwise(self, kernel: jax.Array) -> bool:
-        """Whether each output mixes the channels of the pixel in its place."""
+        """Whether each output mixes all channels of the pixel in its place."""
         in_place = self.stride == 1 and self.pads == ((0, 0), (0, 0))
-        return not self.depthwise and in_place and kernel.shape[:2] == (1, 1)
+        return not self.depthwise and self.groups == 1 and in_place and kernel.shape[:2] == (1, 1)
 
     def convolve_by_xla(self, inputs: jax.Array, kernel: jax.Array) -> jax.Array:
         """The convolution that XLA has for it, on any device and for any floating dtype."""
+        if self.shuffled:
+            *image, channels = inputs.shape
+            inputs = inputs.reshape(*image, -1, self.groups).swapaxes(-1, -2).reshape(*image, channels)
         return lax.conv_general_dilated(
             inputs,
             kernel,
@@ -45,23 +53,29 @@ class Geometry(NamedTuple):
             padding=self.pads,
             rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-            feature_group_count=inputs.shape[-1] if self.depthwise else 1,
+            feature_group_count=inputs.shape[-1] if self.depthwise else self.groups,
         )
 
     @property
     def name(self) -> str:
         """Of its kernels."""
-        return 'depthwise' if self.depthwise else 'dense'
+        if self.depthwise:
+            return 'depthwise'
+        return 'dense' if self.groups == 1 else 'grouped'
 
     @property
     def numbers(self) -> dict[str, int]:
         """As the kernels take them."""
+        if self.name == 'grouped':
+            return {'groups': self.groups, 'shuffled': int(self.shuffled)}
         top, left = self.pads[0][0], self.pads[1][0]
         return {'stride': self.stride, 'dilation': self.dilation, 'top': top, 'left': left}
 
 
-def has_kernel(inputs: jax.Array, kernel: jax.Array) -> bool:
+def has_kernel(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> bool:
     """Whether there is a kernel for a convolution of these arrays, and what is traced now is for a CPU."""
+    if geometry.name == 'grouped' and (max(kernel.shape[:2]) > 1 or inputs.dtype == jnp.bfloat16):
+        return False
     return max(kernel.shape[:2]) <= native.MAX_TAPS and native.supports(inputs.dtype)
 
 
@@ -91,7 +105,7 @@ def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Nor
 
 def can_add(geometry: Geometry, then: Normalization) -> bool:
     """Whether there is a residual, and the kernel adds it."""
-    return then.residual is not None and then.activation == 'linear' and not geometry.depthwise
+    return then.residual is not None and then.activation == 'linear' and geometry.name == 'dense'
 
 
 def with_sums(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> list[jax.Array]:
@@ -104,9 +118,9 @@ def nothing(kernel: jax.Array) -> list[np.ndarray]:
     return [np.zeros(0, native.wide_dtype(kernel.dtype))] * 4
 
 
-def has_norm_gradients(inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
-    """Whether `norm_gradients` can be computed for a convolution of these arrays and this activation."""
-    return has_kernel(inputs, kernel) and activation in native.ACTIVATIONS
+def has_norm_gradients(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
+    """Whether `norm_gradients` can be computed for this convolution and activation."""
+    return has_kernel(geometry, inputs, kernel) and activation in native.ACTIVATIONS
 
 
 def norm_gradients(
@@ -130,12 +144,14 @@ def norm_gradients(
       constants: [6, C_out], see `batch_norm.gradient_constants`.
     """
     options = {'statistics': [constants], 'activation': activation}
-    if not geometry.depthwise and not geometry.is_pointwise(kernel):
+    name, numbers = geometry.name, geometry.numbers
+    if geometry.is_pointwise(kernel):
+        name, numbers = 'pointwise', {}
+    elif name == 'dense':
         gradients = native.call('norm_gradient_apply', outputs, outputs, gradients, **options)
         return list(_gradients(geometry, inputs, kernel, gradients))
-    name = 'depthwise_norm_gradient' if geometry.depthwise else 'pointwise_norm_gradient'
-    numbers = geometry.numbers if geometry.depthwise else {}
-    return native.call(name, (inputs, kernel), inputs, kernel, outputs, gradients, **options, **numbers)
+    arrays = (inputs, kernel, outputs, gradients)
+    return native.call(f'{name}_norm_gradient', (inputs, kernel), *arrays, **options, **numbers)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -164,6 +180,8 @@ _convolve.defvjp(_forward, _backward)
 def _gradients(geometry, inputs, kernel, gradient):
     if geometry.depthwise:
         return native.call('depthwise_gradient', (inputs, kernel), inputs, kernel, gradient, **geometry.numbers)
+    if geometry.groups > 1:
+        return jax.vjp(geometry.convolve_by_xla, inputs, kernel)[1](gradient)
     kernel_gradient = native.call('dense_kernel_gradient', kernel, inputs, gradient, **geometry.numbers)
     return _dense_input_gradient(geometry, inputs, kernel, gradient), kernel_gradient
 
@@ -194,6 +212,6 @@ def _call(geometry, options, *arrays, rows):
     outputs = jax.ShapeDtypeStruct((inputs.shape[0], *sizes, channels), inputs.dtype)
     totals = jax.ShapeDtypeStruct((rows, channels), native.wide_dtype(inputs.dtype))
     then = Normalization(*statistics, *options)
-    arrays = (inputs, kernel) if geometry.depthwise else (inputs, kernel, residual)
+    arrays = (inputs, kernel, residual) if geometry.name == 'dense' else (inputs, kernel)
     numbers = {'activation': then.activation, **geometry.numbers}
     return native.call(geometry.name, [outputs, totals], *arrays, statistics=then.factor_and_shift(), **numbers)

@@ -41,7 +41,7 @@ def runs_in_strips(inputs: jax.Array, steps: Sequence[Step]) -> bool:
         return False
     for convolution, kernel, _ in steps:
         geometry = convolution.geometry(inputs, kernel)
-        known = has_kernel(inputs, kernel) and convolution.implementation in ('auto', 'native')
+        known = has_kernel(geometry, inputs, kernel) and convolution.implementation in ('auto', 'native')
         if not (known if convolution.depthwise else geometry.is_pointwise(kernel)):
             return False
     between = jax.eval_shape(lambda inputs: _one_by_one(inputs, steps[:1]), inputs)

@@ -8,6 +8,7 @@ import pytest
 
 from mobilenets_jax.models import get_spec
 from mobilenets_jax.models.layers import ConvNorm, LayerSettings
+from mobilenets_jax.models.shufflenet_v1 import GroupedPointwise
 from mobilenets_jax.models.specs import SqueezeExciteSpec, make_divisible
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 from mobilenets_jax.ops import ACTIVATIONS
@@ -110,16 +111,25 @@ def test_scaled_widths_of_mobilenet_v3(name, width, expected):
 
 
 @pytest.mark.parametrize('train', [False, True])
-@pytest.mark.parametrize('depthwise', [False, True])
-def test_fused_or_not_a_layer_is_the_same(depthwise, train):
+@pytest.mark.parametrize(
+    ('module', 'fields'),
+    [
+        (ConvNorm, {}),
+        (ConvNorm, {'kernel_size': 3}),
+        (ConvNorm, {'kernel_size': 3, 'depthwise': True}),
+        (GroupedPointwise, {'groups': 3, 'shuffled': False}),
+        (GroupedPointwise, {'groups': 3, 'shuffled': True}),
+        (GroupedPointwise, {'groups': 7, 'shuffled': True}),
+    ],
+)
+def test_fused_or_not_a_layer_is_the_same(module, fields, train):
     """Outputs, updated statistics, and the gradients of all parameters and of the inputs."""
     generator = np.random.default_rng(0)
     images = generator.standard_normal((2, 9, 8, 24)).astype(np.float32)
     weights = generator.standard_normal((2, 9, 8, 24)).astype(np.float32)
 
     def layer(fuse):
-        kernel_size = 3 if depthwise else 1
-        return ConvNorm(24, 'hard_swish', LayerSettings(fuse=fuse), kernel_size=kernel_size, depthwise=depthwise)
+        return module(24, activation='hard_swish', settings=LayerSettings(fuse=fuse), **fields)
 
     variables = layer(True).init(jax.random.key(0), images, train=False)
     leaves, structure = jax.tree.flatten(variables)

@@ -41,6 +41,8 @@ _KERNELS = (
     'dense',
     'dense_kernel_gradient',
     'pointwise_norm_gradient',
+    'grouped',
+    'grouped_norm_gradient',
     'depthwise',
     'depthwise_gradient',
     'depthwise_norm_gradient',

@@ -3,6 +3,7 @@
 #include "batch_norm.h"
 #include "dense.h"
 #include "depthwise.h"
+#include "grouped.h"
 #include "parallel.h"
 #include "separable.h"
 #include "squeeze.h"
@@ -167,6 +168,46 @@ ffi::Error PointwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer we
   });
 }
 
+// Calls `function.template operator()<T, L>()` for the buffer's type, which is no brain float, and vectors that the
+// channels of each group fill.
+template <class Function>
+ffi::Error with_lanes_of_groups(const AnyBuffer& buffer, const Groups& g, Function&& function) {
+  const auto with = [&]<class T>() {
+    with_lanes<T>(std::min(g.depth(), g.width()), [&]<int L>() { function.template operator()<T, L>(); });
+    return ffi::Error::Success();
+  };
+  switch (buffer.element_type()) {
+    case ffi::F32: return with.template operator()<float>();
+    case ffi::F64: return with.template operator()<double>();
+    default: return ffi::Error::InvalidArgument("there are no kernels in groups for this dtype");
+  }
+}
+
+ffi::Error Grouped(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::RemainingArgs statistics, Out outputs,
+                   Out totals, int64_t activation, int64_t count, int64_t shuffled) {
+  const Groups g{count, channels_of(inputs), channels_of(*outputs), shuffled != 0};
+  return with_lanes_of_groups(inputs, g, [&]<class T, int L>() {
+    const Constants<T> constants(statistics, 0);
+    constants.with_epilogue(activation, [&](auto epilogue) {
+      grouped<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue, g, pixels_of(inputs), data<T>(*outputs),
+                    totals_of<T>(*totals));
+    });
+  });
+}
+
+ffi::Error GroupedNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer outputs,
+                               AnyBuffer gradients, AnyBuffer constants, Out input_gradient, Out kernel_gradient,
+                               int64_t activation, int64_t count, int64_t shuffled) {
+  const Groups g{count, channels_of(inputs), channels_of(outputs), shuffled != 0};
+  return with_lanes_of_groups(inputs, g, [&]<class T, int L>() {
+    with_rows_of_sums(g.depth(), [&]<int M>() {
+      grouped_norm_gradient<T, L, M>(pool, data<T>(inputs), data<T>(kernel),
+                                     norm_gradient_of<T, L>(outputs, gradients, constants, activation), g,
+                                     pixels_of(inputs), data<T>(*input_gradient), data<T>(*kernel_gradient));
+    });
+  });
+}
+
 ffi::Error Depthwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::RemainingArgs statistics, Out outputs,
                      Out totals, int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
@@ -283,6 +324,10 @@ KERNEL(dense, Dense, TAKES TAKES TAKES TAKES_MORE GIVES GIVES NUMBER("activation
 KERNEL(dense_kernel_gradient, DenseKernelGradient, TAKES TAKES GIVES GEOMETRY);
 KERNEL(pointwise_norm_gradient, PointwiseNormGradient,
        TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation"));
+KERNEL(grouped, Grouped,
+       TAKES TAKES TAKES_MORE GIVES GIVES NUMBER("activation") NUMBER("groups") NUMBER("shuffled"));
+KERNEL(grouped_norm_gradient, GroupedNormGradient,
+       TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation") NUMBER("groups") NUMBER("shuffled"));
 KERNEL(depthwise, Depthwise, TAKES TAKES TAKES_MORE GIVES GIVES NUMBER("activation") GEOMETRY);
 KERNEL(depthwise_gradient, DepthwiseGradient, TAKES TAKES TAKES GIVES GIVES GEOMETRY);
 KERNEL(depthwise_norm_gradient, DepthwiseNormGradient,

@@ -80,6 +80,13 @@ class Product {
   // outputs [rows, width] = inputs [rows, depth] weights, of group `only` or, if that is negative, of all.
   template <class Epilogue>
   void operator()(const T* inputs, int64_t rows, const Epilogue& epilogue, int64_t only, T* outputs) const {
+    multiply(inputs, rows, epilogue, only, outputs, lanes_.channels);
+  }
+
+  // The same, where rows of outputs lie `pitch` values apart.
+  template <class Epilogue>
+  void multiply(const T* inputs, int64_t rows, const Epilogue& epilogue, int64_t only, T* outputs,
+                int64_t pitch) const {
     int64_t group = 0;
     for_groups(lanes_.count, [&]<int NV>(int64_t first) {
       if (only >= 0 && group++ != only) return;
@@ -91,7 +98,7 @@ class Product {
       constexpr int M = rows_of_tile(NV);
       const auto tile = [&]<int count, bool fetch>(int64_t row) {
         forward_tile<T, L, NV, count, fetch>(inputs + row * depth_, depth_, from, channels, epilogue,
-                                             outputs + row * lanes_.channels, lanes_.channels);
+                                             outputs + row * pitch, pitch);
       };
       int64_t row = 0;
       if (rows < M) {
@@ -179,7 +186,10 @@ class KernelGradient {
   }
 
   // To outputs [depth, width].
-  void finish(xla::ffi::ThreadPool& pool, T* outputs) const {
+  void finish(xla::ffi::ThreadPool& pool, T* outputs) const { finish(pool, outputs, lanes_.channels); }
+
+  // The same, where rows of outputs lie `pitch` values apart.
+  void finish(xla::ffi::ThreadPool& pool, T* outputs, int64_t pitch) const {
     const int64_t depth = rows_.channels, turns = std::min<int64_t>(depth, 8);
     parallel_for(pool, turns, [&](int64_t turn) {
       const Part part(turn, turns, depth);
@@ -188,7 +198,7 @@ class KernelGradient {
           Vec<T, L> total = {};
           for (int64_t i = 0; i < parts_; ++i)
             total += load<T, L>(sums_.data() + i * size_ + rows_.slot(k) * stride_ + v * L);
-          store<T, L>(outputs + k * lanes_.channels + lanes_.offset(v), total);
+          store<T, L>(outputs + k * pitch + lanes_.offset(v), total);
         }
     });
   }

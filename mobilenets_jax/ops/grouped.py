@@ -1,0 +1,86 @@
+"""Pointwise (1x1) convolution in groups of channels, as in ShuffleNetV1, with the shuffle before it.
+
+XLA:CPU computes a convolution with `feature_group_count` and its gradients many times slower than the matrix products
+that it consists of. There it is a kernel of this project (`ops.native`), which takes the channels apart and puts them
+together again while they are in the cache, or, where that cannot be, a product for each group.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mobilenets_jax.ops.backend import chosen
+from mobilenets_jax.ops.native_conv import Geometry, convolve, has_kernel
+from mobilenets_jax.ops.normalization import Normalization
+from mobilenets_jax.ops.pointwise import pointwise_conv
+
+
+def pointwise_conv_in_groups(
+    inputs: jax.Array,
+    kernel: jax.Array,
+    *,
+    groups: int,
+    shuffled: bool = False,
+    then: Normalization | None = None,
+    implementation: str = 'auto',
+) -> jax.Array:
+    """Mixes the channels of every pixel, those of each group by themselves.
+
+    All implementations agree to rounding, in the value and in both gradients, and support reverse-mode
+    differentiation.
+
+    Args:
+      inputs: floating point [N, H, W, C_in].
+      kernel: [1, 1, C_in / groups, C_out], of the dtype of `inputs`; group g makes the g-th part of the outputs.
+      groups: divides both numbers of channels.
+      shuffled: whether group g sees every groups-th channel from g on, instead of a contiguous part.
+      then: what is done with the outputs, in the same pass where there is a kernel for it.
+      implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the backend at trace time.
+
+    Returns:
+      [N, H, W, C_out] of the dtype of `inputs`.
+
+    Raises:
+      UserError: `implementation` is unknown.
+      ValueError: the kernel does not fit the inputs.
+    """
+    channels, features = inputs.shape[-1], kernel.shape[-1]
+    if kernel.shape[:3] != (1, 1, channels / groups) or features % groups or kernel.dtype != inputs.dtype:
+        raise ValueError(
+            f'A pointwise kernel for {inputs.dtype} inputs of {channels} channels in {groups} groups is '
+            f'{inputs.dtype} [1, 1, {channels} / {groups}, {groups} * n], not {kernel.dtype} {list(kernel.shape)}.'
+        )
+    geometry = Geometry(depthwise=False, groups=groups, shuffled=shuffled)
+    there = has_kernel(geometry, inputs, kernel)
+    implementation = chosen(implementation, IMPLEMENTATIONS, IMPLEMENTATION_FOR_BACKEND, has_kernel=there)
+    if implementation == 'native':
+        return convolve(geometry, inputs, kernel, then)
+    outputs = (_split if implementation == 'split' else Geometry.convolve_by_xla)(geometry, inputs, kernel)
+    return outputs if then is None else then(outputs)
+
+
+def channels_by_groups(inputs: jax.Array, groups: int, shuffled: bool) -> list[jax.Array]:
+    """What each group sees of `inputs` [N, H, W, C]: its channels, as even as possible, the first groups wider."""
+    inputs = lax.optimization_barrier(inputs)  # or XLA computes them anew for each group, with all blocks before
+    if shuffled:
+        return [inputs[..., group::groups] for group in range(groups)]
+    starts = [0]
+    for group in range(groups):
+        starts.append(starts[-1] + group_width(inputs.shape[-1], groups, group))
+    return [inputs[..., start:stop] for start, stop in zip(starts, starts[1:], strict=False)]
+
+
+def group_width(channels: int, groups: int, group: int) -> int:
+    """The channels of one group: as even as possible, the first groups wider."""
+    return channels // groups + (group < channels % groups)
+
+
+def _split(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> jax.Array:
+    parts = channels_by_groups(inputs, geometry.groups, geometry.shuffled)
+    kernels = jnp.split(kernel, geometry.groups, axis=-1)
+    return jnp.concatenate([pointwise_conv(*pair) for pair in zip(parts, kernels, strict=True)], axis=-1)
+
+
+# A config that names one is checked against these and 'auto'.
+IMPLEMENTATIONS = ('grouped', 'split', 'native')
+IMPLEMENTATION_FOR_BACKEND = {'cpu': 'split', 'gpu': 'split', 'tpu': 'split'}  # where there are no kernels for the CPU

@@ -128,7 +128,8 @@ def create_model(
         dropout_rate: fraction dropped before the logits in training; None is the paper's.
         dtype: of activations and convolutions; parameters, statistics and logits stay float32.
         bn_axis_name: the mapped axis over which batch statistics are averaged in training; None keeps them local.
-        depthwise_implementation: 'auto' or an implementation of `mobilenets_jax.ops.depthwise_conv`.
+        depthwise_implementation: 'auto' or an implementation of `mobilenets_jax.ops.depthwise_conv`, see
+            `mobilenets_jax.ops.Convolution`.
         **fields: see `get_spec`, e.g. `bn_momentum=0.9` or `hard_swish_from=112`.
 
     Raises:

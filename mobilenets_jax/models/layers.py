@@ -67,7 +67,7 @@ class LayerSettings:
         bn_epsilon: added to the variance.
         bn_axis_name: the mapped axis over which batch statistics are averaged in training, or None.
         initializer: a key of `INITIALIZERS`.
-        depthwise_implementation: see `mobilenets_jax.ops.depthwise_conv`.
+        depthwise_implementation: of convolutions that do not mix all channels, see `mobilenets_jax.ops.Convolution`.
         fuse: whether convolution and batch norm are one operation; not for those who want to see the outputs of both.
     """
 

@@ -26,8 +26,8 @@ class Convolution:
         stride: step between outputs, the same along H and W.
         dilation: step between the taps of the kernel, the same along H and W.
         padding: 'SAME', 'VALID' or ((top, bottom), (left, right)).
-        implementation: of a depthwise convolution, see `depthwise_conv`; of one in groups 'grouped' and 'native' are
-            the same, 'shifted' is 'split'.
+        implementation: of a depthwise convolution, see `depthwise_conv`, or one in groups: of the same names, where
+            'shifted' asks for 'split' of `pointwise_conv_in_groups`.
     """
 
     depthwise: bool

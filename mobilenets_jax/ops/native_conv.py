@@ -202,8 +202,11 @@ def _dense_input_gradient(geometry, inputs, kernel, gradient):
 def _call(geometry, options, *arrays, rows):
     inputs, kernel, residual, *statistics = arrays
     native.check(f'{geometry.name}_conv', inputs.dtype)
-    if max(kernel.shape[:2]) > native.MAX_TAPS:
-        raise UserError(f"implementation='native' takes up to {native.MAX_TAPS} taps, not {kernel.shape[:2]}.")
+    if not has_kernel(geometry, inputs, kernel):
+        raise UserError(
+            f"implementation='native' takes up to {native.MAX_TAPS} taps, and in groups 1 and no bfloat16, "
+            f'not {kernel.shape[:2]} of {inputs.dtype}.'
+        )
     sizes = [
         (size + sum(pad) - (taps - 1) * geometry.dilation - 1) // geometry.stride + 1
         for size, taps, pad in zip(inputs.shape[1:3], kernel.shape[:2], geometry.pads, strict=True)

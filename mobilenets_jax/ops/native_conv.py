@@ -180,8 +180,10 @@ _convolve.defvjp(_forward, _backward)
 def _gradients(geometry, inputs, kernel, gradient):
     if geometry.depthwise:
         return native.call('depthwise_gradient', (inputs, kernel), inputs, kernel, gradient, **geometry.numbers)
-    if geometry.groups > 1:
-        return jax.vjp(geometry.convolve_by_xla, inputs, kernel)[1](gradient)
+    if geometry.groups > 1:  # the kernel of a batch norm that does nothing: `gradient_constants` of factor and slope 1
+        constants = np.zeros((6, kernel.shape[-1]), native.wide_dtype(kernel.dtype))
+        constants[[0, 3]] = 1
+        return norm_gradients(geometry, 'linear', inputs, kernel, gradient, gradient, constants)
     kernel_gradient = native.call('dense_kernel_gradient', kernel, inputs, gradient, **geometry.numbers)
     return _dense_input_gradient(geometry, inputs, kernel, gradient), kernel_gradient
 

@@ -9,7 +9,6 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from mobilenets_jax.ops import native
 from mobilenets_jax.ops.backend import backend
@@ -58,8 +57,7 @@ def _shifted(inputs, size, stride, pads):
 
 
 def _windows(inputs, size, stride, pads):
-    padded = lax.pad(inputs, jnp.array(-jnp.inf, inputs.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
-    return windows(padded, (size, size), stride, 1, ((0, 0), (0, 0)))
+    return windows(pad_images(inputs, pads, -jnp.inf), (size, size), stride, 1, ((0, 0), (0, 0)))
 
 
 def _forward(inputs, size, stride, pads):

@@ -27,9 +27,9 @@ def explicit_pads(
     return tuple((int(low), int(high)) for low, high in padding)
 
 
-def pad_images(images: jax.Array, pads: Pads) -> jax.Array:
-    """Pads H and W of [N, H, W, C] with zeros; a negative width crops."""
-    return lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
+def pad_images(images: jax.Array, pads: Pads, value: float = 0) -> jax.Array:
+    """Pads H and W of [N, H, W, C] with `value`; a negative width crops."""
+    return lax.pad(images, jnp.array(value, images.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
 
 
 def windows(

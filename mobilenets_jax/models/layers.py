@@ -180,9 +180,14 @@ class BatchNorm(nn.Module):
             return self.by_running_statistics()(inputs)
         return self._keep(batch_norm(inputs, self.scale, self.bias, **self._options()))
 
-    def after(self, convolution: Convolution, inputs: Array, kernel: Array) -> Array:
-        """Convolves, and normalises by the batch's statistics, in one operation, which is faster on CPUs."""
-        return self._keep(conv_norm(convolution, inputs, kernel, self.scale, self.bias, **self._options()))
+    def after(
+        self, convolution: Convolution, inputs: Array, kernel: Array, *, train: bool, residual: Array | None = None
+    ) -> Array:
+        """Convolves, does what a call does, and adds the residual, in one operation, which is faster on CPUs."""
+        if not train:
+            return convolution(inputs, kernel, self.by_running_statistics(residual))
+        outputs = self._keep(conv_norm(convolution, inputs, kernel, self.scale, self.bias, **self._options()))
+        return outputs if residual is None else outputs + residual
 
     def _options(self) -> dict[str, Any]:
         axis_name = None if self.is_initializing() else self.settings.bn_axis_name
@@ -231,11 +236,9 @@ class ConvNorm(nn.Module):
 
     def __call__(self, inputs: Array, *, train: bool, residual: Array | None = None) -> Array:
         """Maps `inputs` [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features], plus the residual."""
-        fused = self.settings.fuse and not self.is_initializing()
-        if fused and not train:
-            convolution, kernel, then = self.evaluation_step(inputs, residual)
-            return convolution(inputs.astype(self.settings.dtype), kernel, then)
-        outputs = self.bn.after(*self.conv.parts(inputs)) if fused else self.bn(self.conv(inputs), train=train)
+        if self.settings.fuse and not self.is_initializing():
+            return self.bn.after(*self.conv.parts(inputs), train=train, residual=residual)
+        outputs = self.bn(self.conv(inputs), train=train)
         return outputs if residual is None else outputs + residual
 
     def evaluation_step(self, inputs: Array, residual: Array | None) -> Step:

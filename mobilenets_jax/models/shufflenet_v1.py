@@ -78,9 +78,7 @@ class GroupedPointwise(nn.Module):
         convolution = Convolution(
             depthwise=False, groups=self.groups, shuffled=self.shuffled, implementation=implementation
         )
-        if train:
-            return bn.after(convolution, inputs, kernel)
-        return convolution(inputs, kernel, bn.by_running_statistics())
+        return bn.after(convolution, inputs, kernel, train=train)
 
 
 class ShuffleV1Unit(Block):

@@ -1,11 +1,11 @@
 """What the blocks of all families are made with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 import jax
 
-from mobilenets_jax.models.layers import ConvNorm, LayerSettings
+from mobilenets_jax.models.layers import ConvNorm, LayerSettings, train_in_turn
 from mobilenets_jax.models.specs import Row
 from mobilenets_jax.ops import convolve_in_turn, runs_in_strips
 
@@ -59,17 +59,27 @@ class Block(nn.Module):
 
         Returns its output, and a dict of all outputs by the names of `units`.
 
-        An evaluation does it as one operation where that is faster. The outputs between are computed for themselves
-        then, which costs nothing if nobody asks for them: compiled programs leave out what has no use.
+        Both training and evaluation do it as one operation where that is faster. The outputs between are computed for
+        themselves then, which costs nothing if nobody asks for them: compiled programs leave out what has no use.
         """
         inputs = inputs.astype(self.settings.dtype)
+        fuse = self.settings.fuse and not self.is_initializing()
+        if fuse and train:
+            *between, x = self._train_in_turn(list(units.values()), inputs)
+            x = x if residual is None else x + residual
+            return x, dict(zip(units, [*between, x], strict=True))
         outputs, steps, x = {}, [], inputs
-        may_be_one = self.settings.fuse and not train and not self.is_initializing()
         for name, unit in units.items():
             added = residual if len(outputs) + 1 == len(units) else None
-            if may_be_one:
+            if fuse:
                 steps.append(unit.evaluation_step(x, added))
             x = outputs[name] = unit(x, train=train, residual=added)
-        if may_be_one and runs_in_strips(inputs, steps):
+        if fuse and runs_in_strips(inputs, steps):
             x = convolve_in_turn(inputs, steps)
         return x, outputs
+
+    def _train_in_turn(self, units: Sequence[ConvNorm], inputs: jax.Array) -> list[jax.Array]:
+        """The outputs of each unit."""
+        channels = [inputs.shape[-1], *(unit.features for unit in units)]
+        parts = [unit.training_unit(count) for unit, count in zip(units, channels[:-1], strict=True)]
+        return train_in_turn([unit.bn for unit in units], parts, inputs)

@@ -9,15 +9,15 @@ Differs: running variances are the biased batch variances (Flax), where TensorFl
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.ops import Convolution, Normalization, Step, batch_norm, conv_norm, dense_product
+from mobilenets_jax.ops import Convolution, Normalization, Step, Unit, batch_norm, conv_norms, dense_product
 
 Array = jax.Array
 
@@ -131,14 +131,14 @@ class Conv(nn.Module):
 
     def __call__(self, inputs: Array) -> Array:
         """Convolves `inputs` [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features]."""
-        convolution, *arrays = self.parts(inputs)
-        return convolution(*arrays)
+        convolution, kernel = self.parts(inputs.shape[-1])
+        return convolution(inputs.astype(kernel.dtype), kernel)
 
     @nn.compact
-    def parts(self, inputs: Array) -> tuple[Convolution, Array, Array]:
-        """The convolution without its kernel, `inputs` and kernel in the network's dtype."""
+    def parts(self, in_channels: int) -> tuple[Convolution, Array]:
+        """The convolution of so many channels without its kernel, and the kernel in the network's dtype."""
         settings = self.settings
-        in_channels = 1 if self.depthwise else inputs.shape[-1]
+        in_channels = 1 if self.depthwise else in_channels
         shape = (self.kernel_size, self.kernel_size, in_channels, self.features)
         initializer = settings.initializers.depthwise if self.depthwise else settings.initializers.conv
         kernel = self.param('kernel', initializer, shape, settings.param_dtype)
@@ -149,7 +149,7 @@ class Conv(nn.Module):
             padding=settings.pads(self.kernel_size, self.dilation),
             implementation=settings.depthwise_implementation,
         )
-        return convolution, inputs.astype(settings.dtype), kernel.astype(settings.dtype)
+        return convolution, kernel.astype(settings.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -178,7 +178,8 @@ class BatchNorm(nn.Module):
         inputs = inputs.astype(self.settings.dtype)
         if not train:
             return self.by_running_statistics()(inputs)
-        return self._keep(batch_norm(inputs, self.scale, self.bias, **self._options()))
+        options = {'epsilon': self.settings.bn_epsilon, 'axis_name': self.axis_name}
+        return self.keep(batch_norm(inputs, self.scale, self.bias, activation=self.activation, **options))
 
     def after(
         self, convolution: Convolution, inputs: Array, kernel: Array, *, train: bool, residual: Array | None = None
@@ -186,14 +187,19 @@ class BatchNorm(nn.Module):
         """Convolves, does what a call does, and adds the residual, in one operation, which is faster on CPUs."""
         if not train:
             return convolution(inputs, kernel, self.by_running_statistics(residual))
-        outputs = self._keep(conv_norm(convolution, inputs, kernel, self.scale, self.bias, **self._options()))
+        (outputs,) = train_in_turn([self], [self.unit(convolution, kernel)], inputs)
         return outputs if residual is None else outputs + residual
 
-    def _options(self) -> dict[str, Any]:
-        axis_name = None if self.is_initializing() else self.settings.bn_axis_name
-        return {'epsilon': self.settings.bn_epsilon, 'activation': self.activation, 'axis_name': axis_name}
+    def unit(self, convolution: Convolution, kernel: Array) -> Unit:
+        """Together with the convolution before it, as training takes it."""
+        return Unit(convolution, kernel, self.scale, self.bias, self.activation)
 
-    def _keep(self, results: tuple[Array, Array, Array]) -> Array:
+    @property
+    def axis_name(self) -> str | None:
+        """The mapped axis over which the statistics are averaged now."""
+        return None if self.is_initializing() else self.settings.bn_axis_name
+
+    def keep(self, results: tuple[Array, Array, Array]) -> Array:
         """Updates the running statistics by those of a batch, and returns its outputs."""
         outputs, *statistics = results
         if not self.is_initializing():
@@ -206,6 +212,12 @@ class BatchNorm(nn.Module):
         """What an evaluation does with the inputs."""
         arrays = (self.scale, self.bias, self.mean.value, self.var.value)
         return Normalization(*arrays, self.settings.bn_epsilon, self.activation, residual)
+
+
+def train_in_turn(norms: Sequence[BatchNorm], units: Sequence[Unit], inputs: Array) -> list[Array]:
+    """The outputs of units one after the other by the statistics of the batch, which their norms keep."""
+    results = conv_norms(inputs, units, epsilon=norms[0].settings.bn_epsilon, axis_name=norms[0].axis_name)
+    return [norm.keep(result) for norm, result in zip(norms, results, strict=True)]
 
 
 class ConvNorm(nn.Module):
@@ -237,11 +249,16 @@ class ConvNorm(nn.Module):
     def __call__(self, inputs: Array, *, train: bool, residual: Array | None = None) -> Array:
         """Maps `inputs` [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features], plus the residual."""
         if self.settings.fuse and not self.is_initializing():
-            return self.bn.after(*self.conv.parts(inputs), train=train, residual=residual)
+            convolution, kernel = self.conv.parts(inputs.shape[-1])
+            return self.bn.after(convolution, inputs.astype(kernel.dtype), kernel, train=train, residual=residual)
         outputs = self.bn(self.conv(inputs), train=train)
         return outputs if residual is None else outputs + residual
 
+    def training_unit(self, in_channels: int) -> Unit:
+        """What training does with inputs of so many channels."""
+        return self.bn.unit(*self.conv.parts(in_channels))
+
     def evaluation_step(self, inputs: Array, residual: Array | None) -> Step:
         """What an evaluation does with `inputs`."""
-        convolution, _, kernel = self.conv.parts(inputs)
+        convolution, kernel = self.conv.parts(inputs.shape[-1])
         return Step(convolution, kernel, self.bn.by_running_statistics(residual))

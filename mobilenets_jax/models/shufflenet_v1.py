@@ -73,7 +73,7 @@ class GroupedPointwise(nn.Module):
         even = inputs.shape[-1] % self.groups == self.features % self.groups == 0
         if not even or not self.settings.fuse or self.is_initializing():
             return bn(jnp.concatenate([conv(part) for conv, part in zip(convs, parts, strict=True)], -1), train=train)
-        kernel = jnp.concatenate([conv.parts(part)[-1] for conv, part in zip(convs, parts, strict=True)], -1)
+        kernel = jnp.concatenate([conv.parts(part.shape[-1])[-1] for conv, part in zip(convs, parts, strict=True)], -1)
         implementation = self.settings.depthwise_implementation
         convolution = Convolution(
             depthwise=False, groups=self.groups, shuffled=self.shuffled, implementation=implementation

@@ -2,7 +2,7 @@
 
 from mobilenets_jax.ops.activations import ACTIVATIONS
 from mobilenets_jax.ops.batch_norm import batch_norm
-from mobilenets_jax.ops.convolution import Convolution, conv_norm
+from mobilenets_jax.ops.convolution import Convolution, Unit, conv_norms
 from mobilenets_jax.ops.dense import dense_conv
 from mobilenets_jax.ops.depthwise import depthwise_conv
 from mobilenets_jax.ops.grouped import channels_by_groups, group_width, pointwise_conv_in_groups
@@ -17,10 +17,11 @@ __all__ = [
     'Convolution',
     'Normalization',
     'Step',
+    'Unit',
     'average_pool',
     'batch_norm',
     'channels_by_groups',
-    'conv_norm',
+    'conv_norms',
     'convolve_in_turn',
     'dense_conv',
     'dense_product',

@@ -62,9 +62,9 @@ def _forward(inputs, scale, bias, epsilon, activation, axis_name):
 
 def _backward(epsilon, activation, axis_name, saved, gradients):
     inputs, *parameters = saved
-    constants, *parameter_gradients = gradient_constants(
-        inputs, gradients[0], parameters, epsilon, activation, axis_name
-    )
+    normalization = Normalization(*parameters, epsilon, activation)
+    sums = gradient_sums(inputs, gradients[0], normalization)
+    constants, *parameter_gradients = gradient_constants(sums, inputs, normalization, axis_name)
     return _inputs_gradient(inputs, gradients[0], constants, activation), *parameter_gradients
 
 
@@ -77,26 +77,44 @@ def statistics(sums: jax.Array, inputs: jax.Array, axis_name: str | None) -> tup
     return mean, jnp.maximum(mean_square - jnp.square(mean), 0)
 
 
-def gradient_constants(inputs, gradients, statistics, epsilon, activation, axis_name):
+def sum_constants(normalization: Normalization) -> jax.Array:
+    """What `gradient_sums` are computed with, [4, C]: factor and shift, the mean, and 1 / deviation."""
+    inverse = lax.rsqrt(normalization.variance + normalization.epsilon)
+    return jnp.stack([*normalization.factor_and_shift(), normalization.mean, inverse])
+
+
+def gradient_sums(inputs: jax.Array, gradients: jax.Array, normalization: Normalization) -> jax.Array:
+    """Sums over the pixels, [2, C], from inputs and gradients of outputs of a normalisation, [N, H, W, C] each.
+
+    The first are of the gradients of the activation's arguments, the second of their products with the normalised
+    values.
+    """
+    constants, activation = sum_constants(normalization), normalization.activation
+    if native.supports(inputs.dtype, activation):
+        arrays = {'statistics': [constants], 'activation': activation}
+        return native.call('norm_gradient_sums', _rows(2, inputs), inputs, gradients, **arrays)
+    factor, shift, mean, inverse = constants
+    before = _before_activation(inputs, gradients, factor, shift, activation)
+    return jnp.stack(pixel_sums([before, before * ((inputs.astype(mean.dtype) - mean) * inverse)]))
+
+
+def gradient_constants(
+    sums: jax.Array, inputs: jax.Array, normalization: Normalization, axis_name: str | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """What the gradient of the inputs is computed from, pixel by pixel, and the gradients of the parameters.
 
     Args:
+      sums: see `gradient_sums`.
       inputs: of the normalisation, [N, H, W, C].
-      gradients: of its outputs.
-      statistics: scale, bias, mean, variance, [C] each.
-      epsilon: see `batch_norm`, like the other two.
-      activation: see there.
-      axis_name: see there.
+      normalization: by the statistics of the batch.
+      axis_name: see `batch_norm`.
 
     Returns:
       [6, C]: factor and shift by which the activation's arguments were made; the mean; and a, b, d such that the
       gradient is a * (gradient of the activation's argument) + b * (input - mean) + d. Then those of scale and bias.
     """
-    scale, bias, mean, variance = statistics
-    inverse = lax.rsqrt(variance + epsilon)
-    factor, shift = Normalization(scale, bias, mean, variance, epsilon, activation).factor_and_shift()
-    sums = _gradient_sums(inputs, gradients, (factor, shift, mean, inverse), activation)
     means = _mean(sums, inputs, axis_name)
+    factor, shift, mean, inverse = sum_constants(normalization)
     # factor * (gradient - mean of gradients - normalized * mean of gradients * normalized)
     slopes = [factor, -factor * inverse * means[1], -factor * means[0]]
     return jnp.stack([factor, shift, mean, *slopes]), sums[1], sums[0]
@@ -121,16 +139,6 @@ def _before_activation(inputs, gradients, factor, shift, activation) -> jax.Arra
     wide = inputs.astype(factor.dtype)
     _, vjp = jax.vjp(ACTIVATIONS[activation], wide * factor + shift)
     return vjp(gradients.astype(wide.dtype))[0]
-
-
-def _gradient_sums(inputs, gradients, constants, activation):
-    """Sums of the gradients before the activation, and of their products with the normalised values, [2, C]."""
-    if native.supports(inputs.dtype, activation):
-        arrays = {'statistics': [jnp.stack(constants)]}
-        return native.call('norm_gradient_sums', _rows(2, inputs), inputs, gradients, activation=activation, **arrays)
-    factor, shift, mean, inverse = constants
-    before = _before_activation(inputs, gradients, factor, shift, activation)
-    return jnp.stack(pixel_sums([before, before * ((inputs.astype(mean.dtype) - mean) * inverse)]))
 
 
 def _inputs_gradient(inputs, gradients, constants, activation):

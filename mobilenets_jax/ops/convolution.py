@@ -3,10 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
-from mobilenets_jax.ops.batch_norm import batch_norm, gradient_constants, statistics
+from mobilenets_jax.ops.batch_norm import batch_norm, gradient_constants, gradient_sums, statistics
 from mobilenets_jax.ops.dense import dense_conv
 from mobilenets_jax.ops.depthwise import depthwise_conv
 from mobilenets_jax.ops.grouped import pointwise_conv_in_groups
@@ -55,64 +58,125 @@ class Convolution:
         return Geometry(self.depthwise, self.stride, self.dilation, pads, self.groups, self.shuffled)
 
 
-def conv_norm(
-    convolution: Convolution,
-    inputs: jax.Array,
-    kernel: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    *,
-    epsilon: float,
-    activation: str,
-    axis_name: str | None = None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Convolves, and normalises by the statistics of the batch as `batch_norm` does.
+class Unit(NamedTuple):
+    """A convolution and the batch norm behind it.
 
-    Where there are kernels for the two together, the statistics are summed while the outputs are made, and the
-    gradients of the convolution's outputs never leave the cache.
+    Attributes:
+        convolution: without its kernel.
+        kernel: [kh, kw, C_in / groups or 1, C], of the dtype of the inputs.
+        scale: see `batch_norm`, like the next two.
+        bias: see there.
+        activation: see there.
+    """
+
+    convolution: Convolution
+    kernel: jax.Array
+    scale: jax.Array
+    bias: jax.Array
+    activation: str
+
+
+Outputs = tuple[jax.Array, jax.Array, jax.Array]  # of `batch_norm`
+
+
+def conv_norms(
+    inputs: jax.Array, units: Sequence[Unit], *, epsilon: float, axis_name: str | None = None
+) -> list[Outputs]:
+    """Convolves by one unit after the other, and normalises by the statistics of the batch as `batch_norm` does.
+
+    Where there are kernels for it, the statistics are summed while the outputs are made, and the gradients of the
+    convolutions' outputs never leave the cache. A depthwise or pointwise convolution normalises what the one before it
+    made where it reads it, so that what lies between two units is written and read once instead of twice, and sums for
+    the gradient of the batch norm before it.
 
     Args:
-      convolution: without its kernel.
       inputs: floating point [N, H, W, C_in].
-      kernel: [kh, kw, C_in / groups or 1, C], of the dtype of `inputs`.
-      scale: see `batch_norm`, like all that follow.
-      bias: see there.
-      epsilon: see there.
-      activation: see there.
+      units: at least one.
+      epsilon: see `batch_norm`.
       axis_name: see there.
 
     Returns:
-      The outputs, [N, H', W', C] of the dtype of `inputs`; mean and (biased) variance, [C] of the dtype of `scale`,
-      which carry no gradient.
+      For each unit the outputs, [N, H', W', C] of the dtype of `inputs`; mean and (biased) variance, [C] of the dtype
+      of `scale`, which carry no gradient.
     """
-    options = (epsilon, activation, axis_name)
-    geometry = convolution.geometry(inputs, kernel)
-    may_be_native = convolution.implementation in ('auto', 'native')
-    if may_be_native and has_norm_gradients(geometry, inputs, kernel, activation):
-        return _conv_norm(geometry, options, inputs, kernel, scale, bias)
-    outputs = convolution(inputs, kernel)
-    return batch_norm(outputs, scale, bias, epsilon=epsilon, activation=activation, axis_name=axis_name)
+    results, seen = [], inputs
+    while len(results) < len(units):
+        some = _run_together(seen, units[len(results) :])
+        if some:
+            kinds = tuple((geometry, unit.activation) for geometry, unit in some)
+            arrays = [(unit.kernel, unit.scale, unit.bias) for _, unit in some]
+            results += _conv_norms(kinds, (epsilon, axis_name), seen, arrays)
+        else:
+            convolution, kernel, scale, bias, activation = units[len(results)]
+            options = {'epsilon': epsilon, 'activation': activation, 'axis_name': axis_name}
+            results.append(batch_norm(convolution(seen, kernel), scale, bias, **options))
+        seen = results[-1][0]
+    return results
+
+
+def _run_together(inputs, units) -> list[tuple[Geometry, Unit]]:
+    """The first of these units, as many as the kernels take at once, and the geometries of their convolutions."""
+    some = []
+    for unit in units:
+        geometry = unit.convolution.geometry(inputs, unit.kernel)
+        has_kernels = unit.convolution.implementation in ('auto', 'native') and has_norm_gradients(
+            geometry, inputs, unit.kernel, unit.activation
+        )
+        if not has_kernels or (some and not geometry.sees_through_norms(unit.kernel)):
+            break
+        some.append((geometry, unit))
+        inputs = jax.eval_shape(geometry.convolve_by_xla, inputs, unit.kernel)
+    return some
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _conv_norm(geometry, options, inputs, kernel, scale, bias):
-    return _forward(geometry, options, inputs, kernel, scale, bias)[0]
+def _conv_norms(kinds, options, inputs, arrays):
+    return _forward(kinds, options, inputs, arrays)[0]
 
 
-def _forward(geometry, options, inputs, kernel, scale, bias):
-    epsilon, activation, axis_name = options
-    outputs, sums = with_sums(geometry, inputs, kernel)
-    mean, variance = statistics(sums, outputs, axis_name)
-    normalize = Normalization(scale, bias, mean, variance, epsilon, activation)
-    return (normalize(outputs), mean, variance), (inputs, kernel, outputs, scale, bias, mean, variance)
+def _forward(kinds, options, inputs, arrays):
+    epsilon, axis_name = options
+    seen, before, results, convolved = inputs, None, [], []
+    for (geometry, activation), (kernel, scale, bias) in zip(kinds, arrays, strict=True):
+        outputs, sums = with_sums(geometry, seen, kernel, before)
+        mean, variance = statistics(sums, outputs, axis_name)
+        before = Normalization(scale, bias, mean, variance, epsilon, activation)
+        # If nobody asks for the normalised outputs between the units, compiled programs leave them out.
+        results.append((before(outputs), mean, variance))
+        convolved.append((kernel, outputs, before.arrays))
+        seen = outputs
+    return results, (inputs, convolved)
 
 
-def _backward(geometry, options, saved, gradients):
-    inputs, kernel, outputs, *parameters = saved
-    constants, scale_gradient, bias_gradient = gradient_constants(outputs, gradients[0], parameters, *options)
-    activation = options[1]
-    convolved = norm_gradients(geometry, activation, inputs, kernel, outputs, gradients[0], constants)
-    return *convolved, scale_gradient, bias_gradient
+def _forward_of_values(kinds, options, inputs, arrays):
+    return _forward(kinds, options, *jax.tree.map(lambda primal: primal.value, (inputs, arrays)))
 
 
-_conv_norm.defvjp(_forward, _backward)
+def _backward(kinds, options, saved, gradients):
+    epsilon, axis_name = options
+    inputs, convolved = saved
+    normalizations = [
+        Normalization(*arrays, epsilon, activation)
+        for (_, activation), (*_, arrays) in zip(kinds, convolved, strict=True)
+    ]
+    seen = [inputs, *(outputs for _, outputs, _ in convolved)]
+    *between, gradient = [of_outputs for of_outputs, *_ in gradients]
+    if isinstance(gradient, SymbolicZero):
+        gradient = jnp.zeros(gradient.shape, gradient.dtype)
+    of_units, sums = [], None
+    for i in reversed(range(len(kinds))):
+        (geometry, activation), (kernel, outputs, _) = kinds[i], convolved[i]
+        if i < len(between) and not isinstance(between[i], SymbolicZero):  # somebody else sees these outputs, too
+            gradient, sums = gradient + between[i], None
+        if sums is None:
+            sums = gradient_sums(outputs, gradient, normalizations[i])
+        constants, of_scale, of_bias = gradient_constants(sums, outputs, normalizations[i], axis_name)
+        before = normalizations[i - 1] if i > 0 else None
+        gradient, of_kernel, sums = norm_gradients(
+            geometry, activation, seen[i], kernel, outputs, gradient, constants, before
+        )
+        of_units.insert(0, (of_kernel, of_scale, of_bias))
+    return gradient, of_units
+
+
+_conv_norms.defvjp(_forward_of_values, _backward, symbolic_zeros=True)

@@ -10,6 +10,7 @@ from jax import lax
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.ops import native
+from mobilenets_jax.ops.batch_norm import sum_constants
 from mobilenets_jax.ops.normalization import Normalization, gradients_of_both
 from mobilenets_jax.ops.windows import Pads
 
@@ -35,6 +36,10 @@ class Geometry(NamedTuple):
     pads: Pads = ((0, 0), (0, 0))
     groups: int = 1
     shuffled: bool = False
+
+    def sees_through_norms(self, kernel: jax.Array) -> bool:
+        """Whether the kernels can normalise what they read, in place of a batch norm before the convolution."""
+        return self.depthwise or self.is_pointwise(kernel)
 
     def is_pointwise(self, kernel: jax.Array) -> bool:
         """Whether each output mixes all channels of the pixel in its place."""
@@ -108,9 +113,18 @@ def can_add(geometry: Geometry, then: Normalization) -> bool:
     return then.residual is not None and then.activation == 'linear' and geometry.name == 'dense'
 
 
-def with_sums(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> list[jax.Array]:
-    """The outputs, and the wide sums of them and of their squares over N, H', W': [2, C_out]. It has no gradient."""
-    return _call(geometry, NOTHING, inputs, kernel, np.zeros(0, inputs.dtype), *nothing(kernel), rows=2)
+def with_sums(
+    geometry: Geometry, inputs: jax.Array, kernel: jax.Array, before: Normalization | None = None
+) -> list[jax.Array]:
+    """The outputs, and the wide sums of them and of their squares over N, H', W': [2, C_out]. It has no gradient.
+
+    Args:
+      geometry: see `convolve`, like the next two.
+      inputs: see there.
+      kernel: see there.
+      before: is applied to the inputs where they are read; only if the geometry `sees_through_norms`.
+    """
+    return _call(geometry, NOTHING, inputs, kernel, np.zeros(0, inputs.dtype), *nothing(kernel), rows=2, before=before)
 
 
 def nothing(kernel: jax.Array) -> list[np.ndarray]:
@@ -131,17 +145,23 @@ def norm_gradients(
     outputs: jax.Array,
     gradients: jax.Array,
     constants: jax.Array,
-) -> list[jax.Array]:
-    """The gradients of inputs and kernel of a convolution that a batch norm follows.
+    before: Normalization | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """The gradients of a convolution that a batch norm follows.
 
     Args:
       geometry: the kind of convolution.
       activation: of the batch norm.
-      inputs: of the convolution, [N, H, W, C_in].
+      inputs: of the convolution, [N, H, W, C_in], or of `before`.
       kernel: see `Geometry`.
       outputs: of the convolution, [N, H', W', C_out].
       gradients: of the batch norm's outputs, like `outputs`.
       constants: [6, C_out], see `batch_norm.gradient_constants`.
+      before: another batch norm, whose outputs the convolution sees, see `with_sums`.
+
+    Returns:
+      Those of what it sees, [N, H, W, C_in]; those of the kernel; and the `batch_norm.gradient_sums` of `before`, if
+      there is one.
     """
     options = {'statistics': [constants], 'activation': activation}
     name, numbers = geometry.name, geometry.numbers
@@ -149,9 +169,15 @@ def norm_gradients(
         name, numbers = 'pointwise', {}
     elif name == 'dense':
         gradients = native.call('norm_gradient_apply', outputs, outputs, gradients, **options)
-        return list(_gradients(geometry, inputs, kernel, gradients))
-    arrays = (inputs, kernel, outputs, gradients)
-    return native.call(f'{name}_norm_gradient', (inputs, kernel), *arrays, **options, **numbers)
+        return *_gradients(geometry, inputs, kernel, gradients), None
+    results, arrays = [inputs, kernel], (inputs, kernel, outputs, gradients)
+    if geometry.sees_through_norms(kernel):
+        wide = native.wide_dtype(inputs.dtype)
+        results.append(jax.ShapeDtypeStruct((0 if before is None else 2, inputs.shape[-1]), wide))
+        options['statistics'].append(np.zeros(0, wide) if before is None else sum_constants(before))
+        numbers |= {'activation_before': native.ACTIVATIONS['linear' if before is None else before.activation]}
+    of_inputs, of_kernel, *sums = native.call(f'{name}_norm_gradient', results, *arrays, **options, **numbers)
+    return of_inputs, of_kernel, None if before is None else sums[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -183,7 +209,7 @@ def _gradients(geometry, inputs, kernel, gradient):
     if geometry.groups > 1:  # the kernel of a batch norm that does nothing: `gradient_constants` of factor and slope 1
         constants = np.zeros((6, kernel.shape[-1]), native.wide_dtype(kernel.dtype))
         constants[[0, 3]] = 1
-        return norm_gradients(geometry, 'linear', inputs, kernel, gradient, gradient, constants)
+        return norm_gradients(geometry, 'linear', inputs, kernel, gradient, gradient, constants)[:2]
     kernel_gradient = native.call('dense_kernel_gradient', kernel, inputs, gradient, **geometry.numbers)
     return _dense_input_gradient(geometry, inputs, kernel, gradient), kernel_gradient
 
@@ -201,7 +227,7 @@ def _dense_input_gradient(geometry, inputs, kernel, gradient):
     return convolve(geometry._replace(pads=tuple(pads)), gradient, turned)
 
 
-def _call(geometry, options, *arrays, rows):
+def _call(geometry, options, *arrays, rows, before=None):
     inputs, kernel, residual, *statistics = arrays
     native.check(f'{geometry.name}_conv', inputs.dtype)
     if not has_kernel(geometry, inputs, kernel):
@@ -217,6 +243,12 @@ def _call(geometry, options, *arrays, rows):
     outputs = jax.ShapeDtypeStruct((inputs.shape[0], *sizes, channels), inputs.dtype)
     totals = jax.ShapeDtypeStruct((rows, channels), native.wide_dtype(inputs.dtype))
     then = Normalization(*statistics, *options)
-    arrays = (inputs, kernel, residual) if geometry.name == 'dense' else (inputs, kernel)
-    numbers = {'activation': then.activation, **geometry.numbers}
-    return native.call(geometry.name, [outputs, totals], *arrays, statistics=then.factor_and_shift(), **numbers)
+    factors, numbers = then.factor_and_shift(), {'activation': then.activation, **geometry.numbers}
+    if geometry.name == 'grouped':
+        arrays = (inputs, kernel)
+    else:
+        arrays = (inputs, kernel) if geometry.depthwise else (inputs, kernel, residual)
+        before = Normalization(*nothing(kernel), *NOTHING) if before is None else before
+        factors += before.factor_and_shift()
+        numbers['activation_before'] = native.ACTIVATIONS[before.activation]
+    return native.call(geometry.name, [outputs, totals], *arrays, statistics=factors, **numbers)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mobilenets_jax.ops import native
-from mobilenets_jax.ops.convolution import Convolution, conv_norm
+from mobilenets_jax.ops.convolution import Convolution, Unit, conv_norms
 from mobilenets_jax.ops.normalization import Normalization
 from mobilenets_jax.ops.separable import Step, convolve_in_turn
 
@@ -73,8 +73,8 @@ def test_a_convolution_and_its_batch_norm_equal_float64(convolution, kernel_shap
     arrays = draw(generator, *image, channels), draw(generator, *kernel_shape)
     parameters = [1 + 0.1 * np.float32(generator.normal(size=kernel_shape[3])) for _ in range(2)]
 
-    def outputs_of(*arrays):
-        return conv_norm(convolution, *arrays, epsilon=1e-3, activation=activation)[0]
+    def outputs_of(inputs, *arrays):
+        return conv_norms(inputs, [Unit(convolution, *arrays, activation)], epsilon=1e-3)[0][0]
 
     actual = jax.jit(functools.partial(with_gradients, outputs_of))(*arrays, *parameters)
     expected = in_float64(functools.partial(with_gradients, outputs_of), *arrays, *parameters)

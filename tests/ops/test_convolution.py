@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mobilenets_jax.ops import ACTIVATIONS, Convolution, batch_norm, conv_norm
+from mobilenets_jax.ops import ACTIVATIONS, Convolution, Unit, batch_norm, conv_norms
 
 OPTIONS = {'epsilon': 1e-3, 'axis_name': 'batch'}
 CASES = [
@@ -26,6 +26,11 @@ CASES = [
 
 def apart(convolution, inputs, kernel, scale, bias, **options):
     return batch_norm(convolution(inputs, kernel), scale, bias, **options)
+
+
+def together(convolution, inputs, kernel, scale, bias, *, activation, **options):
+    (results,) = conv_norms(inputs, [Unit(convolution, kernel, scale, bias, activation)], **options)
+    return results
 
 
 def value_and_gradients(function, convolution, activation, inputs, kernel, scale, bias):
@@ -51,5 +56,65 @@ def test_equals_the_two_apart(form, convolution, kernel_shape, activation):
     scale, bias = generator.normal(size=(2, kernel_shape[-1]))
     arguments = convolution, activation, inputs, kernel, scale, bias
     with jax.enable_x64(True):
-        actual, expected = (value_and_gradients(f, *arguments) for f in (conv_norm, apart))
+        actual, expected = (value_and_gradients(f, *arguments) for f in (together, apart))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10), actual, expected)
+
+
+KINDS = {
+    'pointwise': (Convolution(depthwise=False), (1, 1)),
+    'depthwise': (Convolution(depthwise=True), (3, 3)),
+    'strided': (Convolution(depthwise=True, stride=2, padding=((2, 2), (2, 2))), (5, 5)),
+    'dense': (Convolution(depthwise=False, stride=2), (3, 3)),
+    'valid': (Convolution(depthwise=True, stride=3, padding='VALID'), (2, 4)),
+    'shifted': (Convolution(depthwise=True, implementation='shifted'), (3, 3)),
+}
+
+
+def in_turn(kinds, activation, inputs, parameters, **options):
+    units = [Unit(KINDS[kind][0], *arrays, activation) for kind, arrays in zip(kinds, parameters, strict=True)]
+    return conv_norms(inputs, units, **options)
+
+
+def one_by_one(kinds, activation, inputs, parameters, **options):
+    results = []
+    for kind, (kernel, scale, bias) in zip(kinds, parameters, strict=True):
+        results.append(apart(KINDS[kind][0], inputs, kernel, scale, bias, activation=activation, **options))
+        inputs = results[-1][0]
+    return results
+
+
+@pytest.mark.parametrize('tapped', [False, True])
+@pytest.mark.parametrize('activation', ['linear', 'relu6', 'hard_swish', 'swish'])
+@pytest.mark.parametrize(
+    'kinds',
+    [
+        ('pointwise', 'depthwise', 'pointwise'),
+        ('pointwise', 'strided', 'pointwise'),
+        ('dense', 'pointwise', 'valid'),
+        ('depthwise', 'dense', 'pointwise', 'depthwise'),
+        ('pointwise', 'shifted', 'depthwise'),
+    ],
+)
+def test_in_turn_equals_one_by_one(form, kinds, activation, tapped):
+    """Whether or not anything but the next unit sees the outputs between."""
+    generator = np.random.default_rng(0)
+    inputs, parameters, channels = generator.normal(size=(2, 19, 21, 24)), [], 24
+    for place, kind in enumerate(kinds):
+        convolution, taps = KINDS[kind]
+        width = channels if convolution.depthwise else (70, 20, 40)[place]
+        kernel = generator.normal(size=(*taps, 1 if convolution.depthwise else channels, width))
+        parameters.append((kernel, *generator.normal(size=(2, width))))
+        channels = width
+
+    def with_gradients(function):
+        def seen(inputs, parameters):
+            results = function(kinds, activation, inputs, parameters, epsilon=1e-3)
+            return [outputs for outputs, *_ in results[0 if tapped else -1 :]], results
+
+        outputs, vjp, results = jax.vjp(seen, inputs, parameters, has_aux=True)
+        generator = np.random.default_rng(1)
+        return results, vjp([generator.normal(size=array.shape) for array in outputs])
+
+    with jax.enable_x64(True):
+        actual, expected = (jax.device_get(jax.jit(lambda f=f: with_gradients(f))()) for f in (in_turn, one_by_one))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), actual, expected)

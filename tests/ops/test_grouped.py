@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.ops import batch_norm, conv_norm
+from mobilenets_jax.ops import Unit, batch_norm, conv_norms
 from mobilenets_jax.ops.convolution import Convolution
 from mobilenets_jax.ops.grouped import channels_by_groups, group_width, pointwise_conv_in_groups
 from mobilenets_jax.ops.native_conv import Geometry
@@ -50,7 +50,8 @@ def test_with_batch_norm_equals_the_two_apart(form, shape, groups, features, act
     options = {'epsilon': 1e-3, 'activation': activation}
 
     def together(*arrays):
-        return conv_norm(ours, *arrays, **options)[0]
+        inputs, *others = arrays
+        return conv_norms(inputs, [Unit(ours, *others, activation)], epsilon=1e-3)[0][0]
 
     def apart(inputs, kernel, scale, bias):
         return batch_norm(reference(inputs, kernel), scale, bias, **options)[0]

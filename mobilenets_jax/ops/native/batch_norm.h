@@ -1,6 +1,8 @@
 // Batch normalisation with its activation: sums over the pixels, and maps of every pixel.
 #pragma once
 
+#include <functional>
+
 #include "activations.h"
 #include "parallel.h"
 #include "vectors.h"
@@ -12,16 +14,19 @@ class PixelSums {
   PixelSums(int64_t count, int64_t channels) : lanes(channels), count_(count), width_(lanes.count * L),
                                                sums_(count * n * width_) {}
 
+  static constexpr int64_t block = 128;  // pixels that are added up by themselves, then their sums in double
+
   // Adds to part `i` what `terms(pixel, channel, sums)` adds to its n vectors, for pixels [begin, end).
   template <class Terms>
   void add(int64_t i, int64_t begin, int64_t end, Terms&& terms) {
     double* sum = sums_.data() + i * n * width_;
-    for (int64_t v = 0; v < lanes.count; ++v) {
-      Vec<T, L> some[n] = {};
-      for (int64_t pixel = begin; pixel < end; ++pixel) terms(pixel, lanes.offset(v), some);
-      for (int k = 0; k < n; ++k)
-        for (int lane = 0; lane < L; ++lane) sum[k * width_ + v * L + lane] += some[k][lane];
-    }
+    for (; begin < end; begin += block)
+      for (int64_t v = 0; v < lanes.count; ++v) {
+        Vec<T, L> some[n] = {};
+        for (int64_t pixel = begin; pixel < std::min(begin + block, end); ++pixel) terms(pixel, lanes.offset(v), some);
+        for (int k = 0; k < n; ++k)
+          for (int lane = 0; lane < L; ++lane) sum[k * width_ + v * L + lane] += some[k][lane];
+      }
   }
 
   // To totals [n, channels].
@@ -51,17 +56,14 @@ auto moments(const T* values, int64_t channels) {
   };
 }
 
-// Sums of n values over all pixels, to totals [n, channels]; see PixelSums::add. Every 128 pixels are added up by
-// themselves, then their sums in double; the parts do not depend on the threads.
+// Sums of n values over all pixels, to totals [n, channels]; see PixelSums::add. The parts do not depend on the threads.
 template <class T, int L, int n, class Terms>
 void sum_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, Wide<T>* totals, Terms terms) {
-  constexpr int64_t block = 128;
-  const int64_t parts = std::clamp<int64_t>(pixels / block, 1, 32);
+  const int64_t parts = std::clamp<int64_t>(pixels / PixelSums<T, L, n>::block, 1, 32);
   PixelSums<T, L, n> sums(parts, channels);
   parallel_for(pool, parts, [&](int64_t i) {
     const Part part(i, parts, pixels);
-    for (int64_t begin = part.begin; begin < part.end; begin += block)
-      sums.add(i, begin, std::min(begin + block, part.end), terms);
+    sums.add(i, part.begin, part.end, terms);
   });
   sums.finish(totals);
 }
@@ -82,26 +84,32 @@ void map_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, Ma
   });
 }
 
-// What an epilogue makes of the inputs.
+// What an epilogue makes of `pixels` of inputs.
+template <class T, int L, class Epilogue>
+void norm_pixels(const Epilogue& epilogue, const Lanes<L>& lanes, const T* inputs, int64_t pixels, T* outputs) {
+  for (int64_t pixel = 0; pixel < pixels; ++pixel)
+    for (int64_t v = 0; v < lanes.count; ++v) {
+      const int64_t c = lanes.offset(v), at = pixel * lanes.channels + c;
+      store<T, L>(outputs + at, epilogue.template at<Vec<T, L>>(c)(load<T, L>(inputs + at), outputs + at));
+    }
+}
+
+// The same on all cores.
 template <class T, int L, class Epilogue>
 void norm_apply(xla::ffi::ThreadPool& pool, const Epilogue& epilogue, const T* inputs, int64_t pixels, int64_t channels,
                 T* outputs) {
   const Lanes<L> lanes(channels);
   map_pixels(pool, pixels, channels, [&](int64_t begin, int64_t end) {
-    for (int64_t pixel = begin; pixel < end; ++pixel)
-      for (int64_t v = 0; v < lanes.count; ++v) {
-        const int64_t c = lanes.offset(v), at = pixel * channels + c;
-        store<T, L>(outputs + at, epilogue.template at<Vec<T, L>>(c)(load<T, L>(inputs + at), outputs + at));
-      }
+    norm_pixels<T, L>(epilogue, lanes, inputs + begin * channels, end - begin, outputs + begin * channels);
   });
 }
 
-// Sums of the gradient before the activation, and of its product with the normalised values: totals [2, channels].
+// Terms of PixelSums: the gradient before the activation, and its product with the normalised values.
 // constants [4, channels] = factor, shift, mean, inverse deviation.
 template <class T, int L, class Activation>
-void norm_gradient_sums(xla::ffi::ThreadPool& pool, Activation activation, const T* inputs, const T* gradients,
-                        const Wide<T>* constants, int64_t pixels, int64_t channels, Wide<T>* totals) {
-  sum_pixels<T, L, 2>(pool, pixels, channels, totals, [=](int64_t pixel, int64_t c, Vec<T, L>* out) {
+auto gradient_moments(Activation activation, const T* inputs, const T* gradients, const Wide<T>* constants,
+                      int64_t channels) {
+  return [=](int64_t pixel, int64_t c, Vec<T, L>* out) {
     using V = Vec<T, L>;
     const auto constant = [=](int row) { return load<Wide<T>, L>(constants + row * channels + c); };
     const V x = load<T, L>(inputs + pixel * channels + c);
@@ -109,8 +117,38 @@ void norm_gradient_sums(xla::ffi::ThreadPool& pool, Activation activation, const
     const V g = activation.template gradient<V>(x * constant(0) + constant(1), gradient);
     out[0] += g;
     out[1] += g * ((x - constant(2)) * constant(3));
-  });
+  };
 }
+
+// Sums of these over all pixels: totals [2, channels].
+template <class T, int L, class Activation>
+void norm_gradient_sums(xla::ffi::ThreadPool& pool, Activation activation, const T* inputs, const T* gradients,
+                        const Wide<T>* constants, int64_t pixels, int64_t channels, Wide<T>* totals) {
+  sum_pixels<T, L, 2>(pool, pixels, channels, totals,
+                      gradient_moments<T, L>(activation, inputs, gradients, constants, channels));
+}
+
+// Makes `pixels` of outputs from as many of inputs.
+template <class T>
+using MapPixels = std::function<void(const T* inputs, int64_t pixels, T* outputs)>;
+
+// A batch norm before a convolution, whose outputs are never written: the convolution makes them of its inputs where it
+// reads them. And it sums for the gradient of the batch norm while the gradients of these outputs are in the cache.
+template <class T>
+struct NormBefore {
+  static constexpr int64_t max_parts = 16;
+
+  MapPixels<T> apply;                                                 // empty where there is none, like the next
+  std::function<void(int64_t part, int64_t begin, int64_t end)> sum;  // adds to a part the pixels [begin, end)
+
+  // `pixels` of what the convolution sees; they lie in `buffer`, unless they are the inputs themselves.
+  const T* seen(const T* inputs, int64_t pixels, int64_t channels, std::vector<T>& buffer) const {
+    if (!apply) return inputs;
+    buffer.resize(std::max<size_t>(buffer.size(), pixels * channels));
+    apply(inputs, pixels, buffer.data());
+    return buffer.data();
+  }
+};
 
 // The gradients of a convolution's outputs from those of the normalised and activated ones: a * gradient before the
 // activation + b * (outputs - mean) + d, constants [6, channels] = factor, shift, mean, a, b, d.

@@ -12,9 +12,9 @@
 // outputs [N, H', W', width] of inputs [N, H, W, C] and kernel [kh, kw, C, width], and, unless `totals` is null, the
 // sums of the outputs and of their squares, [2, width].
 template <class T, int L, class Epilogue>
-void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const Epilogue& epilogue, const Geometry& g,
-           int64_t width, T* outputs, Wide<T>* totals) {
-  const Seen<T> seen(inputs, g);
+void dense(xla::ffi::ThreadPool& pool, const T* inputs, const NormBefore<T>& before, const T* kernel,
+           const Epilogue& epilogue, const Geometry& g, int64_t width, T* outputs, Wide<T>* totals) {
+  const Seen<T> seen(inputs, g, before);
   const int64_t pixels = g.out_pixels(), depth = seen.depth;
   // Few pixels are not worth packing weights for. Each core reads all weights for its pixels, or all pixels for its
   // channels if they are less.
@@ -23,7 +23,9 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const E
   // Where each core has one part of the pixels, a turn is some channels of it, so that who is done can help.
   const bool by_groups = by_channels || (!pack && totals == nullptr && g.pointwise());
   const int64_t groups = by_groups ? product.groups() : 1;
-  const int64_t parts = pack                ? pixels / 256
+  // What a batch norm before makes of a part stays in the cache.
+  const int64_t pixels_of_part = before.apply ? std::clamp<int64_t>(65536 / depth, 64, 256) : 256;
+  const int64_t parts = pack                ? pixels / pixels_of_part
                         : by_channels       ? std::max<int64_t>(1, pixels / product.few_rows)
                         : totals == nullptr ? std::min<int64_t>(pool.num_threads(), pixels / product.few_rows)
                                             : pixels / few_pixels;  // sums do not depend on the threads
@@ -46,7 +48,8 @@ template <class T, int L, int M>
 void dense_kernel_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* gradients, const Geometry& g,
                            int64_t width, T* kernel_gradient) {
   constexpr int64_t block = KernelGradient<T, L, M>::block, turns = 16;
-  const Seen<T> seen(inputs, g);
+  const NormBefore<T> nothing;
+  const Seen<T> seen(inputs, g, nothing);
   const int64_t pixels = g.out_pixels(), parts = std::clamp<int64_t>(pixels / 1024, 1, turns);
   KernelGradient<T, L, M> sums(parts, seen.depth, width);
   const int64_t divisions = std::min((turns + parts - 1) / parts, sums.tiles());
@@ -66,16 +69,17 @@ void dense_kernel_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T*
 // some hundred pixels of them at a time lie in the cache while both products read them.
 // LI and LO are the vectors of the inputs' and of the outputs' channels.
 template <class T, int LI, int LO, int M>
-void pointwise_norm_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* weights,
-                             const NormGradient<T, LO>& gradient, int64_t pixels, int64_t depth, T* input_gradient,
-                             T* kernel_gradient) {
+void pointwise_norm_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const NormBefore<T>& before,
+                             const T* weights, const NormGradient<T, LO>& gradient, int64_t pixels, int64_t depth,
+                             T* input_gradient, T* kernel_gradient) {
   using Sums = KernelGradient<T, LO, M>;
   constexpr int64_t block = Sums::block;
-  const int64_t width = gradient.lanes.channels, parts = std::clamp<int64_t>(pixels / (2 * block), 1, 16);
+  const int64_t width = gradient.lanes.channels;
+  const int64_t parts = std::clamp<int64_t>(pixels / (2 * block), 1, NormBefore<T>::max_parts);
   const Product<T, LI> transposed(pool, weights, width, depth, 1, width);
   Sums sums(parts, depth, width);
   parallel_for(pool, parts, [&](int64_t i) {
-    static thread_local std::vector<T> seen;
+    static thread_local std::vector<T> seen, normalized;
     seen.resize(2 * block * width);
     const Part part(i, parts, pixels);
     // Of nearly one size: a short rest would read all sums for few pixels.
@@ -85,7 +89,8 @@ void pointwise_norm_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const 
       const int64_t begin = part.begin + some.begin, count = some.end - some.begin;
       gradient(begin, begin + count, seen.data());
       transposed(seen.data(), count, Nothing(), -1, input_gradient + begin * depth);
-      sums.add(i, inputs + begin * depth, seen.data(), count, 0, sums.tiles());
+      if (before.sum) before.sum(i, begin, begin + count);
+      sums.add(i, before.seen(inputs + begin * depth, count, depth, normalized), seen.data(), count, 0, sums.tiles());
     }
   });
   sums.finish(pool, kernel_gradient);

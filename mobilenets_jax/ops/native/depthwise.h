@@ -247,9 +247,9 @@ void input_gradient_row(const T* gradients, const Wide<T>* kernel, int64_t row, 
 // Both gradients, some rows of one image at a time. The gradients of the outputs are there as an array, or, as
 // `norm_gradient`, computed for those rows from what a batch norm made of them.
 template <class T, int L>
-void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const T* gradients,
-                        const NormGradient<T, L>* norm_gradient, const Geometry& g, T* input_gradient,
-                        T* kernel_gradient) {
+void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const NormBefore<T>& before, const T* kernel,
+                        const T* gradients, const NormGradient<T, L>* norm_gradient, const Geometry& g,
+                        T* input_gradient, T* kernel_gradient) {
   const Lanes<L> lanes(g.channels);
   const int64_t taps = g.taps(), size = lanes.count * taps * L;
   const T* beyond = zeros<T>((std::max(g.width, g.out_width) + g.kernel_width) * g.channels);
@@ -264,18 +264,18 @@ void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* ke
 
   const int64_t rows_of_block = std::clamp<int64_t>(131072 / g.out_row(), 1, g.out_height);
   const int64_t blocks_of_image = (g.out_height + rows_of_block - 1) / rows_of_block;
-  const int64_t blocks = g.batch * blocks_of_image, parts = std::min<int64_t>(blocks, 16);
+  const int64_t blocks = g.batch * blocks_of_image, parts = std::min(blocks, NormBefore<T>::max_parts);
   std::vector<Wide<T>> sums(parts * size);
   with_kernel(g, [&]<int K, int S>() {
     parallel_for(pool, parts, [&](int64_t i) {
-      static thread_local std::vector<T> computed;
+      static thread_local std::vector<T> computed, normalized;
       const Part part(i, parts, blocks);
       for (int64_t block = part.begin; block < part.end; ++block) {
         const int64_t n = block / blocks_of_image, nth = block % blocks_of_image;
         const Part out_rows(nth, blocks_of_image, g.out_height), rows(nth, blocks_of_image, g.height);
+        const int64_t reach = (g.kernel_height - 1) * g.dilation;
         const T* gradient = gradients + n * g.out_height * g.out_row();
         if (norm_gradient != nullptr) {
-          const int64_t reach = (g.kernel_height - 1) * g.dilation;
           const auto clamp = [&](int64_t row) { return std::clamp<int64_t>(row, 0, g.out_height); };
           const int64_t begin = std::min(out_rows.begin, clamp((rows.begin + g.top - reach) / g.stride));
           const int64_t end = std::max(out_rows.end, clamp((rows.end + g.top) / g.stride + 1));
@@ -284,8 +284,13 @@ void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* ke
           (*norm_gradient)(first + begin * g.out_width, first + end * g.out_width, computed.data());
           gradient = computed.data() - begin * g.out_row();
         }
-        kernel_gradient_rows<T, L, K, S>(inputs + n * g.height * g.row(), gradient, beyond, out_rows.begin,
-                                         out_rows.end, g, lanes, sums.data() + i * size);
+        const int64_t highest = std::clamp<int64_t>(out_rows.begin * g.stride - g.top, 0, g.height);
+        const int64_t lowest =
+            std::clamp<int64_t>((out_rows.end - 1) * g.stride - g.top + reach + 1, highest, g.height);
+        const T* image = before.seen(inputs + (n * g.height + highest) * g.row(), (lowest - highest) * g.width,
+                                     g.channels, normalized) - highest * g.row();
+        kernel_gradient_rows<T, L, K, S>(image, gradient, beyond, out_rows.begin, out_rows.end, g, lanes,
+                                         sums.data() + i * size);
         for (int64_t row = rows.begin; row < rows.end; ++row) {
           T* out = input_gradient + (n * g.height + row) * g.row();
           if constexpr (S == 1)
@@ -293,6 +298,7 @@ void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const T* ke
           else
             input_gradient_row<T, L>(gradient, weights.data(), row, g, lanes, out);
         }
+        if (before.sum) before.sum(i, (n * g.height + rows.begin) * g.width, (n * g.height + rows.end) * g.width);
       }
     });
   });

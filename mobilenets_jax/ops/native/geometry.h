@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "batch_norm.h"
 #include "vectors.h"
 
 // Fewer pixels are divided among the cores by channels.
@@ -27,11 +28,13 @@ struct Geometry {
 template <class T>
 class Seen {
  public:
-  Seen(const T* inputs, const Geometry& g) : depth(g.taps() * g.channels), inputs_(inputs), g_(g) {}
+  // A batch norm may be `before` a pointwise convolution.
+  Seen(const T* inputs, const Geometry& g, const NormBefore<T>& before)
+      : depth(g.taps() * g.channels), inputs_(inputs), g_(g), before_(before) {}
 
   // The rows of outputs [begin, end). They lie in `buffer`, unless they are the inputs themselves.
   const T* rows(int64_t begin, int64_t end, std::vector<T>& buffer) const {
-    if (g_.pointwise()) return inputs_ + begin * depth;
+    if (g_.pointwise()) return before_.seen(inputs_ + begin * depth, end - begin, depth, buffer);
     buffer.resize((end - begin) * depth + slack);
     T* to = buffer.data();
     for (int64_t first = begin; first < end;) {
@@ -84,4 +87,5 @@ class Seen {
 
   const T* inputs_;
   const Geometry& g_;
+  const NormBefore<T>& before_;
 };

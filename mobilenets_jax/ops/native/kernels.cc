@@ -92,6 +92,21 @@ class Constants {
     });
   }
 
+  // What makes pixels of those before; empty where there is none.
+  template <class S>
+  MapPixels<S> map(int64_t channels, int64_t activation) const {
+    MapPixels<S> result;
+    if (none_) return result;
+    with_lanes<S>(channels, [&]<int L>() {
+      with_epilogue(activation, [&](auto epilogue) {
+        result = [=](const S* inputs, int64_t pixels, S* outputs) {
+          norm_pixels<S, L>(epilogue, Lanes<L>(channels), inputs, pixels, outputs);
+        };
+      });
+    });
+    return result;
+  }
+
   // The same, but where there are `others`, they are added to the outputs; there is no activation then.
   template <class S, class Function>
   void with_epilogue_and_add(int64_t activation, const AnyBuffer* others, S* outputs, Function&& function) const {
@@ -129,13 +144,15 @@ Geometry geometry_of(const AnyBuffer& inputs, const AnyBuffer& kernel, const Any
   return {in[0], in[1], in[2], in[3], out[1], out[2], taps[0], taps[1], stride, dilation, top, left};
 }
 
+// A normalisation may lie `before` a convolution, whose inputs are normalised where they are read.
 ffi::Error Dense(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer others, ffi::RemainingArgs statistics,
-                 Out outputs, Out totals, int64_t activation, int64_t stride, int64_t dilation, int64_t top,
-                 int64_t left) {
+                 Out outputs, Out totals, int64_t activation, int64_t activation_before, int64_t stride,
+                 int64_t dilation, int64_t top, int64_t left) {
   return with_lanes_of(*outputs, [&]<class T, int L>() {
-    const Constants<Wide<T>> constants(statistics, 0);
+    const Constants<Wide<T>> constants(statistics, 0), before(statistics, 1);
+    const NormBefore<T> norm{before.template map<T>(channels_of(inputs), activation_before), {}};
     constants.with_epilogue_and_add(activation, &others, data<T>(*outputs), [&](auto epilogue) {
-      dense<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
+      dense<T, L>(pool, data<T>(inputs), norm, data<T>(kernel), epilogue,
                   geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), channels_of(*outputs),
                   data<T>(*outputs), totals_of<T>(*totals));
     });
@@ -153,16 +170,44 @@ ffi::Error DenseKernelGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer grad
   });
 }
 
+// Calls `function(before)` with the batch norm whose outputs a convolution sees, that is of its `inputs`, by constants
+// [4, C], see `gradient_moments`, or none by [0]; and sums for the gradient of it, to totals [2, C].
+template <class T, class Function>
+void with_norm_before(const AnyBuffer& inputs, const AnyBuffer& gradients, const AnyBuffer& constants,
+                      int64_t activation, const AnyBuffer& totals, Function&& function) {
+  if (constants.element_count() == 0) return function(NormBefore<T>());
+  const int64_t channels = channels_of(inputs);
+  const Wide<T>* rows = data<Wide<T>>(constants);
+  with_lanes<T>(channels, [&]<int L>() {
+    PixelSums<T, L, 2> sums(NormBefore<T>::max_parts, channels);
+    NormBefore<T> before;
+    with_activation<Wide<T>>(activation, [&](auto activate) {
+      const ScaleAndActivate<Wide<T>, decltype(activate)> epilogue{rows, rows + channels, activate};
+      const auto terms = gradient_moments<T, L>(activate, data<T>(inputs), data<T>(gradients), rows, channels);
+      before.apply = [=](const T* from, int64_t pixels, T* to) {
+        norm_pixels<T, L>(epilogue, Lanes<L>(channels), from, pixels, to);
+      };
+      before.sum = [=, &sums](int64_t part, int64_t begin, int64_t end) { sums.add(part, begin, end, terms); };
+    });
+    function(before);
+    sums.finish(data<Wide<T>>(totals));
+  });
+}
+
 ffi::Error PointwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer weights, AnyBuffer outputs,
-                                 AnyBuffer gradients, AnyBuffer constants, Out input_gradient, Out kernel_gradient,
-                                 int64_t activation) {
+                                 AnyBuffer gradients, AnyBuffer constants, AnyBuffer constants_before,
+                                 Out input_gradient, Out kernel_gradient, Out totals_before, int64_t activation,
+                                 int64_t activation_before) {
   return with_lanes_of(outputs, [&]<class T, int LO>() {
-    with_lanes<T>(channels_of(inputs), [&]<int LI>() {
-      with_rows_of_sums(channels_of(inputs), [&]<int M>() {
-        pointwise_norm_gradient<T, LI, LO, M>(pool, data<T>(inputs), data<T>(weights),
-                                              norm_gradient_of<T, LO>(outputs, gradients, constants, activation),
-                                              pixels_of(inputs), channels_of(inputs), data<T>(*input_gradient),
-                                              data<T>(*kernel_gradient));
+    const auto gradient = norm_gradient_of<T, LO>(outputs, gradients, constants, activation);
+    with_norm_before<T>(inputs, *input_gradient, constants_before, activation_before, *totals_before,
+                        [&](const NormBefore<T>& before) {
+      with_lanes<T>(channels_of(inputs), [&]<int LI>() {
+        with_rows_of_sums(channels_of(inputs), [&]<int M>() {
+          pointwise_norm_gradient<T, LI, LO, M>(pool, data<T>(inputs), before, data<T>(weights), gradient,
+                                                pixels_of(inputs), channels_of(inputs), data<T>(*input_gradient),
+                                                data<T>(*kernel_gradient));
+        });
       });
     });
   });
@@ -208,15 +253,43 @@ ffi::Error GroupedNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer kern
   });
 }
 
-ffi::Error Depthwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::RemainingArgs statistics, Out outputs,
-                     Out totals, int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
-  return with_lanes_of(inputs, [&]<class T, int L>() {
-    const Constants<Wide<T>> constants(statistics, 0);
-    constants.with_epilogue(activation, [&](auto epilogue) {
-      depthwise<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue,
-                      geometry_of(inputs, kernel, *outputs, stride, dilation, top, left), data<T>(*outputs),
-                      totals_of<T>(*totals));
+// One row of a depthwise convolution with `weights` and `constants` behind it, which must outlive it, as `g`.
+template <class T>
+auto depthwise_step(const Wide<T>* weights, const Constants<Wide<T>>& constants, int64_t activation,
+                    const Geometry& g) {
+  decltype(Steps<T>::depthwise) step;
+  with_lanes<T>(g.channels, [&]<int L>() {
+    with_kernel(g, [&]<int K, int S>() {
+      constants.with_epilogue(activation, [&](auto epilogue) {
+        step = [=, &g](const Rows<T>& rows, T* outputs) {
+          forward_row<T, L, K, S>(rows, weights, g, Lanes<L>(g.channels), epilogue, outputs);
+        };
+      });
     });
+  });
+  return step;
+}
+
+// A normalisation may lie before it, see `Dense`.
+ffi::Error Depthwise(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::RemainingArgs statistics, Out outputs,
+                     Out totals, int64_t activation, int64_t activation_before, int64_t stride, int64_t dilation,
+                     int64_t top, int64_t left) {
+  const Geometry g = geometry_of(inputs, kernel, *outputs, stride, dilation, top, left);
+  return with_lanes_of(inputs, [&]<class T, int L>() {
+    const Constants<Wide<T>> constants(statistics, 0), before(statistics, 1);
+    Steps<T> steps{.expand = before.template map<T>(g.channels, activation_before)};
+    if (!steps.expand)
+      return constants.with_epilogue(activation, [&](auto epilogue) {
+        depthwise<T, L>(pool, data<T>(inputs), data<T>(kernel), epilogue, g, data<T>(*outputs), totals_of<T>(*totals));
+      });
+    const Widened<T> weights(data<T>(kernel), g.taps() * g.channels);
+    steps.depthwise = depthwise_step<T>(weights.data(), constants, activation, g);
+    PixelSums<T, L, 2> sums(steps.parts_of_sums, g.channels);
+    steps.sum = [&](int64_t part, int64_t begin, int64_t end) {
+      sums.add(part, begin, end, moments<T, L>(data<T>(*outputs), g.channels));
+    };
+    separable<T>(pool, data<T>(inputs), g.channels, g, steps, g.channels, data<T>(*outputs));
+    if (auto* to = totals_of<T>(*totals)) sums.finish(to);
   });
 }
 
@@ -224,29 +297,33 @@ ffi::Error DepthwiseGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel
                              Out input_gradient, Out kernel_gradient, int64_t stride, int64_t dilation, int64_t top,
                              int64_t left) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
-    depthwise_gradient<T, L>(pool, data<T>(inputs), data<T>(kernel), data<T>(gradients), nullptr,
+    depthwise_gradient<T, L>(pool, data<T>(inputs), NormBefore<T>(), data<T>(kernel), data<T>(gradients), nullptr,
                              geometry_of(inputs, kernel, gradients, stride, dilation, top, left),
                              data<T>(*input_gradient), data<T>(*kernel_gradient));
   });
 }
 
 ffi::Error DepthwiseNormGradient(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, AnyBuffer outputs,
-                                 AnyBuffer gradients, AnyBuffer constants, Out input_gradient, Out kernel_gradient,
-                                 int64_t activation, int64_t stride, int64_t dilation, int64_t top, int64_t left) {
+                                 AnyBuffer gradients, AnyBuffer constants, AnyBuffer constants_before,
+                                 Out input_gradient, Out kernel_gradient, Out totals_before, int64_t activation,
+                                 int64_t activation_before, int64_t stride, int64_t dilation, int64_t top,
+                                 int64_t left) {
   return with_lanes_of(inputs, [&]<class T, int L>() {
     const auto gradient = norm_gradient_of<T, L>(outputs, gradients, constants, activation);
-    depthwise_gradient<T, L>(pool, data<T>(inputs), data<T>(kernel), data<T>(gradients), &gradient,
-                             geometry_of(inputs, kernel, gradients, stride, dilation, top, left),
-                             data<T>(*input_gradient), data<T>(*kernel_gradient));
+    with_norm_before<T>(inputs, *input_gradient, constants_before, activation_before, *totals_before,
+                        [&](const NormBefore<T>& before) {
+      depthwise_gradient<T, L>(pool, data<T>(inputs), before, data<T>(kernel), data<T>(gradients), &gradient,
+                               geometry_of(inputs, kernel, gradients, stride, dilation, top, left),
+                               data<T>(*input_gradient), data<T>(*kernel_gradient));
+    });
   });
 }
 
 // The step of a pointwise convolution with kernel [1, 1, depth, width], or none if that has no elements.
 template <class T>
-typename Steps<T>::Pointwise pointwise_step(ThreadPool& pool, const AnyBuffer& kernel,
-                                            const Constants<Wide<T>>& constants, int64_t activation,
-                                            const AnyBuffer* others = nullptr, T* outputs = nullptr) {
-  typename Steps<T>::Pointwise step;
+MapPixels<T> pointwise_step(ThreadPool& pool, const AnyBuffer& kernel, const Constants<Wide<T>>& constants,
+                            int64_t activation, const AnyBuffer* others = nullptr, T* outputs = nullptr) {
+  MapPixels<T> step;
   if (kernel.element_count() == 0) return step;
   const int64_t width = channels_of(kernel), depth = pixels_of(kernel);
   with_lanes<T>(width, [&]<int L>() {
@@ -270,15 +347,7 @@ ffi::Error Separable(ThreadPool pool, AnyBuffer inputs, AnyBuffer expand_kernel,
     steps.expand = pointwise_step<T>(pool, expand_kernel, expanded, expand_activation);
     steps.project = pointwise_step<T>(pool, project_kernel, projected, project_activation, &others, data<T>(*outputs));
     const Widened<T> weights(data<T>(kernel), g.taps() * g.channels);
-    with_lanes<T>(g.channels, [&]<int L>() {
-      with_kernel(g, [&]<int K, int S>() {
-        convolved.with_epilogue(activation, [&](auto epilogue) {
-          steps.depthwise = [=, &g, &weights](const Rows<T>& rows, T* outputs) {
-            forward_row<T, L, K, S>(rows, weights.data(), g, Lanes<L>(g.channels), epilogue, outputs);
-          };
-        });
-      });
-    });
+    steps.depthwise = depthwise_step<T>(weights.data(), convolved, activation, g);
     separable<T>(pool, data<T>(inputs), channels_of(inputs), g, steps, channels_of(*outputs), data<T>(*outputs));
   });
 }
@@ -320,18 +389,20 @@ KERNEL(norm_sums, NormSums, TAKES GIVES);
 KERNEL(norm_apply, NormApply, TAKES TAKES_MORE GIVES NUMBER("activation"));
 KERNEL(norm_gradient_sums, NormGradientSums, TAKES TAKES TAKES GIVES NUMBER("activation"));
 KERNEL(norm_gradient_apply, NormGradientApply, TAKES TAKES TAKES GIVES NUMBER("activation"));
-KERNEL(dense, Dense, TAKES TAKES TAKES TAKES_MORE GIVES GIVES NUMBER("activation") GEOMETRY);
+KERNEL(dense, Dense,
+       TAKES TAKES TAKES TAKES_MORE GIVES GIVES NUMBER("activation") NUMBER("activation_before") GEOMETRY);
 KERNEL(dense_kernel_gradient, DenseKernelGradient, TAKES TAKES GIVES GEOMETRY);
 KERNEL(pointwise_norm_gradient, PointwiseNormGradient,
-       TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation"));
+       TAKES TAKES TAKES TAKES TAKES TAKES GIVES GIVES GIVES NUMBER("activation") NUMBER("activation_before"));
 KERNEL(grouped, Grouped,
        TAKES TAKES TAKES_MORE GIVES GIVES NUMBER("activation") NUMBER("groups") NUMBER("shuffled"));
 KERNEL(grouped_norm_gradient, GroupedNormGradient,
        TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation") NUMBER("groups") NUMBER("shuffled"));
-KERNEL(depthwise, Depthwise, TAKES TAKES TAKES_MORE GIVES GIVES NUMBER("activation") GEOMETRY);
+KERNEL(depthwise, Depthwise,
+       TAKES TAKES TAKES_MORE GIVES GIVES NUMBER("activation") NUMBER("activation_before") GEOMETRY);
 KERNEL(depthwise_gradient, DepthwiseGradient, TAKES TAKES TAKES GIVES GIVES GEOMETRY);
 KERNEL(depthwise_norm_gradient, DepthwiseNormGradient,
-       TAKES TAKES TAKES TAKES TAKES GIVES GIVES NUMBER("activation") GEOMETRY);
+       TAKES TAKES TAKES TAKES TAKES TAKES GIVES GIVES GIVES NUMBER("activation") NUMBER("activation_before") GEOMETRY);
 KERNEL(separable, Separable,
        TAKES TAKES TAKES TAKES TAKES TAKES_MORE GIVES NUMBER("expand_activation") NUMBER("depthwise_activation")
        NUMBER("project_activation") GEOMETRY);

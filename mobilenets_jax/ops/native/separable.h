@@ -1,4 +1,4 @@
-// A depthwise convolution with a pointwise one before it, behind it, or both, strip by strip of rows: what lies between
+// A depthwise convolution with a pointwise map before it, behind it, or both, strip by strip of rows: what lies between
 // them never leaves the cache.
 #pragma once
 
@@ -10,10 +10,11 @@
 
 template <class T>
 struct Steps {
-  // outputs [pixels, ...] of inputs [pixels, ...]; empty where there is no such step.
-  using Pointwise = std::function<void(const T* inputs, int64_t pixels, T* outputs)>;
-  Pointwise expand, project;
-  std::function<void(const Rows<T>& rows, T* outputs)> depthwise;  // one row of outputs
+  static constexpr int64_t parts_of_sums = 32;
+
+  MapPixels<T> expand, project;                                       // empty where there is no such step
+  std::function<void(const Rows<T>& rows, T* outputs)> depthwise;     // one row of outputs
+  std::function<void(int64_t part, int64_t begin, int64_t end)> sum;  // adds to a part the outputs [begin, end), or empty
 };
 
 // Rows [begin, end) of one image, as the expansion makes them; those that the strip before left are kept.
@@ -52,7 +53,8 @@ void separable(xla::ffi::ThreadPool& pool, const T* inputs, int64_t in_channels,
   const T* beyond = zeros<T>((g.width + g.kernel_width) * g.channels);
   const int64_t rows_of_strip = std::clamp<int64_t>(values_of_strip / (g.stride * g.row()), 1, g.out_height);
   const int64_t strips_of_image = (g.out_height + rows_of_strip - 1) / rows_of_strip;
-  const int64_t strips = g.batch * strips_of_image, parts = std::min<int64_t>(strips, 4 * pool.num_threads());
+  const int64_t strips = g.batch * strips_of_image;
+  const int64_t parts = std::min(strips, steps.sum ? steps.parts_of_sums : 4 * pool.num_threads());
   parallel_for(pool, parts, [&](int64_t i) {
     static thread_local std::vector<T> values, convolved;
     ExpandedRows<T> expanded(inputs, in_channels, g, steps, values);
@@ -69,6 +71,7 @@ void separable(xla::ffi::ThreadPool& pool, const T* inputs, int64_t in_channels,
       T* to = steps.project ? convolved.data() : outputs + first * g.out_row();
       for (int64_t row = 0; row < count; ++row)
         steps.depthwise({image, beyond, rows.begin + row, g}, to + row * g.out_row());
+      if (steps.sum) steps.sum(i, first * g.out_width, (first + count) * g.out_width);
       if (steps.project) steps.project(to, count * g.out_width, outputs + first * g.out_width * out_channels);
     }
   });

@@ -56,7 +56,7 @@ auto moments(const T* values, int64_t channels) {
   };
 }
 
-// Sums of n values over all pixels, to totals [n, channels]; see PixelSums::add. The parts do not depend on the threads.
+// Sums of n values over all pixels, to totals [n, channels]; see PixelSums::add. Parts do not depend on the threads.
 template <class T, int L, int n, class Terms>
 void sum_pixels(xla::ffi::ThreadPool& pool, int64_t pixels, int64_t channels, Wide<T>* totals, Terms terms) {
   const int64_t parts = std::clamp<int64_t>(pixels / PixelSums<T, L, n>::block, 1, 32);

@@ -14,7 +14,7 @@ struct Steps {
 
   MapPixels<T> expand, project;                                       // empty where there is no such step
   std::function<void(const Rows<T>& rows, T* outputs)> depthwise;     // one row of outputs
-  std::function<void(int64_t part, int64_t begin, int64_t end)> sum;  // adds to a part the outputs [begin, end), or empty
+  std::function<void(int64_t part, int64_t begin, int64_t end)> sum;  // adds outputs [begin, end) to a part; or empty
 };
 
 // Rows [begin, end) of one image, as the expansion makes them; those that the strip before left are kept.

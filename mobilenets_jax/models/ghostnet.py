@@ -68,8 +68,11 @@ class GhostBottleneck(Block):
         x = ghost(row.out_channels, 'linear', name='project')(x, train=train)
         shortcut = inputs
         if row.stride == 2 or row.out_channels != in_channels:
-            shortcut = depthwise(in_channels, name='shortcut_depthwise')(shortcut, train=train)
-            shortcut = self.pointwise_unit(row.out_channels, 'linear', name='shortcut_pointwise')(shortcut, train=train)
+            shortcut_units = {
+                'depthwise': depthwise(in_channels, name='shortcut_depthwise'),
+                'pointwise': self.pointwise_unit(row.out_channels, 'linear', name='shortcut_pointwise'),
+            }
+            shortcut, _ = self.in_turn(shortcut_units, inputs, train=train)
         return x + shortcut, {'expansion': expansion}
 
 

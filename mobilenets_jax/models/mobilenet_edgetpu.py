@@ -25,14 +25,14 @@ class FusedInvertedResidual(Block):
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""
         row, in_channels = self.row, inputs.shape[-1]
-        x = inputs
+        units = {}
         if row.expanded != in_channels:
-            expand = self.spatial_unit(
+            units['expand'] = self.spatial_unit(
                 row.expanded, row.activation, kernel_size=row.kernel_size, depthwise=False, name='expand'
             )
-            x = expand(x, train=train)
-        project = self.pointwise_unit(row.out_channels, 'linear', name='project')
-        return project(x, train=train, residual=self.residual(inputs)), {}
+        units['project'] = self.pointwise_unit(row.out_channels, 'linear', name='project')
+        x, _ = self.in_turn(units, inputs, train=train, residual=self.residual(inputs))
+        return x, {}
 
 
 _stage = functools.partial(stage, kernel_size=3, activation='relu')

@@ -50,9 +50,9 @@ class Sandglass(Block):
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""
         row, in_channels = self.row, inputs.shape[-1]
-        x = inputs
+        units = {}
         if row.full:
-            x = ConvNorm(
+            units['depthwise1'] = ConvNorm(
                 in_channels,
                 'relu6',
                 self.settings,
@@ -60,11 +60,12 @@ class Sandglass(Block):
                 dilation=self.dilation,
                 depthwise=True,
                 name='depthwise1',
-            )(x, train=train)
-        x = self.pointwise_unit(row.reduced, 'linear', name='reduce')(x, train=train)
-        x = self.pointwise_unit(row.out_channels, 'relu6', name='expand')(x, train=train)
+            )
+        units['reduce'] = self.pointwise_unit(row.reduced, 'linear', name='reduce')
+        units['expand'] = self.pointwise_unit(row.out_channels, 'relu6', name='expand')
         if row.full or row.stride == 2:
-            x = self.spatial_unit(row.out_channels, 'linear', name='depthwise2')(x, train=train)
+            units['depthwise2'] = self.spatial_unit(row.out_channels, 'linear', name='depthwise2')
+        x, _ = self.in_turn(units, inputs, train=train)
         if row.identity_channels:
             end = row.identity_channels
             x = jnp.concatenate([x[..., :end] + inputs[..., :end], x[..., end:]], axis=-1)

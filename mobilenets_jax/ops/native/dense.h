@@ -36,7 +36,14 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const NormBefore<T>& bef
     const Part part(by_channels ? turn % parts : turn / groups, parts, pixels);
     const int64_t group = by_channels ? turn / parts : turn % groups;
     T* to = outputs + part.begin * width;
-    product(seen.rows(part.begin, part.end, buffer), part.end - part.begin, epilogue, by_groups ? group : -1, to);
+    Ahead ahead;
+    if (pack && turn + 1 < parts) {  // of this core, too, but for one
+      const Part next(turn + 1, parts, pixels);
+      if (g.pointwise()) ahead.add(inputs, next, depth);
+      ahead.add(outputs, next, width);
+    }
+    product(seen.rows(part.begin, part.end, buffer), part.end - part.begin, epilogue, by_groups ? group : -1, to,
+            &ahead);
     if (totals != nullptr && !by_channels) sums.add(turn, 0, part.end - part.begin, moments<T, L>(to, width));
   });
   if (totals == nullptr) return;
@@ -85,12 +92,19 @@ void pointwise_norm_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const 
     // Of nearly one size: a short rest would read all sums for few pixels.
     const int64_t blocks = std::max<int64_t>(1, (part.end - part.begin) / block);
     for (int64_t nth = 0; nth < blocks; ++nth) {
-      const Part some(nth, blocks, part.end - part.begin);
-      const int64_t begin = part.begin + some.begin, count = some.end - some.begin;
+      const Part some(nth, blocks, part);
+      const int64_t begin = some.begin, count = some.end - some.begin;
       gradient(begin, begin + count, seen.data());
-      transposed(seen.data(), count, Nothing(), -1, input_gradient + begin * depth);
+      Ahead ahead;
+      if (nth + 1 < blocks) {
+        const Part next(nth + 1, blocks, part);
+        ahead.add(inputs, next, depth), ahead.add(input_gradient, next, depth);
+        ahead.add(gradient.outputs, next, width), ahead.add(gradient.gradients, next, width);
+      }
+      transposed(seen.data(), count, Nothing(), -1, input_gradient + begin * depth, &ahead);
       if (before.sum) before.sum(i, begin, begin + count);
-      sums.add(i, before.seen(inputs + begin * depth, count, depth, normalized), seen.data(), count, 0, sums.tiles());
+      sums.add(i, before.seen(inputs + begin * depth, count, depth, normalized), seen.data(), count, 0, sums.tiles(),
+               &ahead);
     }
   });
   sums.finish(pool, kernel_gradient);

@@ -16,7 +16,49 @@
 // The i-th of `parts` nearly equal parts of [0, count).
 struct Part {
   Part(int64_t i, int64_t parts, int64_t count) : begin(i * count / parts), end((i + 1) * count / parts) {}
+  // Of another part.
+  Part(int64_t i, int64_t parts, const Part& all) : Part(all.begin, Part(i, parts, all.end - all.begin)) {}
   const int64_t begin, end;
+
+ private:
+  Part(int64_t offset, const Part& part) : begin(offset + part.begin), end(offset + part.end) {}
+};
+
+// Memory that this core will want soon. Loops over the cache ask for it line by line meanwhile: else the core would wait
+// for memory and compute in turn, as no processor looks that far ahead.
+class Ahead {
+ public:
+  // For a loop: a line for each of its turns.
+  struct Lines {
+    const char* at;
+    int64_t step;
+    void ask(int64_t turn) const { __builtin_prefetch(at + turn * step, 0, 2); }
+  };
+
+  // `part` of values [pixels, channels]; no more than four times.
+  template <class T>
+  void add(const T* values, const Part& part, int64_t channels) {
+    const auto address = [&](int64_t pixel) { return reinterpret_cast<const char*>(values + pixel * channels); };
+    regions_[count_++] = {address(part.begin), address(part.end)};
+  }
+
+  // The next lines, for a loop of so many turns. Without `ahead`, or if there are no more, it asks for what is `there`.
+  static Lines take(Ahead* ahead, int64_t turns, const void* there) {
+    if (ahead == nullptr || ahead->next_ == ahead->count_) return {static_cast<const char*>(there), 0};
+    Region& region = ahead->regions_[ahead->next_];
+    const Lines lines{region.begin, line};
+    region.begin += line * turns;
+    if (region.begin >= region.end) ++ahead->next_;
+    return lines;
+  }
+
+ private:
+  static constexpr int64_t line = 64;
+  struct Region {
+    const char *begin, *end;
+  };
+  Region regions_[4];
+  int count_ = 0, next_ = 0;
 };
 
 // Waits for about a microsecond, or until `ready()`; whether it is.

@@ -37,11 +37,13 @@ struct Weights {
 // that are read for the `first` time and do not lie one behind the other are asked for in advance: no processor would.
 template <class T, int L, int NV, int M, bool first, class Epilogue>
 inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from, const int64_t* channels,
-                         const Epilogue& epilogue, T* outputs, int64_t width) {
+                         const Epilogue& epilogue, T* outputs, int64_t width, Ahead* ahead) {
   Vec<T, L> sums[M][NV] = {};
+  const Ahead::Lines lines = Ahead::take(ahead, depth, inputs);
   for (int64_t k = 0; k < depth; ++k) {
     Vec<T, L> weight[NV];
     const T* row = from.weights + k * from.row;
+    lines.ask(k);
     if constexpr (first)
       for (int v = 0; v < NV; ++v) __builtin_prefetch(row + 16 * from.row + from.columns[v]);
     for (int v = 0; v < NV; ++v) weight[v] = load<T, L>(row + from.columns[v]);
@@ -79,14 +81,15 @@ class Product {
 
   // outputs [rows, width] = inputs [rows, depth] weights, of group `only` or, if that is negative, of all.
   template <class Epilogue>
-  void operator()(const T* inputs, int64_t rows, const Epilogue& epilogue, int64_t only, T* outputs) const {
-    multiply(inputs, rows, epilogue, only, outputs, lanes_.channels);
+  void operator()(const T* inputs, int64_t rows, const Epilogue& epilogue, int64_t only, T* outputs,
+                  Ahead* ahead = nullptr) const {
+    multiply(inputs, rows, epilogue, only, outputs, lanes_.channels, ahead);
   }
 
   // The same, where rows of outputs lie `pitch` values apart.
   template <class Epilogue>
-  void multiply(const T* inputs, int64_t rows, const Epilogue& epilogue, int64_t only, T* outputs,
-                int64_t pitch) const {
+  void multiply(const T* inputs, int64_t rows, const Epilogue& epilogue, int64_t only, T* outputs, int64_t pitch,
+                Ahead* ahead = nullptr) const {
     int64_t group = 0;
     for_groups(lanes_.count, [&]<int NV>(int64_t first) {
       if (only >= 0 && group++ != only) return;
@@ -98,7 +101,7 @@ class Product {
       constexpr int M = rows_of_tile(NV);
       const auto tile = [&]<int count, bool fetch>(int64_t row) {
         forward_tile<T, L, NV, count, fetch>(inputs + row * depth_, depth_, from, channels, epilogue,
-                                             outputs + row * pitch, pitch);
+                                             outputs + row * pitch, pitch, ahead);
       };
       int64_t row = 0;
       if (rows < M) {
@@ -148,12 +151,14 @@ void with_rows_of_sums(int64_t depth, Function&& function) {
 // sums[M, NV vectors] += inputs[pixels, M]^T gradients[pixels, NV vectors].
 template <class T, int L, int NV, int M>
 inline void kernel_tile(const T* inputs, int64_t depth, const T* const* gradients, int64_t width, int64_t pixels,
-                        T* sums, int64_t stride) {
+                        T* sums, int64_t stride, Ahead* ahead) {
   Vec<T, L> sum[M][NV];
   for (int m = 0; m < M; ++m)
     for (int v = 0; v < NV; ++v) sum[m][v] = load<T, L>(sums + m * stride + v * L);
+  const Ahead::Lines lines = Ahead::take(ahead, pixels, inputs);
   for (int64_t pixel = 0; pixel < pixels; ++pixel) {
     Vec<T, L> gradient[NV];
+    lines.ask(pixel);
     for (int v = 0; v < NV; ++v) gradient[v] = load<T, L>(gradients[v] + pixel * width);
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < NV; ++v) sum[m][v] += gradient[v] * inputs[pixel * depth + m];
@@ -175,13 +180,14 @@ class KernelGradient {
   int64_t tiles() const { return rows_.count; }
 
   // Adds inputs [pixels, depth]^T gradients [pixels, width] to part `i`, for some tiles of M rows.
-  void add(int64_t i, const T* inputs, const T* gradients, int64_t pixels, int64_t first_tile, int64_t last_tile) {
+  void add(int64_t i, const T* inputs, const T* gradients, int64_t pixels, int64_t first_tile, int64_t last_tile,
+           Ahead* ahead = nullptr) {
     for_groups(lanes_.count, [&]<int NV>(int64_t first) {
       const T* columns[NV];
       for (int v = 0; v < NV; ++v) columns[v] = gradients + lanes_.offset(first + v);
       for (int64_t tile = first_tile; tile < last_tile; ++tile)
         kernel_tile<T, L, NV, M>(inputs + rows_.offset(tile), rows_.channels, columns, lanes_.channels, pixels,
-                                 sums_.data() + i * size_ + tile * M * stride_ + first * L, stride_);
+                                 sums_.data() + i * size_ + tile * M * stride_ + first * L, stride_, ahead);
     });
   }
 

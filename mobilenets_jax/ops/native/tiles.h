@@ -106,8 +106,8 @@ class Product<Bfloat16, L> {
   int64_t groups() const { return (tiles_.count + 1) / 2; }
 
   template <class Epilogue>
-  void operator()(const Bfloat16* inputs, int64_t rows, const Epilogue& epilogue, int64_t only,
-                  Bfloat16* outputs) const {
+  void operator()(const Bfloat16* inputs, int64_t rows, const Epilogue& epilogue, int64_t only, Bfloat16* outputs,
+                  Ahead* = nullptr) const {
     static thread_local std::vector<Bfloat16> padded;
     int64_t row = depth_;
     if (rows < 32 || depth_ < 32) inputs = with_zeros(inputs, rows, padded, row);
@@ -197,7 +197,7 @@ class KernelGradient<Bfloat16, L, M> {
   int64_t tiles() const { return (rows_.count + 1) / 2; }
 
   void add(int64_t i, const Bfloat16* inputs, const Bfloat16* gradients, int64_t pixels, int64_t first_tile,
-           int64_t last_tile) {
+           int64_t last_tile, Ahead* = nullptr) {
     static thread_local std::vector<uint32_t> left, right;  // [tiles, blocks, 16 rows, 16 words]
     const int64_t blocks = (pixels + 31) / 32, begin = 2 * first_tile, end = std::min(2 * last_tile, rows_.count);
     pack(gradients, width_, columns_, 0, columns_.count, pixels, right);

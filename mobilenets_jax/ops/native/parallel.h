@@ -13,18 +13,22 @@
 
 #include "xla/ffi/api/ffi.h"
 
-// The i-th of `parts` nearly equal parts of [0, count).
+// The i-th of `parts` nearly equal parts of [0, count). All begin at multiples of `unit`, of which there are as many.
 struct Part {
-  Part(int64_t i, int64_t parts, int64_t count) : begin(i * count / parts), end((i + 1) * count / parts) {}
+  Part(int64_t i, int64_t parts, int64_t count, int64_t unit = 1)
+      : begin(start(i, parts, count, unit)), end(start(i + 1, parts, count, unit)) {}
   // Of another part.
   Part(int64_t i, int64_t parts, const Part& all) : Part(all.begin, Part(i, parts, all.end - all.begin)) {}
   const int64_t begin, end;
 
  private:
   Part(int64_t offset, const Part& part) : begin(offset + part.begin), end(offset + part.end) {}
+  static int64_t start(int64_t i, int64_t parts, int64_t count, int64_t unit) {
+    return std::min(i * ((count + unit - 1) / unit) / parts * unit, count);
+  }
 };
 
-// Memory that this core will want soon. Loops over the cache ask for it line by line meanwhile: else the core would wait
+// Memory that this core will want soon. Loops over the cache ask for it line by line meanwhile; else it would wait
 // for memory and compute in turn, as no processor looks that far ahead.
 class Ahead {
  public:

@@ -5,9 +5,10 @@
 #include "parallel.h"
 #include "vectors.h"
 
-// Rows that one tile holds in registers, when they are `vectors` wide. 7 times 4 with their weights are one more than
-// 32 registers; that costs less than rows computed twice, and at 224 px the pixels of all layers are multiples of 7.
-constexpr int rows_of_tile(int vectors) { return vectors == 4 ? 7 : vectors == 3 ? 9 : vectors == 2 ? 14 : 12; }
+// Rows that one tile holds in registers, when they are `vectors` wide: multiples of 7, as are the pixels of all layers at
+// 224 px. 7 times 4 with their weights are one more than 32 registers; that costs less than rows computed twice.
+constexpr int64_t tile_unit = 7;
+constexpr int rows_of_tile(int vectors) { return vectors == 2 ? 2 * tile_unit : tile_unit; }
 
 // Calls `function.template operator()<NV>(first vector)` for groups of at most 4 of `count` vectors, of nearly one
 // size.
@@ -34,7 +35,8 @@ struct Weights {
 };
 
 // outputs[M, NV vectors] = inputs[M, depth] weights[depth, NV vectors], at channels[NV] of each row of outputs. Weights
-// that are read for the `first` time and do not lie one behind the other are asked for in advance: no processor would.
+// that are read for the `first` time and do not lie one behind the other are asked for in advance, also those of the
+// columns behind these: no processor would.
 template <class T, int L, int NV, int M, bool first, class Epilogue>
 inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from, const int64_t* channels,
                          const Epilogue& epilogue, T* outputs, int64_t width, Ahead* ahead) {
@@ -44,8 +46,12 @@ inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from,
     Vec<T, L> weight[NV];
     const T* row = from.weights + k * from.row;
     lines.ask(k);
-    if constexpr (first)
-      for (int v = 0; v < NV; ++v) __builtin_prefetch(row + 16 * from.row + from.columns[v]);
+    if constexpr (first) {
+      constexpr int64_t rows = 32;
+      const T* soon = k + rows < depth ? row + rows * from.row : from.weights + (k + rows - depth) * from.row + NV * L;
+      for (int v = 0; v < NV; ++v) __builtin_prefetch(soon + from.columns[v], 0, 2);
+      __builtin_prefetch(soon + from.columns[NV - 1] + L - 1, 0, 2);  // rows may begin anywhere in a line
+    }
     for (int v = 0; v < NV; ++v) weight[v] = load<T, L>(row + from.columns[v]);
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < NV; ++v) sums[m][v] += weight[v] * inputs[m * depth + k];
@@ -66,7 +72,7 @@ inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from,
 template <class T, int L>
 class Product {
  public:
-  static constexpr int64_t few_rows = 24;  // that are worth a turn of their own
+  static constexpr int64_t few_rows = 21;  // that are worth a turn of their own
 
   // Weight (k, c) lies at weights[k * row + c * column]. Where they are read for few rows only, they are not worth to
   // `pack` if they lie as [depth, width]; they must outlive this then.
@@ -171,7 +177,7 @@ inline void kernel_tile(const T* inputs, int64_t depth, const T* const* gradient
 template <class T, int L, int M>
 class KernelGradient {
  public:
-  static constexpr int64_t block = 96;  // pixels that are worth to be added at a time
+  static constexpr int64_t block = 14 * tile_unit;  // pixels that are worth to be added at a time
 
   KernelGradient(int64_t parts, int64_t depth, int64_t width)
       : lanes_(width), rows_(depth), parts_(parts), stride_(lanes_.count * L), size_(rows_.count * M * stride_),

@@ -18,7 +18,7 @@ from mobilenets_jax.ops.gradients import differentiated_as
 from mobilenets_jax.ops.native_conv import NOTHING, can_add, has_kernel, nothing
 from mobilenets_jax.ops.normalization import Normalization
 
-CACHED_BYTES = 2**22  # what lies between is written out if it is smaller, as it stays in the caches anyhow
+CACHED_BYTES = 2**20  # what lies between is written out if it is smaller: it stays in the second cache of a core
 
 
 class Step(NamedTuple):

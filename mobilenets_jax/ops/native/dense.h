@@ -9,6 +9,40 @@
 #include "products.h"
 #include "vectors.h"
 
+// outputs [width] of one row of inputs and weights [depth, width]. Each core reads a part of the rows of weights, as
+// they lie: what one row of inputs takes is reading them.
+template <class T, int L, class Epilogue>
+void dense_row(xla::ffi::ThreadPool& pool, const T* inputs, const T* weights, const Epilogue& epilogue, int64_t depth,
+               int64_t width, T* outputs) {
+  constexpr int64_t rows = 4;  // that are added at a time, while the next ones are asked for
+  const Lanes<L> lanes(width);
+  const int64_t parts = std::clamp<int64_t>(depth / 64, 1, 8), size = lanes.count * L;
+  std::vector<T> sums(parts * size);
+  const auto add = [&]<int R>(int64_t k, T* sum) {
+    for (int64_t v = 0; v < lanes.count; ++v) {
+      const T* from = weights + k * width + lanes.offset(v);
+      Vec<T, L> total = load<T, L>(sum + v * L);
+      for (int r = 0; r < R; ++r) {
+        __builtin_prefetch(from + (R + r) * width, 0, 2);
+        total += load<T, L>(from + r * width) * inputs[k + r];
+      }
+      store<T, L>(sum + v * L, total);
+    }
+  };
+  parallel_for(pool, parts, [&](int64_t i) {
+    const Part part(i, parts, depth);
+    int64_t k = part.begin;
+    for (; k + rows <= part.end; k += rows) add.template operator()<rows>(k, sums.data() + i * size);
+    for (; k < part.end; ++k) add.template operator()<1>(k, sums.data() + i * size);
+  });
+  for (int64_t v = 0; v < lanes.count; ++v) {
+    Vec<T, L> total = {};
+    for (int64_t i = 0; i < parts; ++i) total += load<T, L>(sums.data() + i * size + v * L);
+    T* to = outputs + lanes.offset(v);
+    store<T, L>(to, epilogue.template at<Vec<T, L>>(lanes.offset(v))(total, to));
+  }
+}
+
 // outputs [N, H', W', width] of inputs [N, H, W, C] and kernel [kh, kw, C, width], and, unless `totals` is null, the
 // sums of the outputs and of their squares, [2, width].
 template <class T, int L, class Epilogue>
@@ -16,6 +50,11 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const NormBefore<T>& bef
            const Epilogue& epilogue, const Geometry& g, int64_t width, T* outputs, Wide<T>* totals) {
   const Seen<T> seen(inputs, g, before);
   const int64_t pixels = g.out_pixels(), depth = seen.depth;
+  if constexpr (std::is_same_v<T, Wide<T>>)
+    if (pixels == 1 && totals == nullptr) {
+      std::vector<T> buffer;
+      return dense_row<T, L>(pool, seen.rows(0, 1, buffer), kernel, epilogue, depth, width, outputs);
+    }
   // Few pixels are not worth packing weights for. Each core reads all weights for its pixels, or all pixels for its
   // channels if they are less.
   const bool pack = pixels >= 2048, by_channels = pixels < few_pixels;

@@ -5,8 +5,8 @@
 #include "parallel.h"
 #include "vectors.h"
 
-// Rows that one tile holds in registers, when they are `vectors` wide: multiples of 7, as are the pixels of all layers at
-// 224 px. 7 times 4 with their weights are one more than 32 registers; that costs less than rows computed twice.
+// Rows that a tile of so many vectors holds in registers: multiples of 7, as the pixels of all layers are at
+// 224 px. 7 times 4 vectors with their weights are one more than 32 registers; that costs less than rows computed twice.
 constexpr int64_t tile_unit = 7;
 constexpr int rows_of_tile(int vectors) { return vectors == 2 ? 2 * tile_unit : tile_unit; }
 

@@ -68,6 +68,7 @@ KINDS = {
     'valid': (Convolution(depthwise=True, stride=3, padding='VALID'), (2, 4)),
     'shifted': (Convolution(depthwise=True, implementation='shifted'), (3, 3)),
 }
+ASKED = {'last': slice(-1, None), 'all': slice(None), 'first': slice(1)}
 
 
 def in_turn(kinds, activation, inputs, parameters, **options):
@@ -83,20 +84,24 @@ def one_by_one(kinds, activation, inputs, parameters, **options):
     return results
 
 
-@pytest.mark.parametrize('tapped', [False, True])
-@pytest.mark.parametrize('activation', ['linear', 'relu6', 'hard_swish', 'swish'])
+INVERTED = ('pointwise', 'depthwise', 'pointwise')
+
+
 @pytest.mark.parametrize(
-    'kinds',
+    ('kinds', 'activation', 'asked'),
     [
-        ('pointwise', 'depthwise', 'pointwise'),
-        ('pointwise', 'strided', 'pointwise'),
-        ('dense', 'pointwise', 'valid'),
-        ('depthwise', 'dense', 'pointwise', 'depthwise'),
-        ('pointwise', 'shifted', 'depthwise'),
+        (INVERTED, 'relu6', 'last'),
+        (INVERTED, 'hard_swish', 'all'),
+        (INVERTED, 'linear', 'first'),
+        (INVERTED, 'swish', 'last'),
+        (('pointwise', 'strided', 'pointwise'), 'hard_swish', 'last'),
+        (('dense', 'pointwise', 'valid'), 'relu6', 'last'),
+        (('depthwise', 'dense', 'pointwise', 'depthwise'), 'relu6', 'all'),
+        (('pointwise', 'shifted', 'depthwise'), 'relu6', 'last'),
     ],
 )
-def test_in_turn_equals_one_by_one(form, kinds, activation, tapped):
-    """Whether or not anything but the next unit sees the outputs between."""
+def test_in_turn_equals_one_by_one(form, kinds, activation, asked):
+    """Whatever sees the outputs besides the next unit."""
     generator = np.random.default_rng(0)
     inputs, parameters, channels = generator.normal(size=(2, 19, 21, 24)), [], 24
     for place, kind in enumerate(kinds):
@@ -109,7 +114,7 @@ def test_in_turn_equals_one_by_one(form, kinds, activation, tapped):
     def with_gradients(function):
         def seen(inputs, parameters):
             results = function(kinds, activation, inputs, parameters, epsilon=1e-3)
-            return [outputs for outputs, *_ in results[0 if tapped else -1 :]], results
+            return [outputs for outputs, *_ in results[ASKED[asked]]], results
 
         outputs, vjp, results = jax.vjp(seen, inputs, parameters, has_aux=True)
         generator = np.random.default_rng(1)

@@ -9,7 +9,7 @@ import pytest
 from mobilenets_jax.ops import dense_product
 
 
-@pytest.mark.parametrize('shape', [(1, 40), (7, 33), (64, 3), (2, 5, 12), (0, 24)])
+@pytest.mark.parametrize('shape', [(1, 40), (1, 1003), (7, 33), (64, 3), (2, 5, 12), (0, 24)])
 def test_equals_numpy(form, shape):
     generator = np.random.default_rng(0)
     inputs, kernel, weights = (generator.normal(size=size) for size in (shape, (shape[-1], 21), (*shape[:-1], 21)))

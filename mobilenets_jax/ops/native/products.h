@@ -6,7 +6,7 @@
 #include "vectors.h"
 
 // Rows that a tile of so many vectors holds in registers: multiples of 7, as the pixels of all layers are at
-// 224 px. 7 times 4 vectors with their weights are one more than 32 registers; that costs less than rows computed twice.
+// 224 px. 7 times 4 vectors with their weights are one more than 32 registers, which costs less than a smaller tile.
 constexpr int64_t tile_unit = 7;
 constexpr int rows_of_tile(int vectors) { return vectors == 2 ? 2 * tile_unit : tile_unit; }
 

@@ -65,9 +65,8 @@ class Block(nn.Module):
         inputs = inputs.astype(self.settings.dtype)
         fuse = self.settings.fuse and not self.is_initializing()
         if fuse and train:
-            *between, x = self._train_in_turn(list(units.values()), inputs)
-            x = x if residual is None else x + residual
-            return x, dict(zip(units, [*between, x], strict=True))
+            trained = self._train_in_turn(list(units.values()), inputs, residual)
+            return trained[-1], dict(zip(units, trained, strict=True))
         outputs, steps, x = {}, [], inputs
         for name, unit in units.items():
             added = residual if len(outputs) + 1 == len(units) else None
@@ -78,8 +77,10 @@ class Block(nn.Module):
             x = convolve_in_turn(inputs, steps)
         return x, outputs
 
-    def _train_in_turn(self, units: Sequence[ConvNorm], inputs: jax.Array) -> list[jax.Array]:
-        """The outputs of each unit."""
+    def _train_in_turn(
+        self, units: Sequence[ConvNorm], inputs: jax.Array, residual: jax.Array | None
+    ) -> list[jax.Array]:
+        """The outputs of each unit, the residual added to those of the last."""
         channels = [inputs.shape[-1], *(unit.features for unit in units)]
         parts = [unit.training_unit(count) for unit, count in zip(units, channels[:-1], strict=True)]
-        return train_in_turn([unit.bn for unit in units], parts, inputs)
+        return train_in_turn([unit.bn for unit in units], parts, inputs, residual)

@@ -187,8 +187,7 @@ class BatchNorm(nn.Module):
         """Convolves, does what a call does, and adds the residual, in one operation, which is faster on CPUs."""
         if not train:
             return convolution(inputs, kernel, self.by_running_statistics(residual))
-        (outputs,) = train_in_turn([self], [self.unit(convolution, kernel)], inputs)
-        return outputs if residual is None else outputs + residual
+        return train_in_turn([self], [self.unit(convolution, kernel)], inputs, residual)[0]
 
     def unit(self, convolution: Convolution, kernel: Array) -> Unit:
         """Together with the convolution before it, as training takes it."""
@@ -214,10 +213,16 @@ class BatchNorm(nn.Module):
         return Normalization(*arrays, self.settings.bn_epsilon, self.activation, residual)
 
 
-def train_in_turn(norms: Sequence[BatchNorm], units: Sequence[Unit], inputs: Array) -> list[Array]:
-    """The outputs of units one after the other by the statistics of the batch, which their norms keep."""
+def train_in_turn(
+    norms: Sequence[BatchNorm], units: Sequence[Unit], inputs: Array, residual: Array | None
+) -> list[Array]:
+    """The outputs of units one after the other by the statistics of the batch, which their norms keep.
+
+    The residual is added to those of the last.
+    """
     results = conv_norms(inputs, units, epsilon=norms[0].settings.bn_epsilon, axis_name=norms[0].axis_name)
-    return [norm.keep(result) for norm, result in zip(norms, results, strict=True)]
+    *between, last = [norm.keep(result) for norm, result in zip(norms, results, strict=True)]
+    return [*between, last if residual is None else last + residual]
 
 
 class ConvNorm(nn.Module):

@@ -72,12 +72,12 @@ void dense(xla::ffi::ThreadPool& pool, const T* inputs, const NormBefore<T>& bef
   parallel_for(pool, parts * groups, [&](int64_t turn) {
     static thread_local std::vector<T> buffer;
     // One turn after the other reads the same weights if a core has some channels, else the same pixels.
-    const Part part(by_channels ? turn % parts : turn / groups, parts, pixels, tile_unit);
+    const Part part(by_channels ? turn % parts : turn / groups, parts, pixels, product.unit);
     const int64_t group = by_channels ? turn / parts : turn % groups;
     T* to = outputs + part.begin * width;
     Ahead ahead;
-    if (pack && turn + 1 < parts) {  // of this core, too, but for one
-      const Part next(turn + 1, parts, pixels, tile_unit);
+    if (pack && turn + 1 < parts) {  // the next turn is mostly this core's, too
+      const Part next(turn + 1, parts, pixels, product.unit);
       if (g.pointwise()) ahead.add(inputs, next, depth);
       ahead.add(outputs, next, width);
     }

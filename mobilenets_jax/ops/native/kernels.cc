@@ -82,6 +82,7 @@ class Constants {
   Constants(const ffi::RemainingArgs& arrays, int64_t nth)
       : none_(arrays.get<AnyBuffer>(nth * 2)->element_count() == 0),
         factor_(data<T>(*arrays.get<AnyBuffer>(nth * 2))), shift_(data<T>(*arrays.get<AnyBuffer>(nth * 2 + 1))) {}
+  Constants(const T* factor, const T* shift) : none_(false), factor_(factor), shift_(shift) {}
 
   // Calls `function(epilogue)`.
   template <class Function>
@@ -92,7 +93,16 @@ class Constants {
     });
   }
 
-  // What makes pixels of those before; empty where there is none.
+  // The same, but where there are `others`, they are added to the outputs; there is no activation then.
+  template <class S, class Function>
+  void with_epilogue_and_add(int64_t activation, const AnyBuffer* others, S* outputs, Function&& function) const {
+    if (others == nullptr || others->element_count() == 0) return with_epilogue(activation, function);
+    constexpr T infinity = std::numeric_limits<T>::infinity();
+    const ScaleAndActivate<T, Clamp<T>> normalize{factor_, shift_, {-infinity, infinity}};
+    function(AndAdd<S, ScaleAndActivate<T, Clamp<T>>>{normalize, outputs, data<S>(*others)});
+  }
+
+  // What it makes of pixels; empty where there is none.
   template <class S>
   MapPixels<S> map(int64_t channels, int64_t activation) const {
     MapPixels<S> result;
@@ -105,15 +115,6 @@ class Constants {
       });
     });
     return result;
-  }
-
-  // The same, but where there are `others`, they are added to the outputs; there is no activation then.
-  template <class S, class Function>
-  void with_epilogue_and_add(int64_t activation, const AnyBuffer* others, S* outputs, Function&& function) const {
-    if (others == nullptr || others->element_count() == 0) return with_epilogue(activation, function);
-    constexpr T infinity = std::numeric_limits<T>::infinity();
-    const ScaleAndActivate<T, Clamp<T>> normalize{factor_, shift_, {-infinity, infinity}};
-    function(AndAdd<S, ScaleAndActivate<T, Clamp<T>>>{normalize, outputs, data<S>(*others)});
   }
 
  private:
@@ -180,13 +181,9 @@ void with_norm_before(const AnyBuffer& inputs, const AnyBuffer& gradients, const
   const Wide<T>* rows = data<Wide<T>>(constants);
   with_lanes<T>(channels, [&]<int L>() {
     PixelSums<T, L, 2> sums(NormBefore<T>::max_parts, channels);
-    NormBefore<T> before;
+    NormBefore<T> before{Constants<Wide<T>>(rows, rows + channels).template map<T>(channels, activation), {}};
     with_activation<Wide<T>>(activation, [&](auto activate) {
-      const ScaleAndActivate<Wide<T>, decltype(activate)> epilogue{rows, rows + channels, activate};
       const auto terms = gradient_moments<T, L>(activate, data<T>(inputs), data<T>(gradients), rows, channels);
-      before.apply = [=](const T* from, int64_t pixels, T* to) {
-        norm_pixels<T, L>(epilogue, Lanes<L>(channels), from, pixels, to);
-      };
       before.sum = [=, &sums](int64_t part, int64_t begin, int64_t end) { sums.add(part, begin, end, terms); };
     });
     function(before);

@@ -13,7 +13,7 @@
 
 #include "xla/ffi/api/ffi.h"
 
-// The i-th of `parts` nearly equal parts of [0, count). All begin at multiples of `unit`, of which there are as many.
+// The i-th of `parts` nearly equal parts of [0, count). All begin at multiples of `unit`.
 struct Part {
   Part(int64_t i, int64_t parts, int64_t count, int64_t unit = 1)
       : begin(start(i, parts, count, unit)), end(start(i + 1, parts, count, unit)) {}

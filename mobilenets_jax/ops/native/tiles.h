@@ -83,7 +83,7 @@ using Words = typename Vector<uint32_t, 16>::Type;
 template <int L>
 class Product<Bfloat16, L> {
  public:
-  static constexpr int64_t few_rows = 32;
+  static constexpr int64_t unit = 32, few_rows = unit;
 
   Product(xla::ffi::ThreadPool& pool, const Bfloat16* weights, int64_t depth, int64_t width, int64_t row,
           int64_t column, bool = true)

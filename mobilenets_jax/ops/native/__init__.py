@@ -5,6 +5,7 @@ of the time. The kernels here are compiled for this machine's processor when the
 the C++ compiler that is found, and kept in the user's cache.
 """
 
+import concurrent.futures
 import ctypes
 import functools
 import hashlib
@@ -27,10 +28,10 @@ from mobilenets_jax.ops.backend import backend
 
 SWITCH = 'MOBILENETS_JAX_NATIVE'
 # Without errno, as no vector instruction sets it, and one square root at a time would.
-FLAGS = ('-O3', '-march=native', '-fno-math-errno', '-std=c++20', '-shared', '-fPIC', '-pthread')
+FLAGS = ('-O3', '-march=native', '-fno-math-errno', '-std=c++20', '-fPIC', '-pthread')
 DTYPES = ('float32', 'float64', 'bfloat16')  # the last only where the processor has tile registers for it
 MAX_TAPS = 16  # along one axis; depthwise.h, max_kernel
-# Their numbers in kernels.cc.
+# Their numbers in activations.h.
 ACTIVATIONS = {'linear': 0, 'relu': 1, 'relu6': 2, 'hard_swish': 3}
 _FOLDER = pathlib.Path(__file__).parent
 _KERNELS = (
@@ -113,7 +114,7 @@ def call(
     activation: str | None = None,
     **attributes: int | float,
 ):
-    """Calls kernel `name`; see kernels.cc.
+    """Calls kernel `name`; see forward.cc and gradients.cc.
 
     Args:
       name: one of the kernels.
@@ -146,7 +147,7 @@ def _target(name: str) -> str:
 
 def _built(compiler: str) -> pathlib.Path:
     """The library for this source, compiler, jaxlib and processor, from the cache or new."""
-    command = [compiler, *FLAGS, f'-I{jax.ffi.include_dir()}', str(_FOLDER / 'kernels.cc')]
+    command = [compiler, *FLAGS, f'-I{jax.ffi.include_dir()}']
     versions = importlib.metadata.version('jaxlib'), platform.processor(), _cpu_flags()
     key = hashlib.sha256(repr((command, versions)).encode())
     for source in sorted(_FOLDER.glob('*.[hc]*')):
@@ -158,9 +159,22 @@ def _built(compiler: str) -> pathlib.Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             built = pathlib.Path(temporary, 'kernels.so')
-            subprocess.run([*command, '-o', str(built)], check=True, capture_output=True, text=True, timeout=600)
+            _build(command, built)
             built.rename(path)  # whole or not at all, also where several processes build at once
     return path
+
+
+def _build(command: Sequence[str], library: pathlib.Path) -> None:
+    """Compiles the sources side by side, for which they are two, and links them."""
+
+    def run(*arguments: str) -> None:
+        subprocess.run([*command, *arguments], check=True, capture_output=True, text=True, timeout=600)
+
+    sources = sorted(_FOLDER.glob('*.cc'))
+    objects = [str(library.with_name(f'{source.stem}.o')) for source in sources]
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        list(threads.map(lambda source, to: run('-c', str(source), '-o', to), sources, objects))
+    run('-shared', *objects, '-o', str(library))
 
 
 def _cpu_flags() -> str:

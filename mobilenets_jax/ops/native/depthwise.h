@@ -1,6 +1,8 @@
 // Depthwise convolution of NHWC images, and its gradients.
 #pragma once
 
+#include <functional>
+
 #include "activations.h"
 #include "batch_norm.h"
 #include "geometry.h"
@@ -126,6 +128,10 @@ void forward_row(const Rows<T>& rows, const Wide<T>* kernel, const Geometry& g, 
   }
 }
 
+// The same for any kernel, stride and epilogue: one row of outputs, some of its channels.
+template <class T, int L>
+using ForwardRow = std::function<void(const Rows<T>& rows, const Lanes<L>& lanes, T* out)>;
+
 // Calls `function.template operator()<K, S>()`.
 template <class Function>
 void with_kernel(const Geometry& g, Function&& function) {
@@ -137,13 +143,12 @@ void with_kernel(const Geometry& g, Function&& function) {
   function.template operator()<0, 0>();
 }
 
-// outputs [N, H', W', C] of inputs [N, H, W, C] and kernel [kh, kw, C], and, unless `totals` is null, the sums of the
-// outputs and of their squares, [2, C].
-template <class T, int L, class Epilogue>
-void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, const Epilogue& epilogue,
-               const Geometry& g, T* outputs, Wide<T>* totals) {
+// outputs [N, H', W', C] of inputs [N, H, W, C], row by row, and, unless `totals` is null, the sums of the outputs and
+// of their squares, [2, C].
+template <class T, int L>
+void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const ForwardRow<T, L>& forward, const Geometry& g,
+               T* outputs, Wide<T>* totals) {
   const Lanes<L> lanes(g.channels);
-  const Widened<T> weights(kernel, g.taps() * g.channels);
   const T* beyond = zeros<T>((g.width + g.kernel_width) * g.channels);
   const int64_t rows = g.batch * g.out_height;
   // Few pixels of inputs are divided by channels, as dense.h made them so: each core has its own in its cache.
@@ -154,24 +159,20 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const T* kernel, con
   const int64_t rows_of_chunk = std::clamp<int64_t>(128 / g.out_width, 1, rows);
   const int64_t vectors_of_chunk = g.kernel_height * g.width * 4 * L <= 8192 ? 4 : lanes.count;
   PixelSums<T, L, 2> sums(totals == nullptr ? 0 : parts, g.channels);
-  with_kernel(g, [&]<int K, int S>() {
-    const auto compute = [&](int64_t begin, int64_t end, const Lanes<L>& some) {
-      for (int64_t row = begin; row < end; ++row) {
-        const T* image = inputs + row / g.out_height * g.height * g.row();
-        forward_row<T, L, K, S>({image, beyond, row % g.out_height, g}, weights.data(), g, some, epilogue,
-                                outputs + row * g.out_row());
-      }
-    };
-    parallel_for(pool, parts * divisions, [&](int64_t i) {
-      const Part part(i % parts, parts, rows), vectors(i / parts, divisions, lanes.count);
-      for (int64_t begin = part.begin; begin < part.end; begin += rows_of_chunk) {
-        const int64_t end = std::min(begin + rows_of_chunk, part.end);
-        for (int64_t v = vectors.begin; v < vectors.end; v += vectors_of_chunk)
-          compute(begin, end, Lanes<L>(lanes, v, std::min(v + vectors_of_chunk, vectors.end)));
-        if (totals != nullptr)
-          sums.add(i, begin * g.out_width, end * g.out_width, moments<T, L>(outputs, g.channels));
-      }
-    });
+  const auto compute = [&](int64_t begin, int64_t end, const Lanes<L>& some) {
+    for (int64_t row = begin; row < end; ++row) {
+      const T* image = inputs + row / g.out_height * g.height * g.row();
+      forward({image, beyond, row % g.out_height, g}, some, outputs + row * g.out_row());
+    }
+  };
+  parallel_for(pool, parts * divisions, [&](int64_t i) {
+    const Part part(i % parts, parts, rows), vectors(i / parts, divisions, lanes.count);
+    for (int64_t begin = part.begin; begin < part.end; begin += rows_of_chunk) {
+      const int64_t end = std::min(begin + rows_of_chunk, part.end);
+      for (int64_t v = vectors.begin; v < vectors.end; v += vectors_of_chunk)
+        compute(begin, end, Lanes<L>(lanes, v, std::min(v + vectors_of_chunk, vectors.end)));
+      if (totals != nullptr) sums.add(i, begin * g.out_width, end * g.out_width, moments<T, L>(outputs, g.channels));
+    }
   });
   if (totals != nullptr) sums.finish(totals);
 }

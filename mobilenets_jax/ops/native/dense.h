@@ -9,31 +9,25 @@
 #include "products.h"
 #include "vectors.h"
 
-// outputs [width] of one row of inputs and weights [depth, width]. Each core reads a part of the rows of weights, as
-// they lie: what one row of inputs takes is reading them.
+// outputs [width] of one row of inputs and weights [depth, width]. Each core reads a part of the rows of weights one
+// after the other, as they lie: what one row of inputs takes is reading them.
 template <class T, int L, class Epilogue>
 void dense_row(xla::ffi::ThreadPool& pool, const T* inputs, const T* weights, const Epilogue& epilogue, int64_t depth,
                int64_t width, T* outputs) {
-  constexpr int64_t rows = 4;  // that are added at a time, while the next ones are asked for
+  constexpr int64_t ahead = 1024 / sizeof(T);  // values that are asked for before they are read
   const Lanes<L> lanes(width);
-  const int64_t parts = std::clamp<int64_t>(depth / 64, 1, 8), size = lanes.count * L;
+  const int64_t parts = std::clamp<int64_t>(depth / 64, 1, pool.num_threads()), size = lanes.count * L;
   std::vector<T> sums(parts * size);
-  const auto add = [&]<int R>(int64_t k, T* sum) {
-    for (int64_t v = 0; v < lanes.count; ++v) {
-      const T* from = weights + k * width + lanes.offset(v);
-      Vec<T, L> total = load<T, L>(sum + v * L);
-      for (int r = 0; r < R; ++r) {
-        __builtin_prefetch(from + (R + r) * width, 0, 2);
-        total += load<T, L>(from + r * width) * inputs[k + r];
-      }
-      store<T, L>(sum + v * L, total);
-    }
-  };
   parallel_for(pool, parts, [&](int64_t i) {
     const Part part(i, parts, depth);
-    int64_t k = part.begin;
-    for (; k + rows <= part.end; k += rows) add.template operator()<rows>(k, sums.data() + i * size);
-    for (; k < part.end; ++k) add.template operator()<1>(k, sums.data() + i * size);
+    T* sum = sums.data() + i * size;
+    for (int64_t k = part.begin; k < part.end; ++k) {
+      const T input = inputs[k], *row = weights + k * width;
+      for (int64_t v = 0; v < lanes.count; ++v) {
+        __builtin_prefetch(row + lanes.offset(v) + ahead, 0, 2);
+        store<T, L>(sum + v * L, load<T, L>(sum + v * L) + load<T, L>(row + lanes.offset(v)) * input);
+      }
+    }
   });
   for (int64_t v = 0; v < lanes.count; ++v) {
     Vec<T, L> total = {};

@@ -71,10 +71,11 @@ inline void weigh(const T* const* pixels, const Wide<T>* const* weights, int64_t
   }
 }
 
-// B neighbouring outputs of a K x K kernel with stride S. Their taps all lie inside, unless `edge`.
+// The first `count` of B neighbouring outputs of a K x K kernel with stride S; all of them, and their taps all lie inside
+// of the image, unless `edge`.
 template <class T, int L, int K, int S, int B, bool edge, class Epilogue>
-inline void weigh_block(const Rows<T>& rows, const Wide<T>* kernel, int64_t column, const Lanes<L>& lanes,
-                        const Epilogue& epilogue, T* out) {
+inline void weigh_block(const Rows<T>& rows, const Wide<T>* kernel, int64_t column, int64_t count,
+                        const Lanes<L>& lanes, const Epilogue& epilogue, T* out) {
   constexpr int seen = (B - 1) * S + K;
   const int64_t channels = lanes.channels;
   const T* starts[K];
@@ -97,7 +98,9 @@ inline void weigh_block(const Rows<T>& rows, const Wide<T>* kernel, int64_t colu
       }
     }
     const auto finished = epilogue.template at<Vec<T, L>>(c);
-    for (int b = 0; b < B; ++b) store<T, L>(out + b * channels + c, finished(sums[b], out + b * channels + c));
+#pragma GCC unroll 8  // else compilers write all sums to memory for this loop
+    for (int b = 0; b < B; ++b)
+      if (!edge || b < count) store<T, L>(out + b * channels + c, finished(sums[b], out + b * channels + c));
   }
 }
 
@@ -105,8 +108,7 @@ inline void weigh_block(const Rows<T>& rows, const Wide<T>* kernel, int64_t colu
 template <class T, int L, int K, int S, class Epilogue>
 void forward_row(const Rows<T>& rows, const Wide<T>* kernel, const Geometry& g, const Lanes<L>& lanes,
                  const Epilogue& epilogue, T* out) {
-  constexpr int64_t block = 4;
-  if (K == 0 || g.out_width < block) {
+  if constexpr (K == 0) {
     const T* pixels[Rows<T>::max_kernel * Rows<T>::max_kernel];
     const Wide<T>* weights[Rows<T>::max_kernel * Rows<T>::max_kernel];
     for (int64_t column = 0; column < g.out_width; ++column) {
@@ -116,14 +118,16 @@ void forward_row(const Rows<T>& rows, const Wide<T>* kernel, const Geometry& g, 
       }
       weigh<T, L>(pixels, weights, g.taps(), lanes, epilogue, out + column * g.channels);
     }
-  } else if constexpr (K > 0) {
+  } else {
+    constexpr int64_t block = 7;  // as many as registers hold, and a divisor of the rows of all layers at 224 px
     const auto inside = rows.inside();
+    const int64_t count = std::min(block, g.out_width);
     for (int64_t at = 0; at < g.out_width; at += block) {
-      const int64_t column = std::min(at, g.out_width - block);  // the last block overlaps the one before
+      const int64_t column = std::min(at, g.out_width - count);  // the last block overlaps the one before
       if (column >= inside.begin && column + block <= inside.end)
-        weigh_block<T, L, K, S, block, false>(rows, kernel, column, lanes, epilogue, out + column * g.channels);
+        weigh_block<T, L, K, S, block, false>(rows, kernel, column, count, lanes, epilogue, out + column * g.channels);
       else
-        weigh_block<T, L, K, S, block, true>(rows, kernel, column, lanes, epilogue, out + column * g.channels);
+        weigh_block<T, L, K, S, block, true>(rows, kernel, column, count, lanes, epilogue, out + column * g.channels);
     }
   }
 }

@@ -1,4 +1,4 @@
-// Depthwise convolution of NHWC images, and its gradients.
+// Depthwise convolution of NHWC images.
 #pragma once
 
 #include <functional>
@@ -71,16 +71,16 @@ inline void weigh(const T* const* pixels, const Wide<T>* const* weights, int64_t
   }
 }
 
-// The first `count` of B neighbouring outputs of a K x K kernel with stride S; all of them, and their taps all lie inside
-// of the image, unless `edge`.
-template <class T, int L, int K, int S, int B, bool edge, class Epilogue>
+// The first `count` of B neighbouring outputs of a KH x KW kernel with stride S, `pitch` values apart; all of them, and
+// their taps all lie inside of the image, unless `edge`.
+template <class T, int L, int KH, int KW, int S, int B, bool edge, class Epilogue>
 inline void weigh_block(const Rows<T>& rows, const Wide<T>* kernel, int64_t column, int64_t count,
-                        const Lanes<L>& lanes, const Epilogue& epilogue, T* out) {
-  constexpr int seen = (B - 1) * S + K;
+                        const Lanes<L>& lanes, const Epilogue& epilogue, T* out, int64_t pitch) {
+  constexpr int seen = (B - 1) * S + KW;
   const int64_t channels = lanes.channels;
-  const T* starts[K];
-  const T* pixels_at[K][seen];
-  for (int i = 0; i < K; ++i) {
+  const T* starts[KH];
+  const T* pixels_at[KH][seen];
+  for (int i = 0; i < KH; ++i) {
     if constexpr (edge)
       for (int j = 0; j < seen; ++j) pixels_at[i][j] = rows.pixel_at(i, column * S - rows.left() + j);
     else
@@ -89,26 +89,26 @@ inline void weigh_block(const Rows<T>& rows, const Wide<T>* kernel, int64_t colu
   for (int64_t v = lanes.begin; v < lanes.end; ++v) {
     const int64_t c = lanes.offset(v);
     Vec<T, L> sums[B] = {};
-    for (int i = 0; i < K; ++i) {
+    for (int i = 0; i < KH; ++i) {
       Vec<T, L> pixels[seen];
       for (int j = 0; j < seen; ++j) pixels[j] = load<T, L>((edge ? pixels_at[i][j] : starts[i] + j * channels) + c);
-      for (int j = 0; j < K; ++j) {
-        const Vec<T, L> weight = load<Wide<T>, L>(kernel + (i * K + j) * channels + c);
+      for (int j = 0; j < KW; ++j) {
+        const Vec<T, L> weight = load<Wide<T>, L>(kernel + (i * KW + j) * channels + c);
         for (int b = 0; b < B; ++b) sums[b] += pixels[b * S + j] * weight;
       }
     }
     const auto finished = epilogue.template at<Vec<T, L>>(c);
 #pragma GCC unroll 8  // else compilers write all sums to memory for this loop
     for (int b = 0; b < B; ++b)
-      if (!edge || b < count) store<T, L>(out + b * channels + c, finished(sums[b], out + b * channels + c));
+      if (!edge || b < count) store<T, L>(out + b * pitch + c, finished(sums[b], out + b * pitch + c));
   }
 }
 
-// One row of outputs. K and S are 0 for all kernels and strides that have no fast form.
-template <class T, int L, int K, int S, class Epilogue>
+// One row of outputs, `pitch` values apart. KH, KW and S are 0 for all kernels and strides that have no fast form.
+template <class T, int L, int KH, int KW, int S, class Epilogue>
 void forward_row(const Rows<T>& rows, const Wide<T>* kernel, const Geometry& g, const Lanes<L>& lanes,
-                 const Epilogue& epilogue, T* out) {
-  if constexpr (K == 0) {
+                 const Epilogue& epilogue, T* out, int64_t pitch) {
+  if constexpr (KH == 0) {
     const T* pixels[Rows<T>::max_kernel * Rows<T>::max_kernel];
     const Wide<T>* weights[Rows<T>::max_kernel * Rows<T>::max_kernel];
     for (int64_t column = 0; column < g.out_width; ++column) {
@@ -116,7 +116,7 @@ void forward_row(const Rows<T>& rows, const Wide<T>* kernel, const Geometry& g, 
         pixels[t] = rows.pixel(t / g.kernel_width, t % g.kernel_width, column);
         weights[t] = kernel + t * g.channels;
       }
-      weigh<T, L>(pixels, weights, g.taps(), lanes, epilogue, out + column * g.channels);
+      weigh<T, L>(pixels, weights, g.taps(), lanes, epilogue, out + column * pitch);
     }
   } else {
     constexpr int64_t block = 7;  // as many as registers hold, and a divisor of the rows of all layers at 224 px
@@ -124,10 +124,11 @@ void forward_row(const Rows<T>& rows, const Wide<T>* kernel, const Geometry& g, 
     const int64_t count = std::min(block, g.out_width);
     for (int64_t at = 0; at < g.out_width; at += block) {
       const int64_t column = std::min(at, g.out_width - count);  // the last block overlaps the one before
+      T* to = out + column * pitch;
       if (column >= inside.begin && column + block <= inside.end)
-        weigh_block<T, L, K, S, block, false>(rows, kernel, column, count, lanes, epilogue, out + column * g.channels);
+        weigh_block<T, L, KH, KW, S, block, false>(rows, kernel, column, count, lanes, epilogue, to, pitch);
       else
-        weigh_block<T, L, K, S, block, true>(rows, kernel, column, count, lanes, epilogue, out + column * g.channels);
+        weigh_block<T, L, KH, KW, S, block, true>(rows, kernel, column, count, lanes, epilogue, to, pitch);
     }
   }
 }
@@ -179,138 +180,4 @@ void depthwise(xla::ffi::ThreadPool& pool, const T* inputs, const ForwardRow<T, 
     }
   });
   if (totals != nullptr) sums.finish(totals);
-}
-
-// Adds to sums [lanes.count, taps, L] what some rows of outputs add to the gradient of the kernel.
-template <class T, int L, int K, int S>
-void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, int64_t begin, int64_t end,
-                          const Geometry& g, const Lanes<L>& lanes, Wide<T>* sums) {
-  const int64_t taps = g.taps();
-  for (int64_t v = 0; v < lanes.count; ++v) {
-    const int64_t c = lanes.offset(v);
-    Wide<T>* sum = sums + v * taps * L;
-    for (int64_t row = begin; row < end; ++row) {
-      const Rows<T> rows(image, zeros, row, g);
-      const T* gradient = gradients + row * g.out_row() + c;
-      const auto edge = [&](int64_t from, int64_t to) {
-        for (int64_t column = from; column < to; ++column) {
-          const Vec<T, L> value = load<T, L>(gradient + column * g.channels);
-          for (int64_t t = 0; t < taps; ++t) {
-            const T* pixel = rows.pixel(t / g.kernel_width, t % g.kernel_width, column);
-            store<Wide<T>, L>(sum + t * L, load<Wide<T>, L>(sum + t * L) + load<T, L>(pixel + c) * value);
-          }
-        }
-      };
-      if constexpr (K == 0) {
-        edge(0, g.out_width);
-      } else {
-        const auto inside = rows.inside();
-        edge(0, inside.begin);
-        Vec<T, L> total[K * K];
-        for (int t = 0; t < K * K; ++t) total[t] = load<Wide<T>, L>(sum + t * L);
-        const T* starts[K];
-        for (int i = 0; i < K; ++i) starts[i] = rows.start(i, inside.begin) + c;
-        for (int64_t column = inside.begin; column < inside.end; ++column) {
-          const Vec<T, L> value = load<T, L>(gradient + column * g.channels);
-          const int64_t at = (column - inside.begin) * S * g.channels;
-          for (int i = 0; i < K; ++i)
-            for (int j = 0; j < K; ++j) total[i * K + j] += load<T, L>(starts[i] + at + j * g.channels) * value;
-        }
-        for (int t = 0; t < K * K; ++t) store<Wide<T>, L>(sum + t * L, total[t]);
-        edge(inside.end, g.out_width);
-      }
-    }
-  }
-}
-
-// The gradient of one row of inputs, tap by tap that reaches it: output o reads input o * stride + tap * dilation -
-// pad.
-template <class T, int L>
-void input_gradient_row(const T* gradients, const Wide<T>* kernel, int64_t row, const Geometry& g,
-                        const Lanes<L>& lanes, T* out) {
-  const T* seen[Rows<T>::max_kernel * Rows<T>::max_kernel];
-  const Wide<T>* weights[Rows<T>::max_kernel * Rows<T>::max_kernel];
-  const auto output_of = [&](int64_t at, int64_t size) {
-    return at >= 0 && at % g.stride == 0 && at / g.stride < size ? at / g.stride : -1;
-  };
-  for (int64_t column = 0; column < g.width; ++column) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < g.kernel_height; ++i) {
-      const int64_t from_row = output_of(row + g.top - i * g.dilation, g.out_height);
-      if (from_row < 0) continue;
-      for (int64_t j = 0; j < g.kernel_width; ++j) {
-        const int64_t from_column = output_of(column + g.left - j * g.dilation, g.out_width);
-        if (from_column < 0) continue;
-        seen[count] = gradients + from_row * g.out_row() + from_column * g.channels;
-        weights[count++] = kernel + (i * g.kernel_width + j) * g.channels;
-      }
-    }
-    weigh<T, L>(seen, weights, count, lanes, Nothing(), out + column * g.channels);
-  }
-}
-
-// Both gradients, some rows of one image at a time. The gradients of the outputs are there as an array, or, as
-// `norm_gradient`, computed for those rows from what a batch norm made of them.
-template <class T, int L>
-void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const NormBefore<T>& before, const T* kernel,
-                        const T* gradients, const NormGradient<T, L>* norm_gradient, const Geometry& g,
-                        T* input_gradient, T* kernel_gradient) {
-  const Lanes<L> lanes(g.channels);
-  const int64_t taps = g.taps(), size = lanes.count * taps * L;
-  const T* beyond = zeros<T>((std::max(g.width, g.out_width) + g.kernel_width) * g.channels);
-  // With stride 1 the gradient of the inputs is a convolution with the kernel turned by 180 degrees.
-  const Geometry back = {g.batch, g.out_height, g.out_width, g.channels, g.height, g.width, g.kernel_height,
-                         g.kernel_width, 1, g.dilation, (g.kernel_height - 1) * g.dilation - g.top,
-                         (g.kernel_width - 1) * g.dilation - g.left};
-  const Widened<T> weights(kernel, taps * g.channels);
-  std::vector<Wide<T>> turned(taps * g.channels);
-  for (int64_t t = 0; t < taps; ++t)
-    std::copy_n(weights.data() + t * g.channels, g.channels, turned.data() + (taps - 1 - t) * g.channels);
-
-  const int64_t rows_of_block = std::clamp<int64_t>(131072 / g.out_row(), 1, g.out_height);
-  const int64_t blocks_of_image = (g.out_height + rows_of_block - 1) / rows_of_block;
-  const int64_t blocks = g.batch * blocks_of_image, parts = std::min(blocks, NormBefore<T>::max_parts);
-  std::vector<Wide<T>> sums(parts * size);
-  with_kernel(g, [&]<int K, int S>() {
-    parallel_for(pool, parts, [&](int64_t i) {
-      static thread_local std::vector<T> computed, normalized;
-      const Part part(i, parts, blocks);
-      for (int64_t block = part.begin; block < part.end; ++block) {
-        const int64_t n = block / blocks_of_image, nth = block % blocks_of_image;
-        const Part out_rows(nth, blocks_of_image, g.out_height), rows(nth, blocks_of_image, g.height);
-        const int64_t reach = (g.kernel_height - 1) * g.dilation;
-        const T* gradient = gradients + n * g.out_height * g.out_row();
-        if (norm_gradient != nullptr) {
-          const auto clamp = [&](int64_t row) { return std::clamp<int64_t>(row, 0, g.out_height); };
-          const int64_t begin = std::min(out_rows.begin, clamp((rows.begin + g.top - reach) / g.stride));
-          const int64_t end = std::max(out_rows.end, clamp((rows.end + g.top) / g.stride + 1));
-          computed.resize((end - begin) * g.out_row());
-          const int64_t first = n * g.out_height * g.out_width;
-          (*norm_gradient)(first + begin * g.out_width, first + end * g.out_width, computed.data());
-          gradient = computed.data() - begin * g.out_row();
-        }
-        const int64_t highest = std::clamp<int64_t>(out_rows.begin * g.stride - g.top, 0, g.height);
-        const int64_t lowest =
-            std::clamp<int64_t>((out_rows.end - 1) * g.stride - g.top + reach + 1, highest, g.height);
-        const T* image = before.seen(inputs + (n * g.height + highest) * g.row(), (lowest - highest) * g.width,
-                                     g.channels, normalized) - highest * g.row();
-        kernel_gradient_rows<T, L, K, S>(image, gradient, beyond, out_rows.begin, out_rows.end, g, lanes,
-                                         sums.data() + i * size);
-        for (int64_t row = rows.begin; row < rows.end; ++row) {
-          T* out = input_gradient + (n * g.height + row) * g.row();
-          if constexpr (S == 1)
-            forward_row<T, L, K, S>({gradient, beyond, row, back}, turned.data(), back, lanes, Nothing(), out);
-          else
-            input_gradient_row<T, L>(gradient, weights.data(), row, g, lanes, out);
-        }
-        if (before.sum) before.sum(i, (n * g.height + rows.begin) * g.width, (n * g.height + rows.end) * g.width);
-      }
-    });
-  });
-  for (int64_t t = 0; t < taps; ++t)
-    for (int64_t v = 0; v < lanes.count; ++v) {
-      Vec<T, L> total = {};
-      for (int64_t i = 0; i < parts; ++i) total += load<Wide<T>, L>(sums.data() + i * size + (v * taps + t) * L);
-      store<T, L>(kernel_gradient + t * g.channels + lanes.offset(v), total);
-    }
 }

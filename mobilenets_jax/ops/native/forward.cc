@@ -64,7 +64,7 @@ ForwardRow<T, L> forward_row_of(const Wide<T>* weights, const Constants<Wide<T>>
   with_kernel(g, [&]<int K, int S>() {
     constants.with_epilogue(activation, [&](auto epilogue) {
       forward = [=, &g](const Rows<T>& rows, const Lanes<L>& lanes, T* out) {
-        forward_row<T, L, K, S>(rows, weights, g, lanes, epilogue, out);
+        forward_row<T, L, K, K, S>(rows, weights, g, lanes, epilogue, out, g.channels);
       };
     });
   });

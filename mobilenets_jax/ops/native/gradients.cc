@@ -2,7 +2,7 @@
 
 #include "calls.h"
 #include "dense.h"
-#include "depthwise.h"
+#include "depthwise_gradient.h"
 #include "grouped.h"
 
 ffi::Error NormGradientSums(ThreadPool pool, AnyBuffer inputs, AnyBuffer gradients, AnyBuffer constants, Out totals,

@@ -31,6 +31,9 @@ CASES = [
     ((2, 4), 1, 1, 'VALID', (6, 6)),
     ((1, 1), 2, 1, 'VALID', (6, 5)),
     ((3, 5), 2, 1, ((1, 3), (0, 2)), (8, 9)),
+    ((3, 3), 2, 1, ((-1, 2), (-1, 1)), (8, 9)),
+    ((5, 5), 1, 1, 'SAME', (6, 23)),  # wide enough for whole blocks of outputs
+    ((5, 5), 2, 1, ((2, 2), (2, 2)), (7, 31)),
 ]
 ALTERNATIVES = sorted(set(IMPLEMENTATIONS) - {'grouped'})
 
@@ -94,7 +97,7 @@ def test_equals_grouped_convolution(kernel_size, stride, dilation, padding, inpu
 def test_equals_grouped_convolution_with_any_number_of_channels(name, channels, dtype, tolerance):
     with jax.enable_x64(True):
         for kernel_size, stride, padding in [(3, 1, 'SAME'), (5, 2, ((2, 2), (2, 2)))]:
-            inputs, kernel = example((kernel_size, kernel_size), (13, 12), channels, dtype)
+            inputs, kernel = example((kernel_size, kernel_size), (5, 31), channels, dtype)
             wide = inputs.astype(np.float64), kernel.astype(np.float64)
             expected = value_and_gradients(conv('grouped', stride, padding=padding), *wide)
             actual = value_and_gradients(conv(name, stride, padding=padding), inputs, kernel)

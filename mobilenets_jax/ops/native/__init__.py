@@ -165,7 +165,7 @@ def _built(compiler: str) -> pathlib.Path:
 
 
 def _build(command: Sequence[str], library: pathlib.Path) -> None:
-    """Compiles the sources side by side, for which they are two, and links them."""
+    """Compiles the sources at once, which is why there are two, and links them."""
 
     def run(*arguments: str) -> None:
         subprocess.run([*command, *arguments], check=True, capture_output=True, text=True, timeout=600)

@@ -1,4 +1,4 @@
-// What operations need that XLA calls. Shapes are checked by the Python functions that make the calls.
+// What the operations that XLA calls share. Shapes are checked by the Python functions that make the calls.
 #pragma once
 
 #include "activations.h"

@@ -14,8 +14,9 @@
 template <class T, int L, class Epilogue>
 void dense_row(xla::ffi::ThreadPool& pool, const T* inputs, const T* weights, const Epilogue& epilogue, int64_t depth,
                int64_t width, T* outputs) {
-  constexpr int64_t ahead = 1024 / sizeof(T);  // values that are asked for before they are read
+  constexpr int64_t ahead = 1024 / sizeof(T);  // how many values ahead memory is asked for
   const Lanes<L> lanes(width);
+  // A part for each core: the last bits depend on how many there are.
   const int64_t parts = std::clamp<int64_t>(depth / 64, 1, pool.num_threads()), size = lanes.count * L;
   std::vector<T> sums(parts * size);
   parallel_for(pool, parts, [&](int64_t i) {

@@ -71,8 +71,8 @@ inline void weigh(const T* const* pixels, const Wide<T>* const* weights, int64_t
   }
 }
 
-// The first `count` of B neighbouring outputs of a KH x KW kernel with stride S, `pitch` values apart; all of them, and
-// their taps all lie inside of the image, unless `edge`.
+// B neighbouring outputs of a KH x KW kernel with stride S, `pitch` values apart. Only at an `edge` may taps lie beyond
+// the ends of the rows; there the first `count` outputs are written.
 template <class T, int L, int KH, int KW, int S, int B, bool edge, class Epilogue>
 inline void weigh_block(const Rows<T>& rows, const Wide<T>* kernel, int64_t column, int64_t count,
                         const Lanes<L>& lanes, const Epilogue& epilogue, T* out, int64_t pitch) {
@@ -119,7 +119,7 @@ void forward_row(const Rows<T>& rows, const Wide<T>* kernel, const Geometry& g, 
       weigh<T, L>(pixels, weights, g.taps(), lanes, epilogue, out + column * pitch);
     }
   } else {
-    constexpr int64_t block = 7;  // as many as registers hold, and a divisor of the rows of all layers at 224 px
+    constexpr int64_t block = 7;  // they fit the registers, and divide the rows of all layers at 224 px
     const auto inside = rows.inside();
     const int64_t count = std::min(block, g.out_width);
     for (int64_t at = 0; at < g.out_width; at += block) {

@@ -7,10 +7,10 @@
 #include "parallel.h"
 #include "vectors.h"
 
-// Adds to sums [lanes.count, taps, L] what some rows of outputs add to the gradient of the kernel.
+// Adds to sums [lanes.count, taps, L] what some rows of outputs add to the gradient of the kernel, of any size.
 template <class T, int L>
-void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, int64_t begin, int64_t end,
-                            const Geometry& g, const Lanes<L>& lanes, Wide<T>* sums) {
+void any_kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, int64_t begin, int64_t end,
+                              const Geometry& g, const Lanes<L>& lanes, Wide<T>* sums) {
   const int64_t taps = g.taps();
   for (int64_t v = 0; v < lanes.count; ++v) {
     const int64_t c = lanes.offset(v);
@@ -30,8 +30,8 @@ void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, in
 
 // The same for a K x K kernel with stride S, whose sums stay in registers.
 template <class T, int L, int K, int S>
-void kernel_gradient_rows_of(const T* image, const T* gradients, const T* zeros, int64_t begin, int64_t end,
-                             const Geometry& g, const Lanes<L>& lanes, Wide<T>* sums) {
+void kernel_gradient_rows(const T* image, const T* gradients, const T* zeros, int64_t begin, int64_t end,
+                          const Geometry& g, const Lanes<L>& lanes, Wide<T>* sums) {
   for (int64_t v = 0; v < lanes.count; ++v) {
     const int64_t c = lanes.offset(v);
     Wide<T>* sum = sums + v * K * K * L;
@@ -92,9 +92,9 @@ void input_gradient_row(const T* gradients, const Wide<T>* kernel, int64_t row, 
   }
 }
 
-// The gradient of the inputs for K x K kernels with stride S. Inputs whose rows and columns have the same rests when
-// divided by S, padding added, are seen by the same taps, every S-th one: so for each pair of rests it is a convolution
-// with stride 1, its kernel turned by 180 degrees. K and S are 0 for all that have no fast form.
+// The gradient of the inputs for K x K kernels with stride S. Inputs in one phase, (row + top) % S and
+// (column + left) % S, are seen by every S-th tap only: so for each phase it is a convolution with stride 1, its kernel
+// turned by 180 degrees. K and S are 0 for all that have no fast form.
 template <class T, int L, int K, int S>
 class InputGradient {
  public:
@@ -114,25 +114,26 @@ class InputGradient {
     if constexpr (K == 0) {
       input_gradient_row<T, L>(gradients, kernel_, row, g_, lanes, out);
     } else {
-      for_rests([&]<int i>() {
-        if ((row + g_.top) % S != i) return;
-        for_rests([&]<int j>() { columns<i, j>(gradients, zeros, row, lanes, out); });
+      for_phases([&]<int i>() {
+        if (phase(row + g_.top) != i) return;
+        for_phases([&]<int j>() { columns<i, j>(gradients, zeros, row, lanes, out); });
       });
     }
   }
 
  private:
-  static constexpr int taps(int rest) { return (K - rest + S - 1) / S; }
+  static constexpr int taps(int phase) { return (K - phase + S - 1) / S; }
+  static int64_t phase(int64_t at) { return (at % S + S) % S; }  // images may be cropped by negative padding
   template <class Function>
-  static void for_rests(Function&& function) {
+  static void for_phases(Function&& function) {
     if constexpr (S > 0) function.template operator()<0>();
     if constexpr (S > 1) function.template operator()<1>();
   }
 
-  // Those of one row that have rest `j`.
+  // Those of one row, in phase `i`, that are in phase `j`.
   template <int i, int j>
   void columns(const T* gradients, const T* zeros, int64_t row, const Lanes<L>& lanes, T* out) const {
-    const int64_t first = ((j - g_.left) % S + S) % S, count = (g_.width - first + S - 1) / S;
+    const int64_t first = phase(j - g_.left), count = (g_.width - first + S - 1) / S;
     const Geometry back = {g_.batch, g_.out_height, g_.out_width, g_.channels, g_.height, count, taps(i), taps(j),
                            1, 1, taps(i) - 1, taps(j) - 1 - (first + g_.left - j) / S};
     forward_row<T, L, taps(i), taps(j), 1>({gradients, zeros, (row + g_.top - i) / S, back},
@@ -185,9 +186,9 @@ void depthwise_gradient(xla::ffi::ThreadPool& pool, const T* inputs, const NormB
                                      g.channels, normalized) - highest * g.row();
         Wide<T>* sum = sums.data() + i * size;
         if constexpr (K == 0)
-          kernel_gradient_rows<T, L>(image, gradient, beyond, out_rows.begin, out_rows.end, g, lanes, sum);
+          any_kernel_gradient_rows<T, L>(image, gradient, beyond, out_rows.begin, out_rows.end, g, lanes, sum);
         else
-          kernel_gradient_rows_of<T, L, K, S>(image, gradient, beyond, out_rows.begin, out_rows.end, g, lanes, sum);
+          kernel_gradient_rows<T, L, K, S>(image, gradient, beyond, out_rows.begin, out_rows.end, g, lanes, sum);
         for (int64_t row = rows.begin; row < rows.end; ++row)
           input_gradient_of(gradient, beyond, row, lanes, input_gradient + (n * g.height + row) * g.row());
         if (before.sum) before.sum(i, (n * g.height + rows.begin) * g.width, (n * g.height + rows.end) * g.width);

@@ -56,7 +56,7 @@ ffi::Error Grouped(ThreadPool pool, AnyBuffer inputs, AnyBuffer kernel, ffi::Rem
   });
 }
 
-// A depthwise convolution as `g` with `weights` and a normalisation behind it; all of which must outlive it.
+// The rows of a depthwise convolution, normalised; `weights`, `g` and the arrays of `constants` must outlive them.
 template <class T, int L>
 ForwardRow<T, L> forward_row_of(const Wide<T>* weights, const Constants<Wide<T>>& constants, int64_t activation,
                                 const Geometry& g) {

@@ -72,8 +72,8 @@ inline void forward_tile(const T* inputs, int64_t depth, const Weights<T>& from,
 template <class T, int L>
 class Product {
  public:
-  static constexpr int64_t unit = tile_unit;       // of rows, that parts should be whole multiples of
-  static constexpr int64_t few_rows = 3 * unit;    // that are worth a turn of their own
+  static constexpr int64_t unit = tile_unit;     // of rows, that parts should be whole multiples of
+  static constexpr int64_t few_rows = 3 * unit;  // that are worth a turn of their own
 
   // Weight (k, c) lies at weights[k * row + c * column]. Where they are read for few rows only, they are not worth to
   // `pack` if they lie as [depth, width]; they must outlive this then.

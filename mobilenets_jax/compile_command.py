@@ -157,8 +157,9 @@ def table(report: dict[str, Any]) -> str:
         f'{report["devices"]} x {report["device_kind"]}, {report["per_device"]} images each'
     ]
     if not report['fits']:
-        return '\n'.join([*lines, f'does not fit: {report["reason"]}'])
+        return '\n'.join([*lines, f'  {"fits":18} no: {report["reason"]}'])
     rows = {
+        'fits': 'yes',
         'memory: arguments': f'{report["argument_bytes"] / MIB:,.0f} MiB',
         'memory: temporary': f'{report["temporary_bytes"] / MIB:,.0f} MiB',
         'FLOPs': f'{report["flops"] / 1e9:,.1f} G, {report["flops_over_needed"]:.2f} times those of its convolutions',

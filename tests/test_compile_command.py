@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import quick_compile
 
-from mobilenets_jax.compile_command import collectives
+from mobilenets_jax.compile_command import collectives, table
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
@@ -42,6 +42,20 @@ def test_report_of_fake_devices():
     parameters, statistics = 215_642, 5_472
     assert report['collective_bytes'] == pytest.approx(4 * (parameters + statistics), rel=0.01)
     assert 0.5 < report['flops_over_needed'] < 3
+
+
+def test_table_says_whether_the_step_fits():
+    names = {'model': 'm', 'topology': 'v3:4x4', 'device_kind': 'TPU v3'}
+    report = names | {'batch_size': 8, 'devices': 2, 'per_device': 4}
+    assert table(report | {'fits': False, 'reason': 'out of memory'}).splitlines()[1].split(maxsplit=1) == [
+        'fits',
+        'no: out of memory',
+    ]
+    sizes = dict.fromkeys(('argument_bytes', 'temporary_bytes', 'bytes_accessed', 'collective_bytes'), 2**20)
+    costs = {'flops': 2e9, 'flops_over_needed': 1.5, 'largest_collective_bytes': 2**20, 'seconds': 3.0}
+    lines = table(report | {'fits': True, 'collectives': {'all-reduce': 2}} | sizes | costs).splitlines()
+    assert lines[0] == 'm, batch 8 on v3:4x4: 2 x TPU v3, 4 images each'
+    assert [line.split()[0] for line in lines[1:3]] == ['fits', 'memory:'] and lines[1].split()[1] == 'yes'
 
 
 @pytest.mark.parametrize(

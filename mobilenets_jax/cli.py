@@ -10,7 +10,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from mobilenets_jax import allocator, hosts
+from mobilenets_jax import allocator, compiled_programs, hosts
 from mobilenets_jax.config import ConfigView, keep_overriding_spellings
 from mobilenets_jax.errors import UserError
 
@@ -44,6 +44,7 @@ def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) 
         if trains and CONFIG.value is not None:
             config = CONFIG.value
             allocator.keep_memory(config.batch_size * config.image_size**2 * 4**config.model.dropped_strides)
+        compiled_programs.keep()
         _join_hosts(argv)
         main()
     except UserError as error:

@@ -148,7 +148,7 @@ def _target(name: str) -> str:
 def _built(compiler: str) -> pathlib.Path:
     """The library for this source, compiler, jaxlib and processor, from the cache or new."""
     command = [compiler, *FLAGS, f'-I{jax.ffi.include_dir()}']
-    versions = importlib.metadata.version('jaxlib'), platform.processor(), _cpu_flags()
+    versions = importlib.metadata.version('jaxlib'), platform.processor(), cpu_flags()
     key = hashlib.sha256(repr((command, versions)).encode())
     for source in sorted(_FOLDER.glob('*.[hc]*')):
         key.update(source.read_bytes())
@@ -177,7 +177,7 @@ def _build(command: Sequence[str], library: pathlib.Path) -> None:
     run('-shared', *objects, '-o', str(library))
 
 
-def _cpu_flags() -> str:
+def cpu_flags() -> str:
     """What the processor can do, as Linux tells it; empty elsewhere."""
     try:
         lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()

@@ -1,0 +1,22 @@
+"""Compiled programs kept from one start to the next: a run that goes on does not compile its step again."""
+
+import hashlib
+import os
+import pathlib
+
+import jax
+
+from mobilenets_jax.ops import native
+
+
+def keep() -> None:
+    """Lets JAX keep the programs that took a second or more to compile, in the user's cache.
+
+    `JAX_COMPILATION_CACHE_DIR` names another folder, and `JAX_ENABLE_COMPILATION_CACHE=0` refuses. Programs for CPUs
+    are for one kind of processor, so each kind has a folder of its own.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache'))
+    kind = hashlib.sha256(native.cpu_flags().encode()).hexdigest()[:16]
+    jax.config.update('jax_compilation_cache_dir', str(cache / 'mobilenets_jax' / f'programs-{kind}'))

@@ -1,12 +1,10 @@
 """Compiled programs kept from one start to the next: a run that goes on does not compile its step again."""
 
 import hashlib
-import os
-import pathlib
 
 import jax
 
-from mobilenets_jax.ops import native
+from mobilenets_jax import machine
 
 
 def keep() -> None:
@@ -17,6 +15,5 @@ def keep() -> None:
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
-    cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache'))
-    kind = hashlib.sha256(native.cpu_flags().encode()).hexdigest()[:16]
-    jax.config.update('jax_compilation_cache_dir', str(cache / 'mobilenets_jax' / f'programs-{kind}'))
+    kind = hashlib.sha256(machine.processor_features().encode()).hexdigest()[:16]
+    jax.config.update('jax_compilation_cache_dir', str(machine.cache_folder() / f'programs-{kind}'))

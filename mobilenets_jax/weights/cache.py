@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import BinaryIO
 
+from mobilenets_jax import machine
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights.cards import WeightCard
 
@@ -21,8 +22,7 @@ TIMEOUT_SECONDS = 30
 
 def cache_folder() -> pathlib.Path:
     """Where downloads are kept: $MOBILENETS_JAX_CACHE, or mobilenets_jax in the user's cache folder."""
-    base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-    return pathlib.Path(os.environ.get(CACHE_VARIABLE) or pathlib.Path(base, 'mobilenets_jax'))
+    return pathlib.Path(os.environ.get(CACHE_VARIABLE) or machine.cache_folder())
 
 
 def fetch(card: WeightCard, open_url: Callable[[str], BinaryIO] | None = None) -> pathlib.Path:

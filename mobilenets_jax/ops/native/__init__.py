@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mobilenets_jax import machine
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.ops.backend import backend
 
@@ -148,11 +149,11 @@ def _target(name: str) -> str:
 def _built(compiler: str) -> pathlib.Path:
     """The library for this source, compiler, jaxlib and processor, from the cache or new."""
     command = [compiler, *FLAGS, f'-I{jax.ffi.include_dir()}']
-    versions = importlib.metadata.version('jaxlib'), platform.processor(), cpu_flags()
+    versions = importlib.metadata.version('jaxlib'), platform.processor(), machine.processor_features()
     key = hashlib.sha256(repr((command, versions)).encode())
     for source in sorted(_FOLDER.glob('*.[hc]*')):
         key.update(source.read_bytes())
-    folder = pathlib.Path(os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache')) / 'mobilenets_jax'
+    folder = machine.cache_folder()
     path = folder / f'kernels-{key.hexdigest()[:16]}.so'
     if not path.exists():
         print(f'building kernels for this CPU, once ({SWITCH}=0 refuses): {path}', file=sys.stderr, flush=True)
@@ -175,12 +176,3 @@ def _build(command: Sequence[str], library: pathlib.Path) -> None:
     with concurrent.futures.ThreadPoolExecutor() as threads:
         list(threads.map(lambda source, to: run('-c', str(source), '-o', to), sources, objects))
     run('-shared', *objects, '-o', str(library))
-
-
-def cpu_flags() -> str:
-    """What the processor can do, as Linux tells it; empty elsewhere."""
-    try:
-        lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return ''
-    return next((line for line in lines if line.startswith(('flags', 'Features'))), '')

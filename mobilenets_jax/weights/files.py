@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.weights.readers.contents import Contents
 from mobilenets_jax.weights.readers.errors import UnreadableFileError
 
 # Format -> its reader's module, and the layout of `layouts.LAYOUTS` that its arrays have.
@@ -38,11 +39,16 @@ class WeightFile:
 
     Attributes:
         layout: a key of `layouts.LAYOUTS`.
-        arrays: by the file's names.
+        contents: the weights, and what the file says about their network.
     """
 
     layout: str
-    arrays: dict[str, np.ndarray]
+    contents: Contents
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights by the file's names."""
+        return self.contents.arrays
 
 
 def read(path: pathlib.Path, member: str | None = None) -> WeightFile:
@@ -61,10 +67,10 @@ def read(path: pathlib.Path, member: str | None = None) -> WeightFile:
                 return read(extract(path, member, pathlib.Path(folder)))
         kind = _format(path)
         module, layout = READERS[kind]
-        arrays = importlib.import_module(f'{__package__}.readers.{module}').read(path)
-        if kind == 'tensorflow' and any('layer_with_weights-' in name for name in arrays):
+        contents = importlib.import_module(f'{__package__}.readers.{module}').read(path)
+        if kind == 'tensorflow' and any('layer_with_weights-' in name for name in contents.arrays):
             layout = 'model_garden'
-        return WeightFile(layout, arrays)
+        return WeightFile(layout, contents)
     except ModuleNotFoundError as error:
         raise UserError(f'weights={str(path)!r} needs the Python package {error.name}, which is missing.') from error
     except UserError:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +10,11 @@ import numpy as np
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.weights.cache import fetch
-from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, WeightCard
+from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, Preprocessing, WeightCard
 from mobilenets_jax.weights.files import read
 from mobilenets_jax.weights.identify import identify
 from mobilenets_jax.weights.layouts import LAYOUTS
+from mobilenets_jax.weights.readers.contents import Contents
 
 PyTree = Any
 
@@ -73,14 +75,22 @@ def load_pretrained(
             model=identity.name,
             width_multiplier=identity.width_multiplier,
             convention=identity.convention,
-            preprocessing=PREPROCESSING[identity.source],
+            preprocessing=_stated(PREPROCESSING[identity.source], file.contents),
         )
+    for note in file.contents.notes:
+        print(f'weights={path_or_name!r}: {note}', file=sys.stderr, flush=True)
     card = dataclasses.replace(card, convention=identity.convention, folded=LAYOUTS[file.layout].folded)
     if network.num_classes == IMAGENET_CLASSES + 1 and num_classes != network.num_classes:
         network, variables = _without_background(network, variables)
     if num_classes not in (None, network.num_classes):
         network, variables = _with_new_head(network, variables, num_classes)
     return Pretrained(network, variables, card)
+
+
+def _stated(preprocessing: Preprocessing, contents: Contents) -> Preprocessing:
+    """`preprocessing` with the size and the range of the input that the file states."""
+    stated = {'image_size': contents.image_size, 'value_range': contents.value_range}
+    return dataclasses.replace(preprocessing, **{field: value for field, value in stated.items() if value is not None})
 
 
 def _card_of(path: str) -> WeightCard | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
+from mobilenets_jax.weights.readers.contents import Contents
 from mobilenets_jax.weights.readers.errors import UnreadableFileError
 
 WEIGHTS_MEMBER = 'model.weights.h5'  # of a .keras archive
@@ -22,13 +23,13 @@ _VARIABLES = {
 }
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read(path: pathlib.Path) -> Contents:
     """The weights by 'layer/variable', in one spelling for all versions of Keras, e.g. 'conv_dw_1_bn/gamma'."""
     source = _archived(path) if zipfile.is_zipfile(path) else path
     with h5py.File(source, 'r') as file:
         root = file.get('model_weights', file)
         items = _legacy(root) if 'layer_names' in root.attrs else _numbered(root)
-        return {_spelling(layer, variable): array for layer, variable, array in items}
+        return Contents({_spelling(layer, variable): array for layer, variable, array in items})
 
 
 def _archived(path: pathlib.Path) -> io.BytesIO:

@@ -20,6 +20,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from mobilenets_jax.weights.readers.contents import Contents
 from mobilenets_jax.weights.readers.errors import UnreadableFileError
 
 # The first object of a file in the format before PyTorch 1.6, and the second, its version.
@@ -43,7 +44,7 @@ STORAGES = {
 }
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read(path: pathlib.Path) -> Contents:
     """The tensors of the file's state dict by name.
 
     Raises:
@@ -51,7 +52,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     """
     content = path.read_bytes()
     document = _read_zip(content) if content[:2] == b'PK' else _read_legacy(content)
-    return _state_dict(document)
+    return Contents(_state_dict(document))
 
 
 def _state_dict(document: Any) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import pathlib
 import ml_dtypes
 import numpy as np
 
+from mobilenets_jax.weights.readers.contents import Contents
 from mobilenets_jax.weights.readers.errors import UnreadableFileError
 
 DTYPES = {
@@ -22,7 +23,7 @@ DTYPES = {
 }
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read(path: pathlib.Path) -> Contents:
     """The tensors of the file by name; raises `UnreadableFileError` where it is not what its header says."""
     content = path.read_bytes()
     data_start = 8 + int.from_bytes(content[:8], 'little')
@@ -31,7 +32,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     header = json.loads(content[8:data_start])
     header.pop('__metadata__', None)
     data = memoryview(content)[data_start:]
-    return {name: _tensor(name, entry, data) for name, entry in header.items()}
+    return Contents({name: _tensor(name, entry, data) for name, entry in header.items()})
 
 
 def _tensor(name: str, entry: dict, data: memoryview) -> np.ndarray:

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from mobilenets_jax.weights.readers.contents import Contents
 from mobilenets_jax.weights.readers.errors import UnreadableFileError
 
 EMA = '/ExponentialMovingAverage'
@@ -14,7 +15,7 @@ _COUNTERS = ('global_step', '_CHECKPOINTABLE_OBJECT_GRAPH', 'save_counter')
 _OBJECT_VALUE = '/.ATTRIBUTES/VARIABLE_VALUE'
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read(path: pathlib.Path) -> Contents:
     """The variables of the checkpoint with the prefix `path` (or its .index file) by name.
 
     Where the checkpoint keeps moving averages of the weights, they stand for the weights, as in its evaluation.
@@ -29,7 +30,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         arrays |= {name.removesuffix(EMA): reader.get_tensor(name) for name in names if name.endswith(EMA)}
     except (tf.errors.OpError, RuntimeError) as error:
         raise UnreadableFileError(str(error).partition('\n')[0]) from error
-    return {name.removesuffix(_OBJECT_VALUE): np.asarray(array) for name, array in arrays.items()}
+    return Contents({name.removesuffix(_OBJECT_VALUE): np.asarray(array) for name, array in arrays.items()})
 
 
 def _is_state(name: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mobilenets_jax.weights.readers.contents import Contents
 from mobilenets_jax.weights.readers.errors import UnreadableFileError
 
 IDENTIFIER = b'TFL3'  # at byte 4
@@ -14,7 +15,7 @@ LAST = 'last'
 _WEIGHTED = {'CONV_2D': (1, 2, 3, 0), 'DEPTHWISE_CONV_2D': (1, 2, 0, 3), 'FULLY_CONNECTED': (1, 0)}
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read(path: pathlib.Path) -> Contents:
     """Kernels and biases in float32, in our layouts, by the order of execution: '000/kernel', ..., 'last/bias'."""
     from tensorflow.lite.python import schema_py_generated as schema
 
@@ -37,11 +38,12 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         _, kernel, bias = operator.inputs
         layers.append((tensor(kernel).transpose(order), tensor(bias)))
     keys = [f'{number:03d}' for number in range(len(layers) - 1)] + [LAST]
-    return {
+    arrays = {
         f'{key}/{name}': array
         for key, layer in zip(keys, layers, strict=True)
         for name, array in zip(('kernel', 'bias'), layer, strict=True)
     }
+    return Contents(arrays)
 
 
 def _array(tensor: Any, buffers: list[Any], dtypes: dict[int, str]) -> np.ndarray:

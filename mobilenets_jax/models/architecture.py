@@ -67,4 +67,5 @@ class Architecture:
             check_choice(f'field of {self.name}', field, rule_names | own_names)
         rules = dataclasses.replace(rules, **{name: value for name, value in fields.items() if name in rule_names})
         own = {name: value for name, value in fields.items() if name in own_names}
-        return self.build(width_multiplier, rules, **own)
+        spec = self.build(width_multiplier, rules, **own)
+        return spec if rules.activation is None else spec.with_rectifier(rules.activation)

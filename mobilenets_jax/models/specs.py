@@ -14,6 +14,7 @@ from typing import Protocol
 from mobilenets_jax.errors import check, check_choice
 
 PADDINGS = ('same', 'symmetric')
+RECTIFIERS = ('relu', 'relu6')
 INITIALIZERS = ('slim', 'torchvision', 'keras', 'fan_out', 'megvii')
 
 
@@ -144,6 +145,7 @@ class Convention:
         initializer: a key of `mobilenets_jax.models.layers.INITIALIZERS`.
         dilate_strided_block: whether a block whose stride became a dilation uses the new rate itself (torchvision) or
             the rate of its input (slim).
+        activation: 'relu' or 'relu6', what stands for both of them everywhere in the table; None: the table's own.
     """
 
     padding: str = 'same'
@@ -151,9 +153,11 @@ class Convention:
     bn_epsilon: float = 1e-3
     initializer: str = 'slim'
     dilate_strided_block: bool = False
+    activation: str | None = None
 
     def __post_init__(self):
         check_choice('padding', self.padding, PADDINGS)
+        check_choice('activation', self.activation, (None, *RECTIFIERS))
         check_choice('initializer', self.initializer, INITIALIZERS)
 
 
@@ -186,6 +190,22 @@ class NetworkSpec:
     def replace_rows(self, **changes) -> 'NetworkSpec':
         """The same network with fields of every row replaced."""
         return dataclasses.replace(self, blocks=tuple(dataclasses.replace(row, **changes) for row in self.blocks))
+
+    def with_rectifier(self, activation: str) -> 'NetworkSpec':
+        """The same network with `activation` in the place of every ReLU and ReLU6."""
+
+        def changed(layer):
+            return dataclasses.replace(layer, activation=activation) if layer.activation in RECTIFIERS else layer
+
+        fits = all(isinstance(row, BlockSpec) for row in self.blocks)
+        check(fits, 'model.activation', activation, 'does not fit this network, whose blocks have their own')
+        return dataclasses.replace(
+            self,
+            stem=changed(self.stem),
+            blocks=tuple(map(changed, self.blocks)),
+            head_conv=self.head_conv and changed(self.head_conv),
+            head_activation=activation if self.head_activation in RECTIFIERS else self.head_activation,
+        )
 
     def drop_first_strides(self, count: int) -> 'NetworkSpec':
         """The same network without its first `count` strides, the stem's first of all: for images of 32 pixels."""

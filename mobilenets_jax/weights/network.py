@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import flax.linen as nn
 import jax
@@ -22,11 +23,18 @@ class Layer:
     Attributes:
         path: e.g. 'backbone/block03/expand/conv'.
         kind: 'conv', 'depthwise', 'norm' or 'dense'.
+        stride: of a convolution, in pixels; else 1.
+        dilation: of a convolution: the spacing of its kernel's taps, in pixels; else 1.
+        activation: of a norm, a key of `ops.ACTIVATIONS`; of a convolution that of the norm behind it; None of a dense
+            layer, whose activation is the network's own matter.
         shapes: of its leaves, e.g. {'params/backbone/stem/conv/kernel': (3, 3, 3, 32)}; kernels are HWIO or (in, out).
     """
 
     path: str
     kind: str
+    stride: int
+    dilation: int
+    activation: str | None
     shapes: dict[str, tuple[int, ...]]
 
 
@@ -72,12 +80,11 @@ class Network:
 @functools.lru_cache(maxsize=256)  # the same few networks are candidates for every file
 def trace(name: str, model: ImageClassifier) -> Network:
     """The layers of `model`, which is a network of the architecture `name`, without computing anything."""
-    calls: list[tuple[str, str]] = []
+    calls: list[tuple[str, nn.Module]] = []
 
     def record(call, args, kwargs, context):
-        kind = _kind(context.module)
-        if kind is not None and context.method_name == '__call__':
-            calls.append(('/'.join(context.module.path), kind))
+        if _kind(context.module) is not None and context.method_name == '__call__':
+            calls.append(('/'.join(context.module.path), context.module))
         return call(*args, **kwargs)
 
     model = model.clone(settings=dataclasses.replace(model.settings, depthwise_implementation='grouped'))  # quickest
@@ -91,9 +98,26 @@ def trace(name: str, model: ImageClassifier) -> Network:
         shapes.setdefault('/'.join(layer), {})[leaf_path] = tuple(leaf.shape)
     return Network(
         name=name,
-        layers=tuple(Layer(path, kind, shapes[path]) for path, kind in calls),
+        layers=tuple(_layer(path, module, following, shapes[path]) for (path, module), following in _pairs(calls)),
         num_classes=model.num_classes,
         bn_epsilon=model.settings.bn_epsilon,
+    )
+
+
+def _pairs(calls: list[tuple[str, nn.Module]]) -> Iterator[tuple[tuple[str, nn.Module], nn.Module | None]]:
+    """Each call with the module that is called next."""
+    return zip(calls, [*(module for _, module in calls[1:]), None], strict=True)
+
+
+def _layer(path: str, module: nn.Module, following: nn.Module | None, shapes: dict[str, tuple[int, ...]]) -> Layer:
+    norm = next((layer for layer in (module, following) if isinstance(layer, BatchNorm)), None)
+    return Layer(
+        path=path,
+        kind=_kind(module),
+        stride=getattr(module, 'stride', 1),
+        dilation=getattr(module, 'dilation', 1),
+        activation=None if isinstance(module, nn.Dense) else norm.activation,
+        shapes=shapes,
     )
 
 

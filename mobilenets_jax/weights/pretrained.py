@@ -79,7 +79,8 @@ def load_pretrained(
         )
     for note in file.contents.notes:
         print(f'weights={path_or_name!r}: {note}', file=sys.stderr, flush=True)
-    card = dataclasses.replace(card, convention=identity.convention, folded=LAYOUTS[file.layout].folded)
+    folded = LAYOUTS[file.layout].folded
+    card = dataclasses.replace(card, convention=identity.convention, fields=dict(identity.fields), folded=folded)
     if network.num_classes == IMAGENET_CLASSES + 1 and num_classes != network.num_classes:
         network, variables = _without_background(network, variables)
     if num_classes not in (None, network.num_classes):

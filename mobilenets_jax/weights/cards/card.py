@@ -1,6 +1,8 @@
 """What is known about one published set of weights."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from mobilenets_jax.models import get_spec
 
@@ -35,6 +37,7 @@ class WeightCard:
         model: the architecture.
         width_multiplier: of the architecture.
         convention: whose rounding, padding and constants the network has.
+        fields: further fields of the network, as `create_model` takes them.
         preprocessing: of its evaluation.
         url: where it is published, or None for a file without a card.
         digest: 'sha256:HEX' or 'md5:HEX' as published, perhaps the first digits only; None where none is published.
@@ -50,6 +53,7 @@ class WeightCard:
     model: str
     width_multiplier: float = 1.0
     convention: str
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     preprocessing: Preprocessing
     url: str | None = None
     digest: str | None = None

@@ -1,62 +1,60 @@
-"""Reads the weights of TFLite files, float or quantized; the batch norms are folded into them."""
+"""Reads TFLite files, float or quantized: the weights, what the graph does with them, and what it takes as input."""
 
 import pathlib
-from typing import Any
 
 import numpy as np
 
 from mobilenets_jax.weights.readers.contents import Contents
 from mobilenets_jax.weights.readers.errors import UnreadableFileError
+from mobilenets_jax.weights.readers.tflite_graph import Graph, load
 
-IDENTIFIER = b'TFL3'  # at byte 4
 LAST = 'last'
 
 # From TFLite's layout to ours: OHWI -> HWIO, 1HWC -> HW1C, (out, in) -> (in, out).
-_WEIGHTED = {'CONV_2D': (1, 2, 3, 0), 'DEPTHWISE_CONV_2D': (1, 2, 0, 3), 'FULLY_CONNECTED': (1, 0)}
+_AXES = {'CONV_2D': (1, 2, 3, 0), 'DEPTHWISE_CONV_2D': (1, 2, 0, 3), 'FULLY_CONNECTED': (1, 0)}
+# Low and high end of an input in [0, 255] behind the scales in front of the network -> what we call that range.
+_RANGES = {
+    'symmetric': ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)),
+    'unit': ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    'imagenet': ((-2.118, -2.036, -1.804), (2.249, 2.429, 2.640)),
+}
+_RANGE_TOLERANCE = 0.03  # the scale of a quantized input leaves out a step at one end
+# What people feed to float inputs: a file that scales its input itself says which by what comes out.
+_FED = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0))
+ASSUMED = (
+    'the file does not say in which range its input lies; [-1, 1] is assumed. '
+    'Another one is set by --config.data.normalization=unit ([0, 1]) or imagenet'
+)
 
 
 def read(path: pathlib.Path) -> Contents:
     """Kernels and biases in float32, in our layouts, by the order of execution: '000/kernel', ..., 'last/bias'."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(path.read_bytes(), 0))
-    graph = model.subgraphs[0]
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-    dtypes = {code: name for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
-
-    def tensor(index: int) -> np.ndarray:
-        return _array(graph.tensors[index], model.buffers, dtypes)
-
-    layers = []
-    for operator in graph.operators:
-        code = model.operatorCodes[operator.opcodeIndex]
-        order = _WEIGHTED.get(names[max(code.builtinCode, code.deprecatedBuiltinCode)])
-        if order is None:
-            continue
-        if len(operator.inputs) != 3:
-            raise UnreadableFileError('a convolution has no bias')
-        _, kernel, bias = operator.inputs
-        layers.append((tensor(kernel).transpose(order), tensor(bias)))
-    keys = [f'{number:03d}' for number in range(len(layers) - 1)] + [LAST]
-    arrays = {
-        f'{key}/{name}': array
-        for key, layer in zip(keys, layers, strict=True)
-        for name, array in zip(('kernel', 'bias'), layer, strict=True)
-    }
-    return Contents(arrays)
+    graph = load(path.read_bytes())
+    keys = [f'{number:03d}' for number in range(len(graph.layers) - 1)] + [LAST]
+    arrays = {}
+    for key, layer in zip(keys, graph.layers, strict=True):
+        arrays[f'{key}/kernel'] = layer.kernel.transpose(_AXES[layer.name])
+        arrays[f'{key}/bias'] = layer.bias
+    value_range = _value_range(graph)
+    notes = () if value_range else (ASSUMED,)
+    return Contents(arrays, graph.image_size, value_range, notes, graph)
 
 
-def _array(tensor: Any, buffers: list[Any], dtypes: dict[int, str]) -> np.ndarray:
-    """A constant tensor in float32: scale * (stored - zero point), by channel or for the whole tensor."""
-    content = buffers[tensor.buffer].data
-    if content is None:
-        raise UnreadableFileError('a weight is no constant')
-    stored = np.frombuffer(np.asarray(content, np.uint8).tobytes(), np.dtype(dtypes[tensor.type].lower()))
-    stored = stored.reshape(tensor.shape)
-    scheme = tensor.quantization
-    if scheme is None or scheme.scale is None:
-        return stored.astype(np.float32)
-    by_channel = [1] * stored.ndim
-    by_channel[scheme.quantizedDimension] = -1
-    scale, zero_point = (np.reshape(np.asarray(values), by_channel) for values in (scheme.scale, scheme.zeroPoint))
-    return (scale * (stored.astype(np.float64) - zero_point)).astype(np.float32)
+def _value_range(graph: Graph) -> str | None:
+    """In which of our ranges the network's input lies, behind the scales in front of it; None: nothing tells.
+
+    Raises:
+        UnreadableFileError: it is scaled to none of our ranges.
+    """
+    scaled = not (np.all(graph.scale == 1) and np.all(graph.offset == 0))
+    if graph.fed is None and not scaled:
+        return None
+    found = []
+    for low, high in _FED if graph.fed is None else [graph.fed]:
+        ends = [np.broadcast_to(graph.scale * end + graph.offset, 3) for end in (low, high)]
+        found += [name for name, known in _RANGES.items() if np.allclose(ends, known, rtol=0, atol=_RANGE_TOLERANCE)]
+    if not found:
+        low, high = _FED[0] if graph.fed is None else graph.fed
+        ends = ', '.join(f'{np.ravel(graph.scale * end + graph.offset)[0]:.4g}' for end in (low, high))
+        raise UnreadableFileError(f'its input is scaled to [{ends}], which is none of {", ".join(_RANGES)}')
+    return found[0]

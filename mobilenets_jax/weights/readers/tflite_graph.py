@@ -1,0 +1,379 @@
+"""The graph of a TFLite file as this project needs it: layers with weights, scales in front, and a float twin to run.
+
+The float twin is the same graph with every quantized tensor in float32. LiteRT runs it, so that what each operator
+computes is LiteRT's word, and whoever wants to know whether a network of ours is that of the file compares the two.
+
+Reference: tensorflow/lite/schema/schema.fbs of TensorFlow 2.21; a quantized value is scale * (stored - zero point).
+"""
+
+import dataclasses
+import warnings
+from typing import Any
+
+import numpy as np
+
+from mobilenets_jax.weights.readers.errors import UnreadableFileError
+
+WEIGHTED = ('CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED')
+# Operators that change how numbers are stored, not the numbers.
+_STORAGE = ('QUANTIZE', 'DEQUANTIZE', 'CAST', 'FAKE_QUANT')
+_ACTIVATIONS = {
+    **{'NONE': 'linear', 'RELU': 'relu', 'RELU6': 'relu6'},
+    **{'HARD_SWISH': 'hard_swish', 'LOGISTIC': 'sigmoid'},
+}
+_SHAPES = ('RESHAPE', 'SQUEEZE')
+# What may follow the logits.
+_ENDS = ('SOFTMAX', 'LOGISTIC', 'LOG_SOFTMAX')
+_PAD = ('PAD', 'PADV2', 'MIRROR_PAD')
+_SCALES = ('MUL', 'DIV', 'ADD', 'SUB')
+CLIP_TOLERANCE = 0.1  # of the upper end of a quantized range that stands for ReLU6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GraphLayer:
+    """An operator with weights.
+
+    Attributes:
+        name: 'CONV_2D', 'DEPTHWISE_CONV_2D' or 'FULLY_CONNECTED'.
+        operator: its index in the graph.
+        kernel: float32, as TFLite lays it out: OHWI, 1HWC or (out, in).
+        bias: float32, [out]; of a layer with a hard sigmoid, which adds 3, without that.
+        strides: down and across, in pixels.
+        dilations: down and across, in pixels.
+        pads: rows above and below, columns left and right, that are added to its input.
+        input_size: height and width of the map that it convolves, before any padding.
+        activation: a key of `ops.ACTIVATIONS`, fused or by the one operator that reads the outputs; None where more
+            than an operator follows, or a quantized output's range may stand for an activation.
+        low: the least value that a quantized output can have; None of a float output.
+    """
+
+    name: str
+    operator: int
+    kernel: np.ndarray
+    bias: np.ndarray
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    input_size: tuple[int, int] = (1, 1)
+    activation: str | None = None
+    low: float | None = None
+
+
+class Graph:
+    """A classifier's graph: one image in, one vector out.
+
+    Attributes:
+        layers: in the order of execution.
+        image_size: height and width of the input in pixels; None where the graph takes any.
+        scale, offset: of what the graph itself does to its input first: scale * input + offset, [] or [3].
+        fed: low and high end of the input for pixels 0 and 255, by the input's quantization; None of a float input.
+        operators: all operators' names in the order of execution.
+    """
+
+    def __init__(self, model: Any, names: '_Names'):
+        """Reads a `ModelT`; raises `UnreadableFileError` naming what is no classifier of images."""
+        self._model, self._names = model, names
+        self._graph = model.subgraphs[0]
+        self.operators = tuple(names.operator(model, operator) for operator in self._graph.operators)
+        self._check_operators()
+        self._same = self._storage_aliases()
+        self._readers: dict[int, list[int]] = {}
+        for number, operator in enumerate(self._graph.operators):
+            for index in operator.inputs:
+                self._readers.setdefault(self._source(index), []).append(number)
+        self.image_size, self.fed = self._input()
+        self.scale, self.offset = np.float64(1), np.float64(0)
+        self._read_scales()
+        self.layers = tuple(self._layers())
+        if not self.layers:
+            raise UnreadableFileError(f'it has no convolution, but {", ".join(sorted(set(self.operators)))}')
+        self._logits = self._find_logits()
+
+    def _check_operators(self) -> None:
+        custom = next((name for name in self.operators if name.startswith('CUSTOM')), None)
+        if custom is not None and 'edgetpu' in custom:
+            raise UnreadableFileError('it is compiled for the Edge TPU; the file that it was compiled from is needed')
+        if custom is not None:
+            raise UnreadableFileError(f'it has the operator {custom}; the networks here are classifiers without such')
+        for inputs, what in ((self._graph.inputs, 'inputs'), (self._graph.outputs, 'outputs')):
+            if len(inputs) != 1:
+                raise UnreadableFileError(f'it has {len(inputs)} {what}, where a classifier of images has one')
+
+    def _storage_aliases(self) -> dict[int, int]:
+        """Tensor -> the tensor whose numbers it holds, stored in another way."""
+        pairs = zip(self.operators, self._graph.operators, strict=True)
+        return {operator.outputs[0]: operator.inputs[0] for name, operator in pairs if name in _STORAGE}
+
+    def _source(self, index: int) -> int:
+        while index in self._same:
+            index = self._same[index]
+        return index
+
+    def _input(self) -> tuple[int | None, tuple[float, float] | None]:
+        tensor = self._graph.tensors[self._graph.inputs[0]]
+        shape = [int(size) for size in tensor.shape] if tensor.shape is not None else []
+        if len(shape) != 4 or shape[1] != shape[2]:
+            raise UnreadableFileError(f'its input has the shape {shape}, where square images [1, H, W, 3] are taken')
+        if shape[3] != 3:
+            colours = 'grey images' if shape[3] == 1 else f'images of {shape[3]} channels'
+            raise UnreadableFileError(f'it takes {colours}; the networks here take RGB')
+        scheme, dtype = tensor.quantization, self._names.dtypes[tensor.type]
+        if scheme is None or scheme.scale is None:
+            fed = (0.0, 255.0) if dtype == 'UINT8' else None
+        else:
+            lowest = -128 if dtype == 'INT8' else 0
+            scale, zero = float(scheme.scale[0]), int(scheme.zeroPoint[0])
+            fed = scale * (lowest - zero), scale * (lowest + 255 - zero)
+        return (shape[1] if shape[1] > 1 else None), fed
+
+    def _read_scales(self) -> None:
+        """Follows the input through the operators that scale it, up to the first layer or padding."""
+        current = self._graph.inputs[0]
+        while True:
+            readers = [number for number in self._readers[current] if self.operators[number] not in _STORAGE]
+            name = self.operators[readers[0]]
+            if len(readers) != 1 or name not in (*_SCALES, *WEIGHTED, *_PAD):
+                raise UnreadableFileError(f'it begins with the operator {name}, where a convolution is expected')
+            if name not in _SCALES:
+                return
+            operator = self._graph.operators[readers[0]]
+            self._apply_scale(name, operator, current)
+            current = operator.outputs[0]
+
+    def _apply_scale(self, name: str, operator: Any, current: int) -> None:
+        one, other = map(self._source, operator.inputs)
+        values = self._constant(other if one == current else one)
+        if values is None or values.size not in (1, 3) or (one != current and name in ('SUB', 'DIV')):
+            raise UnreadableFileError(f'it begins with the operator {name}, which does not scale the input')
+        values = values.astype(np.float64).reshape(-1) if values.size == 3 else values.astype(np.float64).reshape(())
+        if name in ('MUL', 'DIV'):
+            factor = values if name == 'MUL' else 1 / values
+            self.scale, self.offset = self.scale * factor, self.offset * factor
+        else:
+            self.offset = self.offset + (values if name == 'ADD' else -values)
+
+    def _layers(self):
+        for number, (name, operator) in enumerate(zip(self.operators, self._graph.operators, strict=True)):
+            if name in WEIGHTED:
+                yield self._layer(number, name, operator)
+
+    def _layer(self, number: int, name: str, operator: Any) -> GraphLayer:
+        kernel = self._constant(self._source(operator.inputs[1]))
+        if kernel is None:
+            raise UnreadableFileError(f'{name} number {number} has weights that are no constant')
+        has_bias = len(operator.inputs) > 2 and operator.inputs[2] >= 0
+        channels = kernel.shape[3] if name == 'DEPTHWISE_CONV_2D' else kernel.shape[0]
+        bias = self._constant(self._source(operator.inputs[2])) if has_bias else np.zeros(channels, np.float32)
+        if self._is_hard_sigmoid(operator):
+            bias = bias - 3
+        fields = {'operator': number, 'kernel': kernel, 'bias': bias, **self._activation(operator)}
+        if name == 'FULLY_CONNECTED':
+            return GraphLayer(name=name, **fields)
+        options = operator.builtinOptions
+        source, pads = self._padded_input(operator.inputs[0])
+        size = tuple(int(side) for side in self._graph.tensors[source].shape[1:3])
+        strides = options.strideH, options.strideW
+        dilations = options.dilationHFactor, options.dilationWFactor
+        if options.padding == self._names.padding_same:
+            geometry = zip(size, kernel.shape[1:3], strides, dilations, strict=True)
+            pads = tuple(same_pads(*axis) for axis in geometry)
+        return GraphLayer(name=name, strides=strides, dilations=dilations, pads=pads, input_size=size, **fields)
+
+    def _padded_input(self, index: int) -> tuple[int, tuple[tuple[int, int], tuple[int, int]]]:
+        """The tensor that is padded to give `index`, and by how much; `index` itself and nothing if none is."""
+        index = self._source(index)
+        for name, operator in zip(self.operators, self._graph.operators, strict=True):
+            if name in _PAD and operator.outputs[0] == index:
+                amounts = self._constant(self._source(operator.inputs[1])).astype(int)
+                return self._source(operator.inputs[0]), tuple(map(tuple, amounts[1:3].tolist()))
+        return index, ((0, 0), (0, 0))
+
+    def _activation(self, operator: Any) -> dict[str, Any]:
+        """The fields of `GraphLayer` about what follows the layer."""
+        low = self._lowest(self._graph.tensors[operator.outputs[0]])
+        fused = self._names.activations[operator.builtinOptions.fusedActivationFunction]
+        if fused != 'NONE':
+            return {'activation': _ACTIVATIONS.get(fused), 'low': low}
+        readers = [self.operators[number] for number in self._readers.get(operator.outputs[0], ())]
+        readers = [name for name in readers if name not in _STORAGE]
+        if len(readers) == 1 and readers[0] in ('RELU', 'RELU6', 'HARD_SWISH'):
+            return {'activation': _ACTIVATIONS[readers[0]], 'low': low}
+        several = any(name in ('ADD', 'MUL', 'LOGISTIC', 'DIV') for name in readers)  # perhaps parts of one
+        return {'activation': 'linear' if low is None and not several else None, 'low': low}
+
+    def _is_hard_sigmoid(self, operator: Any) -> bool:
+        """Whether min(max(x + 3, 0), 6) / 6 follows, whose 3 the converter has put into the layer's bias."""
+        fused = self._names.activations[operator.builtinOptions.fusedActivationFunction]
+        readers = self._readers.get(operator.outputs[0], ())
+        if fused != 'RELU6' or len(readers) != 1 or self.operators[readers[0]] != 'MUL':
+            return False
+        factors = map(self._constant, map(self._source, self._graph.operators[readers[0]].inputs))
+        return any(factor is not None and np.allclose(factor, 1 / 6, atol=0.01) for factor in factors)
+
+    def _find_logits(self) -> int:
+        """The tensor that the last layer gives, in front of a softmax."""
+        last = self.layers[-1].operator
+        tensor = self._graph.operators[last].outputs[0]
+        for number in range(last + 1, len(self.operators)):
+            operator, name = self._graph.operators[number], self.operators[number]
+            reads = tensor in map(self._source, operator.inputs)
+            if name in _SHAPES and reads:
+                tensor = operator.outputs[0]
+            elif name in _ENDS and reads:
+                self._check_end(name, tensor)
+            elif reads and name not in (*_STORAGE, 'SHAPE'):
+                raise UnreadableFileError(f'it does not end with a classifier: behind its last layer it has {name}')
+        shape = self._graph.tensors[tensor].shape
+        if np.prod(shape) != shape[-1]:
+            raise UnreadableFileError(f'it does not end with a classifier, but with a map {list(map(int, shape))}')
+        return tensor
+
+    def _check_end(self, name: str, tensor: int) -> None:
+        classes = int(np.prod(self._graph.tensors[tensor].shape))
+        if name == 'LOGISTIC' and classes > 1:
+            raise UnreadableFileError(f'it ends with LOGISTIC: its {classes} classes do not exclude each other')
+
+    def _constant(self, index: int) -> np.ndarray | None:
+        """A constant tensor; in float32 if it is quantized, by channel or as a whole, or of half precision."""
+        tensor = self._graph.tensors[index]
+        content = self._model.buffers[tensor.buffer].data
+        if content is None or len(content) == 0:
+            return None
+        shape = [] if tensor.shape is None else tensor.shape
+        dtype = np.dtype(self._names.dtypes[tensor.type].lower())
+        stored = np.frombuffer(np.asarray(content, np.uint8).tobytes(), dtype).reshape(shape)
+        scheme = tensor.quantization
+        if scheme is None or scheme.scale is None:
+            return stored.astype(np.float32) if dtype.kind == 'f' else stored
+        by_channel = [1] * stored.ndim
+        if stored.ndim:
+            by_channel[scheme.quantizedDimension] = -1
+        scale, zero_point = (np.reshape(np.asarray(values), by_channel) for values in (scheme.scale, scheme.zeroPoint))
+        return (scale * (stored.astype(np.float64) - zero_point)).astype(np.float32)
+
+    def logits(self, images: np.ndarray, activations: dict[int, str]) -> np.ndarray:
+        """What the float twin computes, [1, classes].
+
+        Args:
+            images: float32 [1, image_size, image_size, 3], as the graph takes them.
+            activations: operator -> 'relu' or 'relu6', where a quantized output's range stands for one.
+        """
+        interpreter = _interpreter(self._float_twin(self._clipped_sums() | activations))
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]['index'], images)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]['index']).reshape(1, -1)
+
+    def _clipped_sums(self) -> dict[int, str]:
+        """The sums whose quantized outputs lie in [0, 6]: the ReLU6 of a hard sigmoid."""
+        found = {}
+        for number, (name, operator) in enumerate(zip(self.operators, self._graph.operators, strict=True)):
+            output = self._graph.tensors[operator.outputs[0]]
+            scheme = output.quantization
+            if name == 'ADD' and scheme is not None and scheme.scale is not None:
+                low = self._lowest(output)
+                if low == 0 and abs(255 * float(scheme.scale[0]) - 6) < CLIP_TOLERANCE:
+                    found[number] = 'relu6'
+        return found
+
+    def _lowest(self, tensor: Any) -> float | None:
+        """The least value that a quantized tensor can have; None of any other."""
+        scheme = tensor.quantization
+        if scheme is None or scheme.scale is None:
+            return None
+        lowest = {'INT8': -128, 'INT16': -32768}.get(self._names.dtypes[tensor.type], 0)
+        return float(scheme.scale[0]) * (lowest - int(scheme.zeroPoint[0]))
+
+    def _float_twin(self, activations: dict[int, str]) -> bytes:
+        import flatbuffers
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        codes = {name: code for code, name in self._names.activations.items()}
+        buffers, tensors = list(self._model.buffers), []
+        for index, tensor in enumerate(self._graph.tensors):
+            twin = schema.TensorT()
+            twin.__dict__.update(vars(tensor))
+            stored = self._names.dtypes[tensor.type]
+            scheme = tensor.quantization
+            quantized = scheme is not None and scheme.scale is not None
+            if quantized or stored in ('FLOAT16', 'UINT8', 'INT8'):
+                values = self._constant(index)
+                twin.type, twin.quantization = schema.TensorType.FLOAT32, None
+                if values is not None:
+                    twin.buffer = len(buffers)
+                    buffers.append(schema.BufferT())
+                    buffers[-1].data = np.frombuffer(values.astype('<f4').tobytes(), np.uint8)
+            tensors.append(twin)
+        operators = []
+        for number, operator in enumerate(self._graph.operators):
+            if self.operators[number] in _STORAGE:
+                continue
+            twin = schema.OperatorT()
+            twin.__dict__.update(vars(operator))
+            twin.inputs = np.array([self._source(i) if i >= 0 else i for i in operator.inputs], np.int32)
+            if number in activations:
+                twin.builtinOptions = type(operator.builtinOptions)()
+                twin.builtinOptions.__dict__.update(vars(operator.builtinOptions))
+                twin.builtinOptions.fusedActivationFunction = codes[activations[number].upper()]
+            operators.append(twin)
+        graph = schema.SubGraphT()
+        graph.tensors, graph.operators = tensors, operators
+        graph.inputs, graph.outputs = self._graph.inputs, np.array([self._logits], np.int32)
+        model = schema.ModelT()
+        model.version, model.operatorCodes = self._model.version, self._model.operatorCodes
+        model.subgraphs, model.buffers = [graph], buffers
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(model.Pack(builder), b'TFL3')
+        return bytes(builder.Output())
+
+
+def same_pads(size: int, kernel_size: int, stride: int, dilation: int) -> tuple[int, int]:
+    """What TensorFlow's padding 'same' adds before and behind an axis of `size` pixels."""
+    extent = dilation * (kernel_size - 1) + 1
+    total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+    return total // 2, total - total // 2
+
+
+def load(content: bytes) -> Graph:
+    """The graph in the bytes of a TFLite file."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    return Graph(model, _Names.of(schema))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Names:
+    """The names behind the numbers of TFLite's schema."""
+
+    operators: dict[int, str]
+    dtypes: dict[int, str]
+    activations: dict[int, str]
+    padding_same: int
+
+    @classmethod
+    def of(cls, schema: Any) -> '_Names':
+        def names(enumeration: type) -> dict[int, str]:
+            return {code: name for name, code in vars(enumeration).items() if isinstance(code, int)}
+
+        enumerations = schema.BuiltinOperator, schema.TensorType, schema.ActivationFunctionType
+        return cls(*map(names, enumerations), schema.Padding.SAME)
+
+    def operator(self, model: Any, operator: Any) -> str:
+        """An operator's name; 'CUSTOM ...' with its own name for one that TFLite does not have."""
+        code = model.operatorCodes[operator.opcodeIndex]
+        name = self.operators[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        return f'CUSTOM {code.customCode.decode()}' if name == 'CUSTOM' else name
+
+
+def _interpreter(content: bytes) -> Any:
+    """LiteRT's interpreter, from the package of its own or as TensorFlow still has it."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ModuleNotFoundError:
+        import tensorflow as tf
+
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that it moves to that package
+            return tf.lite.Interpreter(model_content=content)
+    return Interpreter(model_content=content)

@@ -1,0 +1,156 @@
+"""Whether a network of ours computes what a TFLite graph does, and the fields that make it so.
+
+Shapes of weights do not tell strides, padding and activations. So every layer of the graph is compared with ours, what
+our networks can be told (ReLU or ReLU6, padding, dropped strides) is set as the graph has it, and in the end both
+compute the logits of the same inputs.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from mobilenets_jax.models import create_model
+from mobilenets_jax.models.specs import PADDINGS, RECTIFIERS
+from mobilenets_jax.weights.network import Layer, trace
+from mobilenets_jax.weights.readers.tflite_graph import Graph, GraphLayer, same_pads
+
+MAX_DROPPED_STRIDES = 2
+# The inputs that are compared: noise of these amplitudes. Large ones meet the upper end of every ReLU6.
+AMPLITUDES = (1.0, 10.0, 100.0)
+TOLERANCE = 0.01  # of the difference between the logits of two such inputs
+ROUNDING = 1e-4  # of the largest logit
+DEFAULT_IMAGE_SIZE = 96  # of a graph that takes any
+
+
+class DifferentNetworkError(ValueError):
+    """The graph is another network; the message names the first operator that differs."""
+
+
+def settle(graph: Graph, name: str, num_classes: int, width_multiplier: float, convention: str) -> dict[str, Any]:
+    """The fields of `create_model`, beside those given, by which our network has the graph's layers.
+
+    Args:
+        graph: of the file.
+        name: of the architecture.
+        num_classes: of the file.
+        width_multiplier: of the architecture.
+        convention: of the architecture.
+
+    Raises:
+        DifferentNetworkError: there are none.
+    """
+
+    def layers(**fields) -> list[tuple[GraphLayer, Layer]]:
+        network = trace(name, create_model(name, num_classes, width_multiplier, convention, **fields))
+        ours = [layer for layer in network.layers if layer.kind != 'norm']
+        return list(zip(graph.layers, ours, strict=True))
+
+    fields = _strides(layers)
+    pairs = layers(**fields)
+    for theirs, ours in pairs:
+        _agree(theirs, 'dilation', theirs.dilations, (ours.dilation,) * 2)
+    padding = _padding(pairs)
+    own = create_model(name, num_classes, width_multiplier, convention).settings.padding
+    fields |= {'padding': padding} if padding not in (None, own) else {}
+    activation = _rectifier(pairs)
+    return fields | ({'activation': activation} if activation else {})
+
+
+def _agree(layer: GraphLayer, what: str, theirs: Any, ours: Any) -> None:
+    if theirs != ours:
+        raise DifferentNetworkError(
+            f'{layer.name} (operator {layer.operator}) has {what} {_text(theirs)} where the network has {_text(ours)}'
+        )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple) and all(isinstance(size, int) for size in value):
+        return str(value[0]) if len(set(value)) == 1 else 'x'.join(map(str, value))
+    return str(value)
+
+
+def _strides(layers) -> dict[str, int]:
+    for dropped in range(MAX_DROPPED_STRIDES + 1):
+        fields = {'dropped_strides': dropped} if dropped else {}
+        if all(theirs.strides == (ours.stride,) * 2 for theirs, ours in layers(**fields)):
+            return fields
+    for theirs, ours in layers():
+        _agree(theirs, 'stride', theirs.strides, (ours.stride,) * 2)
+    raise AssertionError('some stride differs')
+
+
+def _padding(pairs: list[tuple[GraphLayer, Layer]]) -> str | None:
+    """The rule by which all layers are padded; None where both give the same."""
+
+    def expected(rule: str, theirs: GraphLayer, ours: Layer) -> tuple[tuple[int, int], ...]:
+        if ours.kind == 'dense':
+            return theirs.pads
+        size = theirs.kernel.shape[1]
+        if rule == 'same':
+            return tuple(same_pads(side, size, ours.stride, ours.dilation) for side in theirs.input_size)
+        return ((ours.dilation * (size - 1) // 2,) * 2,) * 2
+
+    fitting = [rule for rule in PADDINGS if all(theirs.pads == expected(rule, theirs, ours) for theirs, ours in pairs)]
+    if not fitting:
+        for theirs, ours in pairs:
+            _agree(theirs, 'padding', theirs.pads, expected(PADDINGS[0], theirs, ours))
+    return None if len(fitting) == len(PADDINGS) else fitting[0]
+
+
+def _rectifier(pairs: list[tuple[GraphLayer, Layer]]) -> str | None:
+    """What stands for our ReLU and ReLU6; None where ours are right."""
+    normed = [(theirs, ours) for theirs, ours in pairs if ours.activation is not None]
+    found = {
+        theirs.activation
+        for theirs, ours in normed
+        if ours.activation in RECTIFIERS and theirs.activation in RECTIFIERS
+    }
+    expected = {ours.activation for _, ours in normed if ours.activation in RECTIFIERS}
+    chosen = found.pop() if len(found) == 1 and len(expected) == 1 else None
+    for theirs, ours in normed:
+        wanted = chosen if chosen and ours.activation in RECTIFIERS else ours.activation
+        if theirs.activation is not None:
+            _agree(theirs, 'the activation', theirs.activation, wanted)
+        elif wanted in RECTIFIERS and theirs.low != 0:
+            _agree(theirs, 'the activation', 'linear', wanted)
+    return chosen if expected - {chosen} and chosen else None
+
+
+def check_outputs(graph: Graph, model: nn.Module, variables: Any, network_layers: tuple[Layer, ...]) -> None:
+    """Raises `DifferentNetworkError` unless `model` and the graph compute the same logits, to rounding.
+
+    Args:
+        graph: of the file.
+        model: ours, with all fields that `settle` has found.
+        variables: its 'params' and 'batch_stats', from the file.
+        network_layers: of `model`, as `trace` gives them.
+    """
+    shape = (len(AMPLITUDES), 2, 1, *(graph.image_size or DEFAULT_IMAGE_SIZE,) * 2, 3)
+    images = np.random.default_rng(0).uniform(-1, 1, shape) * np.reshape(AMPLITUDES, (-1, 1, 1, 1, 1, 1))
+    images = images.astype(np.float32)
+    stood_for = _by_range(graph, network_layers)
+    apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False)[0])
+    for pair in images:
+        theirs = np.stack([graph.logits(image, stood_for) for image in pair])
+        scaled = pair * np.float32(graph.scale) + np.float32(graph.offset)
+        ours = np.stack([apply(variables, image) for image in scaled])
+        difference, spread = np.abs(ours - theirs).max(), np.ptp(theirs, axis=0).max()
+        if not difference <= TOLERANCE * spread + ROUNDING * np.abs(theirs).max():
+            others = sorted(set(graph.operators) - {layer.name for layer in graph.layers})
+            raise DifferentNetworkError(
+                f'with the same weights its logits, up to {np.abs(theirs).max():.3g}, differ by {difference:.3g}; its '
+                f'operators without weights are {", ".join(others)}'
+            )
+
+
+def _by_range(graph: Graph, network_layers: tuple[Layer, ...]) -> dict[int, str]:
+    """Operator -> activation, where a quantized output that cannot be negative stands for it."""
+    ours = [layer for layer in network_layers if layer.kind != 'norm']
+    found = {}
+    for theirs, layer in zip(graph.layers, ours, strict=True):
+        activation = 'relu' if layer.path.endswith('/reduce') else layer.activation
+        if theirs.activation is None and theirs.low == 0 and activation in RECTIFIERS:
+            found[theirs.operator] = activation
+    return found

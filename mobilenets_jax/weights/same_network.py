@@ -114,7 +114,7 @@ def _rectifier(pairs: list[tuple[GraphLayer, Layer]]) -> str | None:
         if theirs.activation is not None:
             _agree(theirs, 'the activation', theirs.activation, wanted)
         elif wanted in RECTIFIERS and theirs.low != 0:
-            _agree(theirs, 'the activation', 'linear', wanted)
+            _agree(theirs, 'the activation', 'none, or parts of another,', wanted)
     return chosen if expected - {chosen} and chosen else None
 
 

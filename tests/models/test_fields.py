@@ -30,6 +30,19 @@ def test_another_nonlinearity_replaces_hard_swish_everywhere(nonlinearity):
     assert {spec.stem.activation, spec.head_conv.activation, spec.head_activation} == {nonlinearity}
 
 
+def test_one_rectifier_stands_for_the_other_everywhere():
+    spec = get_spec('mobilenet_v2', activation='relu')
+    layers = [spec.stem, *spec.blocks, spec.head_conv]
+    assert {layer.activation for layer in layers} == {'relu'}
+    spec = get_spec('mobilenet_v3_small', activation='relu6')
+    assert [row.activation for row in spec.blocks] == ['relu6'] * 3 + ['hard_swish'] * 8
+    assert spec.stem.activation == spec.head_activation == 'hard_swish'
+    with pytest.raises(UserError, match="activation='swish' is unknown. Known: None, relu, relu6"):
+        get_spec('mobilenet_v2', activation='swish')
+    with pytest.raises(UserError, match='whose blocks have their own'):
+        get_spec('shufflenet_v1_g3', activation='relu6')
+
+
 def test_squeeze_excite_ratio_and_gate():
     spec = get_spec('mobilenet_v3_small', se_reduction=16, se_gate='sigmoid')
     with_se = [row for row in spec.blocks if row.squeeze_excite is not None]

@@ -115,7 +115,10 @@ def test_a_refusal_lists_both_sides(tmp_path):
     with pytest.raises(UserError) as error:
         load_pretrained(str(tmp_path / 'weights.safetensors'))
     message = str(error.value)
-    assert 'is no known network. The nearest is mobilenet_v2 0.25 (torchvision) as torchvision names it; missing' in message
+    assert (
+        'is no known network. The nearest is mobilenet_v2 0.25 (torchvision) as torchvision names it; missing'
+        in message
+    )
     assert 'missing from the file: features.2.conv.0.0.weight' in message
     assert 'left over in the file: extra [2, 3]' in message
     assert 'of another shape: features.3.conv.1.1.bias [5] where [48] is asked for' in message

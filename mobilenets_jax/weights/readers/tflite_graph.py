@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mobilenets_jax.weights.readers import tflite_metadata
 from mobilenets_jax.weights.readers.errors import UnreadableFileError
 
 WEIGHTED = ('CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED')
@@ -42,7 +43,7 @@ class GraphLayer:
         dilations: down and across, in pixels.
         pads: rows above and below, columns left and right, that are added to its input.
         input_size: height and width of the map that it convolves, before any padding.
-        activation: a key of `ops.ACTIVATIONS`, fused or by the one operator that reads the outputs; None where more
+        activation: as in `ops.ACTIVATIONS` where that has it, fused or by the one operator that reads the outputs; None where more
             than an operator follows, or a quantized output's range may stand for an activation.
         low: the least value that a quantized output can have; None of a float output.
     """
@@ -66,7 +67,8 @@ class Graph:
         layers: in the order of execution.
         image_size: height and width of the input in pixels; None where the graph takes any.
         scale, offset: of what the graph itself does to its input first: scale * input + offset, [] or [3].
-        fed: low and high end of the input for pixels 0 and 255, by the input's quantization; None of a float input.
+        fed: low and high end of the input for pixels 0 and 255, float64 [] or [3], by the input's quantization or the
+            file's metadata; None where neither says it.
         operators: all operators' names in the order of execution.
     """
 
@@ -109,7 +111,7 @@ class Graph:
             index = self._same[index]
         return index
 
-    def _input(self) -> tuple[int | None, tuple[float, float] | None]:
+    def _input(self) -> tuple[int | None, tuple[np.ndarray, np.ndarray] | None]:
         tensor = self._graph.tensors[self._graph.inputs[0]]
         shape = [int(size) for size in tensor.shape] if tensor.shape is not None else []
         if len(shape) != 4 or shape[1] != shape[2]:
@@ -117,14 +119,24 @@ class Graph:
         if shape[3] != 3:
             colours = 'grey images' if shape[3] == 1 else f'images of {shape[3]} channels'
             raise UnreadableFileError(f'it takes {colours}; the networks here take RGB')
+        return (shape[1] if shape[1] > 1 else None), self._fed(tensor)
+
+    def _fed(self, tensor: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        """What the input is for pixels 0 and 255."""
         scheme, dtype = tensor.quantization, self._names.dtypes[tensor.type]
-        if scheme is None or scheme.scale is None:
-            fed = (0.0, 255.0) if dtype == 'UINT8' else None
-        else:
+        if scheme is not None and scheme.scale is not None:
             lowest = -128 if dtype == 'INT8' else 0
-            scale, zero = float(scheme.scale[0]), int(scheme.zeroPoint[0])
-            fed = scale * (lowest - zero), scale * (lowest + 255 - zero)
-        return (shape[1] if shape[1] > 1 else None), fed
+            scale, zero = np.float64(scheme.scale[0]), int(scheme.zeroPoint[0])
+            return scale * (lowest - zero), scale * (lowest + 255 - zero)
+        if dtype == 'UINT8':
+            return np.float64(0), np.float64(255)
+        for entry in self._model.metadata or ():
+            if entry.name == tflite_metadata.NAME:
+                stated = tflite_metadata.normalization(bytes(self._model.buffers[entry.buffer].data))
+                if stated is not None:
+                    mean, std = (np.squeeze(values.astype(np.float64)) for values in stated)
+                    return (0 - mean) / std, (255 - mean) / std
+        return None
 
     def _read_scales(self) -> None:
         """Follows the input through the operators that scale it, up to the first layer or padding."""
@@ -193,7 +205,7 @@ class Graph:
         low = self._lowest(self._graph.tensors[operator.outputs[0]])
         fused = self._names.activations[operator.builtinOptions.fusedActivationFunction]
         if fused != 'NONE':
-            return {'activation': _ACTIVATIONS.get(fused), 'low': low}
+            return {'activation': _ACTIVATIONS.get(fused, fused.lower()), 'low': low}
         readers = [self.operators[number] for number in self._readers.get(operator.outputs[0], ())]
         readers = [name for name in readers if name not in _STORAGE]
         if len(readers) == 1 and readers[0] in ('RELU', 'RELU6', 'HARD_SWISH'):
@@ -367,13 +379,13 @@ class _Names:
 
 
 def _interpreter(content: bytes) -> Any:
-    """LiteRT's interpreter, from the package of its own or as TensorFlow still has it."""
+    """LiteRT's interpreter, from the package of its own or as TensorFlow still has it; without delegates it is quiet."""
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert import interpreter as litert
     except ModuleNotFoundError:
-        import tensorflow as tf
+        from tensorflow.lite.python import interpreter as litert
 
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # that it moves to that package
-            return tf.lite.Interpreter(model_content=content)
-    return Interpreter(model_content=content)
+    quiet = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # that TensorFlow's moves to that package
+        return litert.Interpreter(model_content=content, experimental_op_resolver_type=quiet)

@@ -15,6 +15,7 @@ from mobilenets_jax.models import create_model
 from mobilenets_jax.models.specs import PADDINGS, RECTIFIERS
 from mobilenets_jax.weights.network import Layer, trace
 from mobilenets_jax.weights.readers.tflite_graph import Graph, GraphLayer, same_pads
+from mobilenets_jax.weights.readers.tflite_twin import FloatTwin
 
 MAX_DROPPED_STRIDES = 2
 # The inputs that are compared: noise of these amplitudes. Large ones meet the upper end of every ReLU6.
@@ -130,10 +131,10 @@ def check_outputs(graph: Graph, model: nn.Module, variables: Any, network_layers
     shape = (len(AMPLITUDES), 2, 1, *(graph.image_size or DEFAULT_IMAGE_SIZE,) * 2, 3)
     images = np.random.default_rng(0).uniform(-1, 1, shape) * np.reshape(AMPLITUDES, (-1, 1, 1, 1, 1, 1))
     images = images.astype(np.float32)
-    stood_for = _by_range(graph, network_layers)
+    twin = FloatTwin(graph, _by_range(graph, network_layers))
     apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False)[0])
     for pair in images:
-        theirs = np.stack([graph.logits(image, stood_for) for image in pair])
+        theirs = np.stack([twin(image) for image in pair])
         scaled = pair * np.float32(graph.scale) + np.float32(graph.offset)
         ours = np.stack([apply(variables, image) for image in scaled])
         difference, spread = np.abs(ours - theirs).max(), np.ptp(theirs, axis=0).max()

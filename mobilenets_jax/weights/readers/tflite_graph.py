@@ -1,13 +1,9 @@
-"""The graph of a TFLite file as this project needs it: layers with weights, scales in front, and a float twin to run.
-
-The float twin is the same graph with every quantized tensor in float32. LiteRT runs it, so that what each operator
-computes is LiteRT's word, and whoever wants to know whether a network of ours is that of the file compares the two.
+"""The graph of a TFLite file as this project needs it: its layers with weights, and what is in front and behind them.
 
 Reference: tensorflow/lite/schema/schema.fbs of TensorFlow 2.21; a quantized value is scale * (stored - zero point).
 """
 
 import dataclasses
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,7 +13,7 @@ from mobilenets_jax.weights.readers.errors import UnreadableFileError
 
 WEIGHTED = ('CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED')
 # Operators that change how numbers are stored, not the numbers.
-_STORAGE = ('QUANTIZE', 'DEQUANTIZE', 'CAST', 'FAKE_QUANT')
+STORAGE = ('QUANTIZE', 'DEQUANTIZE', 'CAST', 'FAKE_QUANT')
 _ACTIVATIONS = {
     **{'NONE': 'linear', 'RELU': 'relu', 'RELU6': 'relu6'},
     **{'HARD_SWISH': 'hard_swish', 'LOGISTIC': 'sigmoid'},
@@ -27,7 +23,6 @@ _SHAPES = ('RESHAPE', 'SQUEEZE')
 _ENDS = ('SOFTMAX', 'LOGISTIC', 'LOG_SOFTMAX')
 _PAD = ('PAD', 'PADV2', 'MIRROR_PAD')
 _SCALES = ('MUL', 'DIV', 'ADD', 'SUB')
-CLIP_TOLERANCE = 0.1  # of the upper end of a quantized range that stands for ReLU6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,8 +38,8 @@ class GraphLayer:
         dilations: down and across, in pixels.
         pads: rows above and below, columns left and right, that are added to its input.
         input_size: height and width of the map that it convolves, before any padding.
-        activation: as in `ops.ACTIVATIONS` where that has it, fused or by the one operator that reads the outputs; None where more
-            than an operator follows, or a quantized output's range may stand for an activation.
+        activation: as in `ops.ACTIVATIONS` where that has it, fused or by the one operator that reads the outputs; None
+            where more than an operator follows, or a quantized output's range may stand for an activation.
         low: the least value that a quantized output can have; None of a float output.
     """
 
@@ -70,26 +65,28 @@ class Graph:
         fed: low and high end of the input for pixels 0 and 255, float64 [] or [3], by the input's quantization or the
             file's metadata; None where neither says it.
         operators: all operators' names in the order of execution.
+        logits: the tensor that the last layer gives, in front of a softmax.
+        model, subgraph, names: the file's own objects, and the names behind their numbers.
     """
 
     def __init__(self, model: Any, names: '_Names'):
         """Reads a `ModelT`; raises `UnreadableFileError` naming what is no classifier of images."""
-        self._model, self._names = model, names
-        self._graph = model.subgraphs[0]
-        self.operators = tuple(names.operator(model, operator) for operator in self._graph.operators)
+        self.model, self.names = model, names
+        self.subgraph = model.subgraphs[0]
+        self.operators = tuple(names.operator(model, operator) for operator in self.subgraph.operators)
         self._check_operators()
         self._same = self._storage_aliases()
         self._readers: dict[int, list[int]] = {}
-        for number, operator in enumerate(self._graph.operators):
+        for number, operator in enumerate(self.subgraph.operators):
             for index in operator.inputs:
-                self._readers.setdefault(self._source(index), []).append(number)
+                self._readers.setdefault(self.source(index), []).append(number)
         self.image_size, self.fed = self._input()
         self.scale, self.offset = np.float64(1), np.float64(0)
         self._read_scales()
         self.layers = tuple(self._layers())
         if not self.layers:
             raise UnreadableFileError(f'it has no convolution, but {", ".join(sorted(set(self.operators)))}')
-        self._logits = self._find_logits()
+        self.logits = self._find_logits()
 
     def _check_operators(self) -> None:
         custom = next((name for name in self.operators if name.startswith('CUSTOM')), None)
@@ -97,22 +94,23 @@ class Graph:
             raise UnreadableFileError('it is compiled for the Edge TPU; the file that it was compiled from is needed')
         if custom is not None:
             raise UnreadableFileError(f'it has the operator {custom}; the networks here are classifiers without such')
-        for inputs, what in ((self._graph.inputs, 'inputs'), (self._graph.outputs, 'outputs')):
+        for inputs, what in ((self.subgraph.inputs, 'inputs'), (self.subgraph.outputs, 'outputs')):
             if len(inputs) != 1:
                 raise UnreadableFileError(f'it has {len(inputs)} {what}, where a classifier of images has one')
 
     def _storage_aliases(self) -> dict[int, int]:
         """Tensor -> the tensor whose numbers it holds, stored in another way."""
-        pairs = zip(self.operators, self._graph.operators, strict=True)
-        return {operator.outputs[0]: operator.inputs[0] for name, operator in pairs if name in _STORAGE}
+        pairs = zip(self.operators, self.subgraph.operators, strict=True)
+        return {operator.outputs[0]: operator.inputs[0] for name, operator in pairs if name in STORAGE}
 
-    def _source(self, index: int) -> int:
+    def source(self, index: int) -> int:
+        """The tensor that first holds the numbers of tensor `index`."""
         while index in self._same:
             index = self._same[index]
         return index
 
     def _input(self) -> tuple[int | None, tuple[np.ndarray, np.ndarray] | None]:
-        tensor = self._graph.tensors[self._graph.inputs[0]]
+        tensor = self.subgraph.tensors[self.subgraph.inputs[0]]
         shape = [int(size) for size in tensor.shape] if tensor.shape is not None else []
         if len(shape) != 4 or shape[1] != shape[2]:
             raise UnreadableFileError(f'its input has the shape {shape}, where square images [1, H, W, 3] are taken')
@@ -123,16 +121,16 @@ class Graph:
 
     def _fed(self, tensor: Any) -> tuple[np.ndarray, np.ndarray] | None:
         """What the input is for pixels 0 and 255."""
-        scheme, dtype = tensor.quantization, self._names.dtypes[tensor.type]
+        scheme, dtype = tensor.quantization, self.names.dtypes[tensor.type]
         if scheme is not None and scheme.scale is not None:
             lowest = -128 if dtype == 'INT8' else 0
             scale, zero = np.float64(scheme.scale[0]), int(scheme.zeroPoint[0])
             return scale * (lowest - zero), scale * (lowest + 255 - zero)
         if dtype == 'UINT8':
             return np.float64(0), np.float64(255)
-        for entry in self._model.metadata or ():
+        for entry in self.model.metadata or ():
             if entry.name == tflite_metadata.NAME:
-                stated = tflite_metadata.normalization(bytes(self._model.buffers[entry.buffer].data))
+                stated = tflite_metadata.normalization(bytes(self.model.buffers[entry.buffer].data))
                 if stated is not None:
                     mean, std = (np.squeeze(values.astype(np.float64)) for values in stated)
                     return (0 - mean) / std, (255 - mean) / std
@@ -140,21 +138,21 @@ class Graph:
 
     def _read_scales(self) -> None:
         """Follows the input through the operators that scale it, up to the first layer or padding."""
-        current = self._graph.inputs[0]
+        current = self.subgraph.inputs[0]
         while True:
-            readers = [number for number in self._readers[current] if self.operators[number] not in _STORAGE]
+            readers = [number for number in self._readers[current] if self.operators[number] not in STORAGE]
             name = self.operators[readers[0]]
             if len(readers) != 1 or name not in (*_SCALES, *WEIGHTED, *_PAD):
                 raise UnreadableFileError(f'it begins with the operator {name}, where a convolution is expected')
             if name not in _SCALES:
                 return
-            operator = self._graph.operators[readers[0]]
+            operator = self.subgraph.operators[readers[0]]
             self._apply_scale(name, operator, current)
             current = operator.outputs[0]
 
     def _apply_scale(self, name: str, operator: Any, current: int) -> None:
-        one, other = map(self._source, operator.inputs)
-        values = self._constant(other if one == current else one)
+        one, other = map(self.source, operator.inputs)
+        values = self.constant(other if one == current else one)
         if values is None or values.size not in (1, 3) or (one != current and name in ('SUB', 'DIV')):
             raise UnreadableFileError(f'it begins with the operator {name}, which does not scale the input')
         values = values.astype(np.float64).reshape(-1) if values.size == 3 else values.astype(np.float64).reshape(())
@@ -165,17 +163,17 @@ class Graph:
             self.offset = self.offset + (values if name == 'ADD' else -values)
 
     def _layers(self):
-        for number, (name, operator) in enumerate(zip(self.operators, self._graph.operators, strict=True)):
+        for number, (name, operator) in enumerate(zip(self.operators, self.subgraph.operators, strict=True)):
             if name in WEIGHTED:
                 yield self._layer(number, name, operator)
 
     def _layer(self, number: int, name: str, operator: Any) -> GraphLayer:
-        kernel = self._constant(self._source(operator.inputs[1]))
+        kernel = self.constant(self.source(operator.inputs[1]))
         if kernel is None:
             raise UnreadableFileError(f'{name} number {number} has weights that are no constant')
         has_bias = len(operator.inputs) > 2 and operator.inputs[2] >= 0
         channels = kernel.shape[3] if name == 'DEPTHWISE_CONV_2D' else kernel.shape[0]
-        bias = self._constant(self._source(operator.inputs[2])) if has_bias else np.zeros(channels, np.float32)
+        bias = self.constant(self.source(operator.inputs[2])) if has_bias else np.zeros(channels, np.float32)
         if self._is_hard_sigmoid(operator):
             bias = bias - 3
         fields = {'operator': number, 'kernel': kernel, 'bias': bias, **self._activation(operator)}
@@ -183,31 +181,31 @@ class Graph:
             return GraphLayer(name=name, **fields)
         options = operator.builtinOptions
         source, pads = self._padded_input(operator.inputs[0])
-        size = tuple(int(side) for side in self._graph.tensors[source].shape[1:3])
+        size = tuple(int(side) for side in self.subgraph.tensors[source].shape[1:3])
         strides = options.strideH, options.strideW
         dilations = options.dilationHFactor, options.dilationWFactor
-        if options.padding == self._names.padding_same:
+        if options.padding == self.names.padding_same:
             geometry = zip(size, kernel.shape[1:3], strides, dilations, strict=True)
             pads = tuple(same_pads(*axis) for axis in geometry)
         return GraphLayer(name=name, strides=strides, dilations=dilations, pads=pads, input_size=size, **fields)
 
     def _padded_input(self, index: int) -> tuple[int, tuple[tuple[int, int], tuple[int, int]]]:
         """The tensor that is padded to give `index`, and by how much; `index` itself and nothing if none is."""
-        index = self._source(index)
-        for name, operator in zip(self.operators, self._graph.operators, strict=True):
+        index = self.source(index)
+        for name, operator in zip(self.operators, self.subgraph.operators, strict=True):
             if name in _PAD and operator.outputs[0] == index:
-                amounts = self._constant(self._source(operator.inputs[1])).astype(int)
-                return self._source(operator.inputs[0]), tuple(map(tuple, amounts[1:3].tolist()))
+                amounts = self.constant(self.source(operator.inputs[1])).astype(int)
+                return self.source(operator.inputs[0]), tuple(map(tuple, amounts[1:3].tolist()))
         return index, ((0, 0), (0, 0))
 
     def _activation(self, operator: Any) -> dict[str, Any]:
         """The fields of `GraphLayer` about what follows the layer."""
-        low = self._lowest(self._graph.tensors[operator.outputs[0]])
-        fused = self._names.activations[operator.builtinOptions.fusedActivationFunction]
+        low = self.lowest(self.subgraph.tensors[operator.outputs[0]])
+        fused = self.names.activations[operator.builtinOptions.fusedActivationFunction]
         if fused != 'NONE':
             return {'activation': _ACTIVATIONS.get(fused, fused.lower()), 'low': low}
         readers = [self.operators[number] for number in self._readers.get(operator.outputs[0], ())]
-        readers = [name for name in readers if name not in _STORAGE]
+        readers = [name for name in readers if name not in STORAGE]
         if len(readers) == 1 and readers[0] in ('RELU', 'RELU6', 'HARD_SWISH'):
             return {'activation': _ACTIVATIONS[readers[0]], 'low': low}
         several = any(name in ('ADD', 'MUL', 'LOGISTIC', 'DIV') for name in readers)  # perhaps parts of one
@@ -215,44 +213,44 @@ class Graph:
 
     def _is_hard_sigmoid(self, operator: Any) -> bool:
         """Whether min(max(x + 3, 0), 6) / 6 follows, whose 3 the converter has put into the layer's bias."""
-        fused = self._names.activations[operator.builtinOptions.fusedActivationFunction]
+        fused = self.names.activations[operator.builtinOptions.fusedActivationFunction]
         readers = self._readers.get(operator.outputs[0], ())
         if fused != 'RELU6' or len(readers) != 1 or self.operators[readers[0]] != 'MUL':
             return False
-        factors = map(self._constant, map(self._source, self._graph.operators[readers[0]].inputs))
+        factors = map(self.constant, map(self.source, self.subgraph.operators[readers[0]].inputs))
         return any(factor is not None and np.allclose(factor, 1 / 6, atol=0.01) for factor in factors)
 
     def _find_logits(self) -> int:
         """The tensor that the last layer gives, in front of a softmax."""
         last = self.layers[-1].operator
-        tensor = self._graph.operators[last].outputs[0]
+        tensor = self.subgraph.operators[last].outputs[0]
         for number in range(last + 1, len(self.operators)):
-            operator, name = self._graph.operators[number], self.operators[number]
-            reads = tensor in map(self._source, operator.inputs)
+            operator, name = self.subgraph.operators[number], self.operators[number]
+            reads = tensor in map(self.source, operator.inputs)
             if name in _SHAPES and reads:
                 tensor = operator.outputs[0]
             elif name in _ENDS and reads:
                 self._check_end(name, tensor)
-            elif reads and name not in (*_STORAGE, 'SHAPE'):
+            elif reads and name not in (*STORAGE, 'SHAPE'):
                 raise UnreadableFileError(f'it does not end with a classifier: behind its last layer it has {name}')
-        shape = self._graph.tensors[tensor].shape
+        shape = self.subgraph.tensors[tensor].shape
         if np.prod(shape) != shape[-1]:
             raise UnreadableFileError(f'it does not end with a classifier, but with a map {list(map(int, shape))}')
         return tensor
 
     def _check_end(self, name: str, tensor: int) -> None:
-        classes = int(np.prod(self._graph.tensors[tensor].shape))
+        classes = int(np.prod(self.subgraph.tensors[tensor].shape))
         if name == 'LOGISTIC' and classes > 1:
             raise UnreadableFileError(f'it ends with LOGISTIC: its {classes} classes do not exclude each other')
 
-    def _constant(self, index: int) -> np.ndarray | None:
+    def constant(self, index: int) -> np.ndarray | None:
         """A constant tensor; in float32 if it is quantized, by channel or as a whole, or of half precision."""
-        tensor = self._graph.tensors[index]
-        content = self._model.buffers[tensor.buffer].data
+        tensor = self.subgraph.tensors[index]
+        content = self.model.buffers[tensor.buffer].data
         if content is None or len(content) == 0:
             return None
         shape = [] if tensor.shape is None else tensor.shape
-        dtype = np.dtype(self._names.dtypes[tensor.type].lower())
+        dtype = np.dtype(self.names.dtypes[tensor.type].lower())
         stored = np.frombuffer(np.asarray(content, np.uint8).tobytes(), dtype).reshape(shape)
         scheme = tensor.quantization
         if scheme is None or scheme.scale is None:
@@ -263,80 +261,13 @@ class Graph:
         scale, zero_point = (np.reshape(np.asarray(values), by_channel) for values in (scheme.scale, scheme.zeroPoint))
         return (scale * (stored.astype(np.float64) - zero_point)).astype(np.float32)
 
-    def logits(self, images: np.ndarray, activations: dict[int, str]) -> np.ndarray:
-        """What the float twin computes, [1, classes].
-
-        Args:
-            images: float32 [1, image_size, image_size, 3], as the graph takes them.
-            activations: operator -> 'relu' or 'relu6', where a quantized output's range stands for one.
-        """
-        interpreter = _interpreter(self._float_twin(self._clipped_sums() | activations))
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(interpreter.get_input_details()[0]['index'], images)
-        interpreter.invoke()
-        return interpreter.get_tensor(interpreter.get_output_details()[0]['index']).reshape(1, -1)
-
-    def _clipped_sums(self) -> dict[int, str]:
-        """The sums whose quantized outputs lie in [0, 6]: the ReLU6 of a hard sigmoid."""
-        found = {}
-        for number, (name, operator) in enumerate(zip(self.operators, self._graph.operators, strict=True)):
-            output = self._graph.tensors[operator.outputs[0]]
-            scheme = output.quantization
-            if name == 'ADD' and scheme is not None and scheme.scale is not None:
-                low = self._lowest(output)
-                if low == 0 and abs(255 * float(scheme.scale[0]) - 6) < CLIP_TOLERANCE:
-                    found[number] = 'relu6'
-        return found
-
-    def _lowest(self, tensor: Any) -> float | None:
+    def lowest(self, tensor: Any) -> float | None:
         """The least value that a quantized tensor can have; None of any other."""
         scheme = tensor.quantization
         if scheme is None or scheme.scale is None:
             return None
-        lowest = {'INT8': -128, 'INT16': -32768}.get(self._names.dtypes[tensor.type], 0)
+        lowest = {'INT8': -128, 'INT16': -32768}.get(self.names.dtypes[tensor.type], 0)
         return float(scheme.scale[0]) * (lowest - int(scheme.zeroPoint[0]))
-
-    def _float_twin(self, activations: dict[int, str]) -> bytes:
-        import flatbuffers
-        from tensorflow.lite.python import schema_py_generated as schema
-
-        codes = {name: code for code, name in self._names.activations.items()}
-        buffers, tensors = list(self._model.buffers), []
-        for index, tensor in enumerate(self._graph.tensors):
-            twin = schema.TensorT()
-            twin.__dict__.update(vars(tensor))
-            stored = self._names.dtypes[tensor.type]
-            scheme = tensor.quantization
-            quantized = scheme is not None and scheme.scale is not None
-            if quantized or stored in ('FLOAT16', 'UINT8', 'INT8'):
-                values = self._constant(index)
-                twin.type, twin.quantization = schema.TensorType.FLOAT32, None
-                if values is not None:
-                    twin.buffer = len(buffers)
-                    buffers.append(schema.BufferT())
-                    buffers[-1].data = np.frombuffer(values.astype('<f4').tobytes(), np.uint8)
-            tensors.append(twin)
-        operators = []
-        for number, operator in enumerate(self._graph.operators):
-            if self.operators[number] in _STORAGE:
-                continue
-            twin = schema.OperatorT()
-            twin.__dict__.update(vars(operator))
-            twin.inputs = np.array([self._source(i) if i >= 0 else i for i in operator.inputs], np.int32)
-            if number in activations:
-                twin.builtinOptions = type(operator.builtinOptions)()
-                twin.builtinOptions.__dict__.update(vars(operator.builtinOptions))
-                twin.builtinOptions.fusedActivationFunction = codes[activations[number].upper()]
-            operators.append(twin)
-        graph = schema.SubGraphT()
-        graph.tensors, graph.operators = tensors, operators
-        graph.inputs, graph.outputs = self._graph.inputs, np.array([self._logits], np.int32)
-        model = schema.ModelT()
-        model.version, model.operatorCodes = self._model.version, self._model.operatorCodes
-        model.subgraphs, model.buffers = [graph], buffers
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(model.Pack(builder), b'TFL3')
-        return bytes(builder.Output())
 
 
 def same_pads(size: int, kernel_size: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -376,16 +307,3 @@ class _Names:
         code = model.operatorCodes[operator.opcodeIndex]
         name = self.operators[max(code.builtinCode, code.deprecatedBuiltinCode)]
         return f'CUSTOM {code.customCode.decode()}' if name == 'CUSTOM' else name
-
-
-def _interpreter(content: bytes) -> Any:
-    """LiteRT's interpreter, from the package of its own or as TensorFlow still has it; without delegates it is quiet."""
-    try:
-        from ai_edge_litert import interpreter as litert
-    except ModuleNotFoundError:
-        from tensorflow.lite.python import interpreter as litert
-
-    quiet = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # that TensorFlow's moves to that package
-        return litert.Interpreter(model_content=content, experimental_op_resolver_type=quiet)

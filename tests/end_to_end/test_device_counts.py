@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from launching import PRECISE_RUN, assert_states_agree, read_state
 
 FIELDS = PRECISE_RUN | {
@@ -14,6 +15,7 @@ FIELDS = PRECISE_RUN | {
 }
 
 
+@pytest.mark.slow  # a pair with two devices each and one process with four, in the fast tests
 def test_one_and_eight_devices_agree_in_double_precision(launcher, tmp_path):
     for devices in (1, 8):
         ended = launcher.train(tmp_path / str(devices), fields=FIELDS, devices=devices).end()

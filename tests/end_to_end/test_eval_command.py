@@ -18,8 +18,8 @@ KEYS = ['model', 'top1', 'top5', 'loss', 'count', 'step', 'params']
 FORMS = [
     ('--workdir=RUN', 12, 'ema'),
     ('--workdir RUN --step=8 --params=raw --config.batch_size=25', 8, 'raw'),
-    (f'{CONFIG} --checkpoint=RUN --params=raw', 12, 'raw'),
-    (f'{CONFIG} --checkpoint=RUN/checkpoints --params=ema', 12, 'ema'),
+    pytest.param(f'{CONFIG} --checkpoint=RUN --params=raw', 12, 'raw', marks=pytest.mark.slow),
+    pytest.param(f'{CONFIG} --checkpoint=RUN/checkpoints --params=ema', 12, 'ema', marks=pytest.mark.slow),
     (f'{CONFIG} --checkpoint=RUN/checkpoints/8', 8, 'ema'),
 ]
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_cases import compile_quickly, random_variables
 
 from mobilenets_jax.models import create_model, get_spec
 from mobilenets_jax.models.layers import LayerSettings
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.skipif(not native.is_available(), reason='no kernels fo
 def test_outputs_and_taps_are_those_of_the_layers(name, monkeypatch):
     model = create_model(name, num_classes=7, width_multiplier=0.5)
     images = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
-    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(1), images)
+    variables = random_variables(model, 64)
     runs = []
     run_in_strips = separable.convolve_in_turn
     monkeypatch.setattr(
@@ -28,7 +29,7 @@ def test_outputs_and_taps_are_those_of_the_layers(name, monkeypatch):
 
     def evaluate(cached_bytes):
         monkeypatch.setattr(separable, 'CACHED_BYTES', cached_bytes)
-        return jax.jit(lambda variables: model.apply(variables, images, train=False))(variables)
+        return compile_quickly(lambda variables: model.apply(variables, images, train=False), variables)(variables)
 
     by_layers = evaluate(2**40)
     assert not runs

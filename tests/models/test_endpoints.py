@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from model_cases import abstract_outputs, compile_quickly, random_variables
+from model_cases import abstract_outputs, all_networks, compile_quickly, random_variables
 
 from mobilenets_jax.models import create_model, list_models
 
@@ -27,7 +27,7 @@ def test_sizes_and_channels_at_224(name):
     assert [endpoints[name].shape[1] for name in PYRAMID] == [112, 56, 28, 14, 7]
 
 
-@pytest.mark.parametrize('name', list_models())
+@pytest.mark.parametrize('name', all_networks())
 @pytest.mark.parametrize(('output_stride', 'smallest'), [(16, 14), (8, 28)])
 def test_output_stride_keeps_sizes_and_parameters(name, output_stride, smallest):
     (_, plain), variables = abstract_outputs(name)

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from model_cases import random_variables
 
 from mobilenets_jax.models import create_model, freeze
 
@@ -9,7 +10,7 @@ from mobilenets_jax.models import create_model, freeze
 def test_frozen_network_gives_the_logits_and_keeps_its_parameters():
     model = create_model('mobilenet_v3_small', 10, 0.35)
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
-    variables = model.init(jax.random.key(0), images, train=False)
+    variables = random_variables(model, 32)
     expected, _ = jax.jit(model.apply, static_argnames='train')(variables, images, train=False)
     classify = freeze(model, variables)
     assert len(jax.tree.leaves(classify.lower(images).in_avals)) == 1  # the images alone

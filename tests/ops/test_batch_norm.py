@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from jax import enable_x64
 
 from mobilenets_jax.ops import ACTIVATIONS, Normalization, batch_norm
@@ -38,8 +39,7 @@ def value_and_gradients(function, inputs, scale, bias, weights):
     return jax.device_get((value, gradients))
 
 
-@pytest.mark.parametrize('name', ACTIVATIONS)
-@pytest.mark.parametrize('channels', [7, 24])
+@pytest.mark.parametrize(('name', 'channels'), covering(list(ACTIVATIONS), [7, 24]))
 def test_value_and_gradients_are_those_of_the_formula(form, name, channels):
     with enable_x64(True):
         ours = functools.partial(batch_norm, epsilon=EPSILON, activation=name)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 
 from mobilenets_jax.ops import ACTIVATIONS, Convolution, Unit, batch_norm, conv_norms
 
@@ -47,8 +48,9 @@ def value_and_gradients(function, convolution, activation, inputs, kernel, scale
     return jax.device_get(jax.jit(mapped)(inputs.reshape(2, -1, *inputs.shape[1:]), kernel, scale, bias))
 
 
-@pytest.mark.parametrize('activation', ['linear', 'relu6', 'hard_swish', 'swish'])
-@pytest.mark.parametrize(('convolution', 'kernel_shape'), CASES)
+@pytest.mark.parametrize(
+    ('convolution', 'kernel_shape', 'activation'), covering(CASES, ['linear', 'relu6', 'hard_swish', 'swish'])
+)
 def test_equals_the_two_apart(form, convolution, kernel_shape, activation):
     assert activation in ACTIVATIONS
     generator = np.random.default_rng(0)
@@ -91,13 +93,13 @@ INVERTED = ('pointwise', 'depthwise', 'pointwise')
     ('kinds', 'activation', 'asked'),
     [
         (INVERTED, 'relu6', 'last'),
-        (INVERTED, 'hard_swish', 'all'),
+        pytest.param(INVERTED, 'hard_swish', 'all', marks=pytest.mark.slow),
         (INVERTED, 'linear', 'first'),
-        (INVERTED, 'swish', 'last'),
+        pytest.param(INVERTED, 'swish', 'last', marks=pytest.mark.slow),
         (('pointwise', 'strided', 'pointwise'), 'hard_swish', 'last'),
         (('dense', 'pointwise', 'valid'), 'relu6', 'last'),
         (('depthwise', 'dense', 'pointwise', 'depthwise'), 'relu6', 'all'),
-        (('pointwise', 'shifted', 'depthwise'), 'relu6', 'last'),
+        pytest.param(('pointwise', 'shifted', 'depthwise'), 'relu6', 'last', marks=pytest.mark.slow),
     ],
 )
 def test_in_turn_equals_one_by_one(form, kinds, activation, asked):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from jax import lax
 
 from mobilenets_jax.errors import UserError
@@ -91,8 +92,10 @@ def test_equals_grouped_convolution(kernel_size, stride, dilation, padding, inpu
         assert_equal(actual, expected, 1e-12)
 
 
-@pytest.mark.parametrize(('dtype', 'tolerance'), [(np.float64, 1e-12), (np.float32, 2e-6)])
-@pytest.mark.parametrize('channels', [1, 4, 7, 8, 15, 16, 24, 33])
+@pytest.mark.parametrize(
+    ('channels', 'dtype', 'tolerance'),
+    covering([1, 4, 7, 8, 15, 16, 24, 33], [(np.float64, 1e-12), (np.float32, 2e-6)]),
+)
 @pytest.mark.parametrize('name', ALTERNATIVES)
 def test_equals_grouped_convolution_with_any_number_of_channels(name, channels, dtype, tolerance):
     with jax.enable_x64(True):

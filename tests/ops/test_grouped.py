@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.ops import Unit, batch_norm, conv_norms
@@ -41,9 +42,10 @@ def test_equals_the_grouped_convolution(form, shape, groups, features, shuffled)
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize('shuffled', [False, True])
-@pytest.mark.parametrize('activation', ['linear', 'relu', 'swish'])
-@pytest.mark.parametrize(('shape', 'groups', 'features'), SHAPES)
+@pytest.mark.parametrize(
+    ('shape', 'groups', 'features', 'activation', 'shuffled'),
+    covering(SHAPES, ['linear', 'relu', 'swish'], [False, True]),
+)
 def test_with_batch_norm_equals_the_two_apart(form, shape, groups, features, activation, shuffled):
     ours = Convolution(depthwise=False, groups=groups, shuffled=shuffled)
     reference = Convolution(depthwise=False, groups=groups, shuffled=shuffled, implementation='grouped')

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 
 from mobilenets_jax.ops import ACTIVATIONS, Normalization, dense_conv, depthwise_conv
 
@@ -18,9 +19,9 @@ CONVOLUTIONS = {
 
 
 @pytest.mark.parametrize(
-    ('activation', 'adds'), [*((name, False) for name in ACTIVATIONS), ('linear', True), ('relu6', True)]
+    ('activation', 'adds', 'conv'),
+    covering([*((name, False) for name in ACTIVATIONS), ('linear', True), ('relu6', True)], list(CONVOLUTIONS)),
 )
-@pytest.mark.parametrize('conv', CONVOLUTIONS)
 def test_equals_the_two_apart(form, conv, activation, adds):
     convolve, kernel_shape = CONVOLUTIONS[conv]
     generator = np.random.default_rng(0)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 
 from mobilenets_jax.ops import average_pool, max_pool
 
@@ -20,8 +21,7 @@ WINDOWS = [
 ]
 
 
-@pytest.mark.parametrize('kind', POOLS)
-@pytest.mark.parametrize(('shape', 'size', 'stride', 'padding'), WINDOWS)
+@pytest.mark.parametrize(('shape', 'size', 'stride', 'padding', 'kind'), covering(WINDOWS, list(POOLS)))
 def test_equals_flax(form, kind, shape, size, stride, padding):
     ours, theirs = POOLS[kind]
     generator = np.random.default_rng(0)

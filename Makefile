@@ -1,7 +1,7 @@
 # Each command sets up its own environment: with Python 3.11 or newer, `make demo` in a fresh clone is all it takes.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PARITY_VENV := .venv-parity
@@ -10,7 +10,7 @@ PARITY_INSTALLED := $(PARITY_VENV)/.installed
 DEMO_DIR ?= runs/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow chaos parity bench bench-input lint format clean
+.PHONY: help install demo test test-part test-slow chaos parity bench bench-input lint format clean
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,8 +31,16 @@ demo: $(INSTALLED)  ## Train MobileNetV3-Small on the bundled digits, evaluate t
 	@echo "curves:      $(DEMO_DIR)/curves.png"
 	@echo "checkpoint:  $(DEMO_DIR)/checkpoints"
 
-test: $(INSTALLED)  ## Run the fast tests (13 to 15 minutes on two cores).
+test: $(INSTALLED)  ## Run the fast tests (at most ten minutes on two idle cores).
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Resuming, two processes, the step, checkpoints, native ops: what another Python or JAX could break.
+PART := tests/checkpoints tests/end_to_end/test_interrupted_runs.py tests/end_to_end/test_two_processes.py \
+  tests/end_to_end/test_other_python.py tests/training tests/models/test_training_step.py tests/ops/test_native.py \
+  tests/ops/test_convolution.py tests/ops/test_depthwise.py tests/configs tests/weights/test_import.py
+
+test-part: $(INSTALLED)  ## Run those fast tests that another Python or JAX could break.
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PART)
 
 test-slow: $(INSTALLED)  ## Run the long tests: other frameworks, other layouts, the simulated pod, more faults.
 	$(BIN)/python -m pytest -m slow

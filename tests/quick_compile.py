@@ -2,6 +2,7 @@
 
 import jax
 
-FLAGS = '--xla_backend_optimization_level=0'
-if jax.__version_info__ < (0, 11):  # newer ones have no such flag, and end on flags that they do not know
+FLAGS_OF_ALL = '--xla_backend_optimization_level=0'  # XLA ends on flags that it does not know
+FLAGS = FLAGS_OF_ALL
+if jax.__version_info__ < (0, 11):
     FLAGS += ' --xla_cpu_use_fusion_emitters=false'

@@ -67,7 +67,7 @@ class Process:
         self._lines: list[str] = []
         with errors.open('w') as file:
             self._popen = subprocess.Popen(
-                [sys.executable, *arguments],
+                arguments,
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
@@ -120,25 +120,28 @@ class Launcher:
         for process in self._processes:
             process.kill()
 
-    def start(self, *arguments, devices: int = 1, **environment) -> Process:
+    def start(self, *arguments, devices: int = 1, python: str = sys.executable, **environment) -> Process:
         """Starts Python with `arguments`, e.g. 'train.py'.
 
         Args:
             *arguments: as in the shell, turned into strings.
             devices: fake ones.
+            python: the interpreter, perhaps with another JAX.
             **environment: more variables.
         """
+        flags = quick_compile.FLAGS if python == sys.executable else quick_compile.FLAGS_OF_ALL
+
         logs = self._folder / 'logs'
         logs.mkdir(exist_ok=True)
         settings = {
             'JAX_PLATFORMS': 'cpu',
-            'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices} {quick_compile.FLAGS}',
+            'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices} {flags}',
             'JAX_COMPILATION_CACHE_DIR': str(self._folder / 'compiled'),
             'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
             'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
         }
         process = Process(
-            [str(argument) for argument in arguments],
+            [python, *map(str, arguments)],
             os.environ | settings | environment,
             logs / f'{os.getpid()}-{len(list(logs.iterdir()))}',
         )

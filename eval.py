@@ -59,7 +59,7 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
         name: config.data[name] for name in ('eval_crop', 'crop_fraction', 'interpolation', 'normalization')
     }
     facts = {'weights': path_or_name, 'image_size': config.image_size, **preprocessing}
-    return metrics, {'model': experiment.identity['model'], **facts}
+    return metrics, {'model': experiment.identity.model, **facts}
 
 
 def _evaluate_checkpoint() -> tuple[Mapping[str, float], dict]:
@@ -72,7 +72,7 @@ def _evaluate_checkpoint() -> tuple[Mapping[str, float], dict]:
         raise UserError(f'checkpoint={str(directory)!r} holds no checkpoint.')
     which = 'raw' if restored.state['ema_params'] is None else PARAMS.value
     metrics = experiment.evaluator()(*parallel.replicate(evaluated_variables(restored.state, which)))
-    return metrics, {'model': experiment.identity['model'], 'step': restored.step, 'params': which}
+    return metrics, {'model': experiment.identity.model, 'step': restored.step, 'params': which}
 
 
 def _checkpoint() -> tuple[epath.Path, int | None]:

@@ -10,6 +10,7 @@ import jax
 from absl import flags
 from etils import epath
 
+from configs import base
 from mobilenets_jax import cli
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import write_json
@@ -19,7 +20,7 @@ from mobilenets_jax.report.run import finish_report
 from mobilenets_jax.training import loop
 from mobilenets_jax.training.progress import Progress, Timing
 from mobilenets_jax.training.state import evaluated_variables, num_params
-from mobilenets_jax.weights.init_from import starting_point
+from mobilenets_jax.weights.init_from import describe_replaced, starting_point
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, curves; local, or gs://.')
 PREEMPTED_STATUS = flags.DEFINE_integer('preempted_status', 0, 'Exit status after SIGTERM; not 0 asks to be restarted.')
@@ -32,6 +33,9 @@ def main() -> None:
     config = cli.config_view()
     start = starting_point(config.init_from, cli.overrides()) if config.init_from else None
     if start is not None:
+        replaced = describe_replaced(start, config, base.get_config())
+        if replaced and jax.process_index() == 0:
+            print(replaced, file=sys.stderr)
         config = config.updated(start.fields)
     experiment = Experiment(config, start)
     target = experiment.abstract_state()
@@ -72,7 +76,7 @@ def main() -> None:
         if outcome.preempted:
             print(f'stopped by SIGTERM at step {int(outcome.state.step)}, saved; the same command goes on', flush=True)
         else:
-            finish_report(workdir, experiment.identity['model'], outcome, progress)
+            finish_report(workdir, experiment.identity.model, outcome, progress)
     if outcome.preempted:
         sys.exit(PREEMPTED_STATUS.value)
 
@@ -80,7 +84,7 @@ def main() -> None:
 def _announce(experiment: Experiment, target, start_step: int) -> None:
     dataset, options = experiment.dataset, experiment.options
     print(
-        f'{experiment.identity["model"]}: {num_params(target.params):,} parameters, {dataset.num_classes} classes\n'
+        f'{experiment.identity.model}: {num_params(target.params):,} parameters, {dataset.num_classes} classes\n'
         f'{dataset.name}: {dataset.num_train} training and {dataset.num_eval} evaluation images\n'
         f'{jax.device_count()} {jax.devices()[0].device_kind} device(s), {jax.process_count()} process(es), '
         f'batch {options.batch_size}, {options.total_steps} steps\n'

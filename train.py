@@ -14,6 +14,7 @@ from configs import base
 from mobilenets_jax import cli
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView, write_json
+from mobilenets_jax.config_use import check_used
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.report.run import finish_report
@@ -51,7 +52,7 @@ def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
     train_step, evaluator = experiment.train_step(), experiment.evaluator()
     options = experiment.options
     checkpoint_options = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
-    config.check_all_read()
+    check_used(config, cli.overrides(), base.get_config().to_dict())
 
     with CheckpointManager(workdir / 'checkpoints', identity=experiment.identity, **checkpoint_options) as checkpoints:
         restored = checkpoints.restore(target)

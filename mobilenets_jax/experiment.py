@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 
-from mobilenets_jax.config import ConfigView, duration
+from mobilenets_jax.config import ConfigView, duration, spellings
+from mobilenets_jax.config_use import fields_in_use
 from mobilenets_jax.data import Dataset, Layout, create_dataset
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.evaluation.classification import ClassificationEvaluator
@@ -34,10 +35,9 @@ STATISTICS_IMAGES = 64
 
 def dataset_of(config: ConfigView, batch_size: int, *, shapes_only: bool = False) -> Dataset:
     """The data set of a config, in batches of `batch_size`; see `create_dataset`."""
-    fields = dict(config.data)
-    directory = fields.pop('dir')
+    fields = fields_in_use(config, 'data')
     return create_dataset(
-        directory=directory,
+        directory=fields.pop('dir', ''),
         image_size=config.image_size,
         batch_size=batch_size,
         seed=config.seed,
@@ -100,8 +100,8 @@ class Experiment:
             mix=self.dataset.device_mix,
             label_smoothing=config.label_smoothing,
         )
-        self._ema = EmaOptions(**config.ema)
-        self.weight_decay = WeightDecayOptions(**config.weight_decay)
+        self._ema = EmaOptions(**fields_in_use(config, 'ema'))
+        self.weight_decay = WeightDecayOptions(**fields_in_use(config, 'weight_decay'))
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -148,26 +148,20 @@ class Experiment:
     def schedule(self) -> Callable:
         """Step to learning rate."""
         total_steps = self.options.total_steps
-        fields = dict(self._config.schedule)
-        durations = {
-            name: self._duration(fields, name, total_steps, section='schedule') for name in ('warmup', 'decay')
-        }
-        reference = fields['learning_rate_batch_size']
+        fields = fields_in_use(self._config, 'schedule')
+        for name in ('warmup', 'decay'):
+            spelled = {field: fields.pop(field) for field in spellings(name) if field in fields}
+            if spelled:
+                fields[f'{name}_steps'] = self._duration(spelled, name, total_steps, section='schedule')
+        fields['warmup_steps'] = fields['warmup_steps'] or 0
+        reference = fields.pop('learning_rate_batch_size')
         check(reference is None or reference > 0, 'schedule.learning_rate_batch_size', reference, 'must be positive')
-        return create_schedule(
-            fields['name'],
-            learning_rate=fields['learning_rate'] * (self.batch_size / reference if reference else 1.0),
-            total_steps=total_steps,
-            warmup_steps=durations['warmup'] or 0,
-            warmup_from=fields['warmup_from'],
-            decay_steps=durations['decay'],
-            decay_rate=fields['decay_rate'],
-            staircase=fields['staircase'],
-        )
+        fields['learning_rate'] *= self.batch_size / reference if reference else 1.0
+        return create_schedule(total_steps=total_steps, **fields)
 
     @functools.cached_property
     def _optimizer(self):
-        fields = dict(self._config.optimizer)
+        fields = fields_in_use(self._config, 'optimizer')
         accumulation_steps = fields.pop('accumulation_steps')
         per_device = self.batch_size // self._num_devices
         check(

@@ -1,6 +1,7 @@
 """Which network a file holds: the one whose every layer has its array in the file, and no array is left over."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -94,14 +95,14 @@ def _candidates(
         if source.layout != file.layout:
             continue
         for name, name_map in source.maps.items():
-            conventions = get_architecture(name).conventions
-            chosen = convention or source.convention
-            if model not in (None, name) or chosen not in conventions:
+            conventions = [convention] if convention else [source.convention, *source.other_conventions]
+            conventions = [chosen for chosen in conventions if chosen in get_architecture(name).conventions]
+            if model not in (None, name) or not conventions:
                 continue
             ends = _ends(file, name_map)
             num_classes = ends[2] if ends else 1000
-            named.append((Identity(source_name, name, width or 1.0, chosen), num_classes))
-            for candidate in [width] if width else _widths(name):
+            named.append((Identity(source_name, name, width or 1.0, conventions[0]), num_classes))
+            for chosen, candidate in itertools.product(conventions, [width] if width else _widths(name)):
                 if ends and _spec_ends(get_spec(name, candidate, chosen)) == ends[:2]:
                     found = True
                     yield Identity(source_name, name, candidate, chosen), num_classes

@@ -1,6 +1,5 @@
 """What train.py and eval.py share: flags, one-line errors with exit status 2, and joining the other hosts."""
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, FieldReference, config_flags
 
-from mobilenets_jax import allocator, compiled_programs, hosts
+from mobilenets_jax import allocator, compiled_programs, hosts, tensorflow_settings
 from mobilenets_jax.config import ConfigView, check_finite, keep_overriding_spellings
 from mobilenets_jax.errors import UserError, check
 
@@ -45,10 +44,6 @@ class _NumberOrNone(flags.ArgumentParser):
 config_flags.register_flag_parser_for_type(int, _NumberOrNone(flags.IntegerParser()))
 config_flags.register_flag_parser_for_type(float, _NumberOrNone(flags.FloatParser()))
 
-# TensorFlow, where a data source imports it, starts without a word; reading images needs none of oneDNN.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
-
 
 def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) -> None:
     """Parses `argv`, joins the other hosts and calls `main`; a user's mistake ends in one line and status 2.
@@ -58,6 +53,7 @@ def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) 
         argv: of the process.
         trains: whether the memory of a step is worth keeping for the next, see `allocator`.
     """
+    tensorflow_settings.quiet()
     try:
         parse(argv)
         if trains and CONFIG.value is not None:

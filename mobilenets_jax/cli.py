@@ -151,3 +151,4 @@ def _join_hosts(argv: Sequence[str]) -> None:
     if CONFIG.value is not None:
         facts |= config_view().leaves()
     hosts.check_agreement(facts)
+    hosts.connect()

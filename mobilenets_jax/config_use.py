@@ -119,7 +119,12 @@ def check_used(config: ConfigView, given: Mapping[str, Any], defaults: Mapping[s
     if unknown:
         raise UserError(f'{", ".join(unknown)}: nothing reads this; remove it or fix its name.')
     unused = {path.removeprefix('config.'): condition for path, condition in unmet.items() if condition is not None}
-    of_command = [path for path in unused if given.get(path) is not None]
+    # What is unset, or switched off as it is by default, is not set.
+    of_command = [
+        path
+        for path in unused
+        if given.get(path) is not None and not (given[path] is False and before.get(f'config.{path}') is False)
+    ]
     of_file = [
         path for path in unused if path not in given and leaves[f'config.{path}'] != before.get(f'config.{path}')
     ]

@@ -144,6 +144,7 @@ def test_field_without_effect_is_named_with_what_it_needs(fields, line, by):
         {'schedule.warmup_percent': 5.0, 'schedule.warmup_from': 0.1},
         {'init_from': 'runs/x', 'new_head': True},
         {'schedule.decay_epochs': None},  # unset is not set
+        {'init_from': '', 'new_head': False},  # off, as it is by default
     ],
 )
 @pytest.mark.parametrize('by', ['command', 'file'])

@@ -16,6 +16,8 @@ from etils import epath
 
 from mobilenets_jax import cli
 from mobilenets_jax.checkpoints import CheckpointManager
+from mobilenets_jax.config import ConfigView
+from mobilenets_jax.config_use import check_used_in_evaluation
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.training import parallel
@@ -49,7 +51,7 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     pretrained = load_pretrained(path_or_name, given.get('model.name'), **network)
     batch_size = IMAGES_PER_DEVICE * jax.device_count()
     config = cli.config_view({'batch_size': batch_size, **config_fields(pretrained)})
-    experiment = Experiment(config)
+    experiment = _experiment(config)
     num_classes, data_classes = experiment.model.num_classes, experiment.dataset.num_classes
     check(num_classes == data_classes, 'data', data_classes, f'classes, where the weights know {num_classes}')
     target = experiment.abstract_variables()
@@ -59,20 +61,27 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
         name: config.data[name] for name in ('eval_crop', 'crop_fraction', 'interpolation', 'normalization')
     }
     facts = {'weights': path_or_name, 'image_size': config.image_size, **preprocessing}
-    return metrics, {'model': experiment.identity['model'], **facts}
+    return metrics, {'model': experiment.identity.model, **facts}
 
 
 def _evaluate_checkpoint() -> tuple[Mapping[str, float], dict]:
     """Metrics of a checkpoint of this project, and what was evaluated."""
     directory, step = _checkpoint()
-    experiment = Experiment(cli.config_view())
+    experiment = _experiment(cli.config_view())
     with CheckpointManager(directory, identity=experiment.identity, read_only=True) as checkpoints:
         restored = checkpoints.restore(experiment.abstract_variables(), step=step, partial=True)
     if restored is None:
         raise UserError(f'checkpoint={str(directory)!r} holds no checkpoint.')
     which = 'raw' if restored.state['ema_params'] is None else PARAMS.value
     metrics = experiment.evaluator()(*parallel.replicate(evaluated_variables(restored.state, which)))
-    return metrics, {'model': experiment.identity['model'], 'step': restored.step, 'params': which}
+    return metrics, {'model': experiment.identity.model, 'step': restored.step, 'params': which}
+
+
+def _experiment(config: ConfigView) -> Experiment:
+    """What is evaluated, on which data; the command line must set nothing that has no effect on it."""
+    experiment = Experiment(config)
+    check_used_in_evaluation(config, cli.overrides())
+    return experiment
 
 
 def _checkpoint() -> tuple[epath.Path, int | None]:

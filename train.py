@@ -10,37 +10,50 @@ import jax
 from absl import flags
 from etils import epath
 
+from configs import base
 from mobilenets_jax import cli
 from mobilenets_jax.checkpoints import CheckpointManager
-from mobilenets_jax.config import write_json
+from mobilenets_jax.config import ConfigView, write_json
+from mobilenets_jax.config_use import check_used
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.report.run import finish_report
 from mobilenets_jax.training import loop
 from mobilenets_jax.training.progress import Progress, Timing
 from mobilenets_jax.training.state import evaluated_variables, num_params
-from mobilenets_jax.weights.init_from import starting_point
+from mobilenets_jax.weights.init_from import describe_replaced, starting_point
+from mobilenets_jax.workdir_lock import WorkdirLock
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, curves; local, or gs://.')
 PREEMPTED_STATUS = flags.DEFINE_integer('preempted_status', 0, 'Exit status after SIGTERM; not 0 asks to be restarted.')
 
 
 def main() -> None:
-    """Builds the parts of the run, checks all of them, then trains."""
+    """Trains in the workdir, alone."""
     if WORKDIR.value is None:
         raise UserError('--workdir is missing, e.g. --workdir=runs/digits.')
-    config = cli.config_view()
+    config, workdir = cli.config_view(), epath.Path(WORKDIR.value)
+    with WorkdirLock(workdir):
+        outcome = _train(config, workdir)
+    if outcome.preempted:
+        sys.exit(PREEMPTED_STATUS.value)
+
+
+def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
+    """Builds the parts of the run, checks all of them, then trains."""
     start = starting_point(config.init_from, cli.overrides()) if config.init_from else None
     if start is not None:
+        replaced = describe_replaced(start, config, base.get_config())
+        if replaced and jax.process_index() == 0:
+            print(replaced, file=sys.stderr)
         config = config.updated(start.fields)
     experiment = Experiment(config, start)
     target = experiment.abstract_state()
     train_step, evaluator = experiment.train_step(), experiment.evaluator()
     options = experiment.options
     checkpoint_options = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
-    config.check_all_read()
+    check_used(config, cli.overrides(), base.get_config().to_dict())
 
-    workdir = epath.Path(WORKDIR.value)
     with CheckpointManager(workdir / 'checkpoints', identity=experiment.identity, **checkpoint_options) as checkpoints:
         restored = checkpoints.restore(target)
         state = restored.state if restored else experiment.initial_state()
@@ -72,15 +85,14 @@ def main() -> None:
         if outcome.preempted:
             print(f'stopped by SIGTERM at step {int(outcome.state.step)}, saved; the same command goes on', flush=True)
         else:
-            finish_report(workdir, experiment.identity['model'], outcome, progress)
-    if outcome.preempted:
-        sys.exit(PREEMPTED_STATUS.value)
+            finish_report(workdir, experiment.identity.model, outcome, progress)
+    return outcome
 
 
 def _announce(experiment: Experiment, target, start_step: int) -> None:
     dataset, options = experiment.dataset, experiment.options
     print(
-        f'{experiment.identity["model"]}: {num_params(target.params):,} parameters, {dataset.num_classes} classes\n'
+        f'{experiment.identity.model}: {num_params(target.params):,} parameters, {dataset.num_classes} classes\n'
         f'{dataset.name}: {dataset.num_train} training and {dataset.num_eval} evaluation images\n'
         f'{jax.device_count()} {jax.devices()[0].device_kind} device(s), {jax.process_count()} process(es), '
         f'batch {options.batch_size}, {options.total_steps} steps\n'

@@ -33,6 +33,7 @@ def save_as_host(mode: str, host: int, hosts: int, port: int, folder: str) -> No
     import numpy as np
 
     from mobilenets_jax.checkpoints import CheckpointManager
+    from mobilenets_jax.identity import Identity, network_fields
     from mobilenets_jax.models import create_model
     from mobilenets_jax.training import parallel
     from mobilenets_jax.training.state import init_variables
@@ -47,8 +48,10 @@ def save_as_host(mode: str, host: int, hosts: int, port: int, folder: str) -> No
     state = jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape, np.float32), shapes)
     if mode == 'shared':
         state = parallel.replicate(state)
+    fields = network_fields({'model': {'name': 'mobilenet_v3_large', 'width_multiplier': 1.0, 'convention': 'tf'}})
+    identity = Identity(fields=fields, class_names=())
     rows = []
-    with CheckpointManager(folder, identity={'model': 'mobilenet_v3_large'}, keep_last=1, keep_best=False) as manager:
+    with CheckpointManager(folder, identity=identity, keep_last=1, keep_best=False) as manager:
         for step in range(SAVES):
             before, start = bytes_written(), time.perf_counter()
             manager.save(step, state, meta={})

@@ -1,7 +1,8 @@
 """Every field of a run, with its unit and meaning; an experiment's file overrides a few of them.
 
 A duration is set in one of four spellings: `NAME_steps`, `NAME_epochs`, `NAME_examples` or `NAME_percent` (of the
-run). A spelling on the command line replaces the file's.
+run). A spelling on the command line replaces the file's. Where a comment says what 'unset' means, None unsets the
+field. A field that is set and has no effect with the other choices (beta1 with rmsprop) ends the run.
 """
 
 import ml_collections
@@ -23,7 +24,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.num_epochs = placeholder(float)
     config.label_smoothing = 0.0  # share of the target spread evenly over the classes
     # Published weights (a file, or a name of `python -m mobilenets_jax weights`) or the workdir of a run to start from;
-    # the network and the range of its input are theirs then. '' draws the parameters.
+    # the network and the range of its input are theirs then (`identity.NETWORK_FIELDS`), unless the command line sets
+    # them. '' draws the parameters.
     config.init_from = ''
     config.new_head = False  # with init_from: a fresh classifier, which another number of classes needs
     # A step (the first one compiles), evaluation or save that takes longer ends the process with all threads' stacks.
@@ -32,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.name = 'mobilenet_v3_small'  # `python -m mobilenets_jax models` lists them
     config.model.width_multiplier = 1.0
-    config.model.convention = 'tf'  # whose rounding, padding and constants: tf, torchvision, keras
+    config.model.convention = 'tf'  # whose rounding, padding, constants: tf, torchvision, keras; of some timm, megvii
     config.model.num_classes = placeholder(int)  # unset: the data's
     config.model.dropped_strides = 0  # so many of the first strides are 1, for small images: 1 or 2 at 32 pixels
     config.model.output_stride = 32  # 8, 16 or 32: beyond it strides become dilations
@@ -41,7 +43,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.bn_momentum = placeholder(float)  # decay of running statistics; unset: the convention's
     config.model.bn_epsilon = placeholder(float)  # unset: the convention's
     config.model.sync_bn = False  # batch statistics over all devices rather than each device's own
-    config.model.depthwise_implementation = 'auto'  # auto, grouped or shifted
+    config.model.depthwise_implementation = 'auto'  # auto, grouped, native (CPUs) or shifted
 
     config.data = ml_collections.ConfigDict()
     config.data.name = 'digits'  # digits, image_folder, memory_folder, records (see `prepare`), tfds:NAME
@@ -54,22 +56,19 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.mixup_alpha = 0.0  # of mixup's Beta(alpha, alpha) over neighbours of a batch; 0: none
     config.data.cutmix_alpha = 0.0  # of cutmix; with both, each pair gets one or the other
     config.data.shift_pixels = 4  # memory_folder: images are shifted by so many pixels at most
-    config.data.random_flip = True  # left to right; the digits have an augmentation of their own
+    config.data.random_flip = True  # left to right; not of the digits, which have an augmentation of their own
     # Image folders, records and TFDS.
     config.data.crop = 'inception'  # in training: inception, random_resized (torchvision) or resize (the whole image)
-    config.data.min_area_fraction = placeholder(
-        float
-    )  # least part of the image in a crop; unset: 0.05 (inception), 0.08
+    config.data.min_area_fraction = placeholder(float)  # least part of the image in a crop; unset: 0.05 or 0.08
     config.data.color_distortion = 'fast'  # none, fast (brightness, saturation) or full (also hue, contrast)
     config.data.auto_augment = 'none'  # none, autoaugment_v0 or randaugment
     config.data.randaugment_layers = 2  # operations on each image
     config.data.randaugment_magnitude = 9.0  # their mean strength, 0 to 10
     config.data.randaugment_magnitude_std = 0.5  # its standard deviation
-    config.data.eval_crop = (
-        'central_fraction'  # central_fraction (TF), resize_crop or rounded_resize_crop (torchvision)
-    )
+    # central_fraction (TF), resize_crop (torchvision) or rounded_resize_crop (big_vision)
+    config.data.eval_crop = 'central_fraction'
     config.data.crop_fraction = 0.875  # of the side, in evaluation
-    config.data.interpolation = 'bilinear'  # of resize_crop: bilinear or bicubic, antialiased as PIL's
+    config.data.interpolation = 'bilinear'  # of the resize_crops: bilinear or bicubic, antialiased as PIL's
     config.data.num_threads = 0  # that decode; 0: as many as pay
     config.data.skip_bad_records = 0  # unreadable training examples that are replaced before one ends the run
 

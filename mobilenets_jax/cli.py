@@ -1,6 +1,5 @@
 """What train.py and eval.py share: flags, one-line errors with exit status 2, and joining the other hosts."""
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -8,11 +7,11 @@ from typing import Any
 
 import jax
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, FieldReference, config_flags
 
-from mobilenets_jax import allocator, compiled_programs, hosts
-from mobilenets_jax.config import ConfigView, keep_overriding_spellings
-from mobilenets_jax.errors import UserError
+from mobilenets_jax import allocator, compiled_programs, hosts, tensorflow_settings
+from mobilenets_jax.config import ConfigView, check_finite, keep_overriding_spellings
+from mobilenets_jax.errors import UserError, check
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True, help_string='Config file, e.g. configs/digits.py.')
 _COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0; on Cloud TPU it is found by itself.')
@@ -26,9 +25,24 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
 
 USER_ERROR_STATUS = 2
 
-# TensorFlow, where a data source imports it, starts without a word; reading images needs none of oneDNN.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+
+class _NumberOrNone(flags.ArgumentParser):
+    """Reads a number, or 'None' for a field that may be unset."""
+
+    def __init__(self, numbers: flags.ArgumentParser):
+        self._numbers = numbers
+
+    def parse(self, argument: str):
+        """The number."""
+        return None if argument == 'None' else self._numbers.parse(argument)
+
+    def flag_type(self) -> str:
+        """What it reads, for the help."""
+        return self._numbers.flag_type()
+
+
+config_flags.register_flag_parser_for_type(int, _NumberOrNone(flags.IntegerParser()))
+config_flags.register_flag_parser_for_type(float, _NumberOrNone(flags.FloatParser()))
 
 
 def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) -> None:
@@ -39,11 +53,12 @@ def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) 
         argv: of the process.
         trains: whether the memory of a step is worth keeping for the next, see `allocator`.
     """
+    tensorflow_settings.quiet()
     try:
         parse(argv)
         if trains and CONFIG.value is not None:
             config = CONFIG.value
-            allocator.keep_memory(config.batch_size * config.image_size**2 * 4**config.model.dropped_strides)
+            allocator.keep_memory(config.batch_size * config.image_size**2 * 4 ** min(config.model.dropped_strides, 8))
         compiled_programs.keep()
         _join_hosts(argv)
         main()
@@ -69,7 +84,9 @@ def config_view(fields: Mapping[str, Any] | None = None) -> ConfigView:
     with config.unlocked():
         keep_overriding_spellings(config, overridden)
     silent = {path: value for path, value in (fields or {}).items() if path not in overridden}
-    return ConfigView(config.to_dict()).updated(silent)
+    view = ConfigView(config.to_dict()).updated(silent)
+    check_finite(view.leaves())
+    return view
 
 
 def overrides() -> dict[str, Any]:
@@ -83,10 +100,20 @@ def parse(argv: Sequence[str]) -> None:
         rest = flags.FLAGS(list(argv))
         if CONFIG.value is not None:
             CONFIG.value.to_dict()  # raises only now where the file could not be read
+            _check_unset(CONFIG.value, overrides())
     except Exception as error:  # absl and ml_collections raise AttributeError, KeyError, TypeError, OSError and more
         raise UserError(_one_line(error)) from error
     if len(rest) > 1:
         raise UserError(f'{rest[1]!r} is not a flag; flags are spelled --name=value.')
+
+
+def _check_unset(config: ConfigDict, given: Mapping[str, Any]) -> None:
+    """Raises `UserError` if the command line unsets a field that cannot be: those that can are placeholders."""
+    for path, value in given.items():
+        section, _, field = path.rpartition('.')
+        node = config[section] if section else config
+        may_be_unset = isinstance(dict(node.items(preserve_field_references=True))[field], FieldReference)
+        check(value is not None or may_be_unset, path, value, 'is no value of this field, which cannot be unset')
 
 
 def _one_line(error: Exception) -> str:
@@ -124,3 +151,4 @@ def _join_hosts(argv: Sequence[str]) -> None:
     if CONFIG.value is not None:
         facts |= config_view().leaves()
     hosts.check_agreement(facts)
+    hosts.connect()

@@ -99,7 +99,7 @@ def report_of(config: Any, devices: Sequence[Any]) -> dict[str, Any]:
     with compiling_for(devices[0].platform):
         lowered = experiment.train_step().lower(experiment.abstract_state(), batch)
     report = {
-        'model': experiment.identity['model'],
+        'model': experiment.identity.model,
         'devices': len(devices),
         'device_kind': devices[0].device_kind,
         'batch_size': experiment.batch_size,

@@ -6,7 +6,7 @@ The configs themselves are Python files under `configs/`; nothing here imports t
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -67,11 +67,19 @@ class ConfigView(Mapping):
         """The dotted paths of all leaves that nothing has read yet."""
         return [path for path in self.leaves() if path not in self._read]
 
-    def check_all_read(self) -> None:
-        """Raises `UserError` naming the leaves that nothing read: a setting without effect is a mistake."""
-        unread = self.unread()
-        if unread:
-            raise UserError(f'{", ".join(unread)}: nothing reads this; remove it or fix its name.')
+
+def check_finite(values: Mapping[str, Any]) -> None:
+    """Raises `UserError` naming the first number of a config, by dotted path, that is infinite or not a number."""
+
+    def numbers(value: Any) -> Iterator[float]:
+        if isinstance(value, float):
+            yield value
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            for entry in value:
+                yield from numbers(entry)
+
+    for path, value in values.items():
+        check(all(map(math.isfinite, numbers(value))), path.removeprefix('config.'), value, 'must be finite')
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,6 +92,11 @@ def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
             yield from _leaves(value, f'{prefix}.{key}')
         else:
             yield f'{prefix}.{key}', value
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """The fields that spell the duration `name`."""
+    return tuple(f'{name}_{unit}' for unit in DURATION_UNITS)
 
 
 def duration(
@@ -135,9 +148,11 @@ def keep_overriding_spellings(config: Any, overridden: Mapping[str, Any]) -> Non
 
     Args:
         config: a mutable config (`ml_collections.ConfigDict`), changed in place.
-        overridden: what the command line set, by dotted path.
+        overridden: what the command line set, by dotted path; None unsets a spelling, and replaces no other.
     """
-    for path in overridden:
+    for path, value in overridden.items():
+        if value is None:
+            continue
         *parents, field = path.split('.')
         name, _, unit = field.rpartition('_')
         if unit not in DURATION_UNITS:

@@ -4,16 +4,19 @@ The top of the package: it knows all of its parts, and none of them knows it. tr
 """
 
 import functools
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 
-from mobilenets_jax.config import ConfigView, duration
+from mobilenets_jax.config import ConfigView, duration, spellings
+from mobilenets_jax.config_use import fields_in_use
 from mobilenets_jax.data import Dataset, Layout, create_dataset
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.evaluation.classification import ClassificationEvaluator
 from mobilenets_jax.hosts import check_agreement
+from mobilenets_jax.identity import Identity, check_classes, network_fields
 from mobilenets_jax.models import DTYPES, create_model
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.classification import ClassificationTask
@@ -28,16 +31,13 @@ from mobilenets_jax.weights.init_from import StartingPoint, fit
 
 # From so many images a network with folded batch norms gets its statistics.
 STATISTICS_IMAGES = 64
-# What a checkpoint must share with the run that reads it.
-IDENTITY_FIELDS = ('width_multiplier', 'convention')
 
 
 def dataset_of(config: ConfigView, batch_size: int, *, shapes_only: bool = False) -> Dataset:
     """The data set of a config, in batches of `batch_size`; see `create_dataset`."""
-    fields = dict(config.data)
-    directory = fields.pop('dir')
+    fields = fields_in_use(config, 'data')
     return create_dataset(
-        directory=directory,
+        directory=fields.pop('dir', ''),
         image_size=config.image_size,
         batch_size=batch_size,
         seed=config.seed,
@@ -85,8 +85,14 @@ class Experiment:
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
         check(self.batch_size % devices == 0, 'batch_size', self.batch_size, f'must be divisible by {devices} devices')
         self.dataset = dataset_of(config, batch_size=self.batch_size, shapes_only=compiled_for is not None)
-        counts = {name: getattr(self.dataset, name) for name in ('num_train', 'num_eval', 'num_classes')}
-        check_agreement({f'{self.dataset.name} {name}': count for name, count in counts.items()})
+        facts = {name: getattr(self.dataset, name) for name in ('num_train', 'num_eval', 'num_classes')}
+        facts['hash of the class names'] = zlib.crc32(
+            '\0'.join(self.dataset.class_names).encode('utf-8', 'surrogateescape')
+        )
+        check_agreement({f'{self.dataset.name} {name}': fact for name, fact in facts.items()})
+        if start is not None and start.class_names != () and not config.new_head:
+            source, (names, data) = f'init_from={config.init_from!r}', self._classes
+            check_classes(source, start.class_names, names, data, exact=False)
         self.model = self._create_model()
         self._task = ClassificationTask(
             model=self.model,
@@ -94,8 +100,8 @@ class Experiment:
             mix=self.dataset.device_mix,
             label_smoothing=config.label_smoothing,
         )
-        self._ema = EmaOptions(**config.ema)
-        self.weight_decay = WeightDecayOptions(**config.weight_decay)
+        self._ema = EmaOptions(**fields_in_use(config, 'ema'))
+        self.weight_decay = WeightDecayOptions(**fields_in_use(config, 'weight_decay'))
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -103,11 +109,17 @@ class Experiment:
         return Layout(jax.process_index(), jax.process_count(), jax.local_device_count())
 
     @functools.cached_property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Identity:
         """What a checkpoint must share with this run."""
-        model = self._config.model
-        shared = {field: model[field] for field in IDENTITY_FIELDS}
-        return {'model': model.name, 'num_classes': self.model.num_classes, **shared}
+        names, data = self._classes
+        fields = {**network_fields(self._config), 'num_classes': self.model.num_classes}
+        return Identity(fields=fields, class_names=names, data=data)
+
+    @property
+    def _classes(self) -> tuple[Sequence[str], str]:
+        """The names of the classes, and what they are from, for messages."""
+        data = self._config.data
+        return self.dataset.class_names, f'data.dir={data.dir!r}' if data.dir else f'data.name={data.name!r}'
 
     @functools.cached_property
     def options(self) -> LoopOptions:
@@ -136,26 +148,20 @@ class Experiment:
     def schedule(self) -> Callable:
         """Step to learning rate."""
         total_steps = self.options.total_steps
-        fields = dict(self._config.schedule)
-        durations = {
-            name: self._duration(fields, name, total_steps, section='schedule') for name in ('warmup', 'decay')
-        }
-        reference = fields['learning_rate_batch_size']
+        fields = fields_in_use(self._config, 'schedule')
+        for name in ('warmup', 'decay'):
+            spelled = {field: fields.pop(field) for field in spellings(name) if field in fields}
+            if spelled:
+                fields[f'{name}_steps'] = self._duration(spelled, name, total_steps, section='schedule')
+        fields['warmup_steps'] = fields['warmup_steps'] or 0
+        reference = fields.pop('learning_rate_batch_size')
         check(reference is None or reference > 0, 'schedule.learning_rate_batch_size', reference, 'must be positive')
-        return create_schedule(
-            fields['name'],
-            learning_rate=fields['learning_rate'] * (self.batch_size / reference if reference else 1.0),
-            total_steps=total_steps,
-            warmup_steps=durations['warmup'] or 0,
-            warmup_from=fields['warmup_from'],
-            decay_steps=durations['decay'],
-            decay_rate=fields['decay_rate'],
-            staircase=fields['staircase'],
-        )
+        fields['learning_rate'] *= self.batch_size / reference if reference else 1.0
+        return create_schedule(total_steps=total_steps, **fields)
 
     @functools.cached_property
     def _optimizer(self):
-        fields = dict(self._config.optimizer)
+        fields = fields_in_use(self._config, 'optimizer')
         accumulation_steps = fields.pop('accumulation_steps')
         per_device = self.batch_size // self._num_devices
         check(

@@ -17,8 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jax._src import distributed  # JAX publishes no other way to its coordinator's key-value store
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mobilenets_jax.errors import UserError, check
 
@@ -59,6 +62,10 @@ def join(
         check(num_processes is not None and num_processes >= 1, '--num_processes', num_processes, 'must be positive')
         in_range = process_id is not None and 0 <= process_id < num_processes
         check(in_range, '--process_id', process_id, f'must lie in [0, {num_processes})')
+    # The devices of CPUs are found through the coordinator, too: a busy host takes longer than JAX waits for it.
+    minutes = _TIMEOUT_SECONDS // 60
+    jax.config.update('jax_cpu_get_local_topology_timeout_minutes', minutes)
+    jax.config.update('jax_cpu_get_global_topology_timeout_minutes', minutes + 1)
     who = f'process {process_id} of {num_processes} at {coordinator}' if coordinator else 'this host'
     failure = f'{who} waited {timeout_seconds} s for the others in vain; start the same command on every host'
     with _ends_after(timeout_seconds, failure):
@@ -70,6 +77,21 @@ def join(
             heartbeat_timeout_seconds=heartbeat_timeout_seconds,
             shutdown_timeout_seconds=timeout_seconds,
         )
+
+
+def connect() -> None:
+    """Connects the devices of all hosts, where they are CPUs: all at one moment, while nothing else is to be done.
+
+    Gloo waits 30 seconds for a connection, and nothing sets another limit. It would be made in the first step, before
+    which a busy host may compile for a minute longer than the others. What is connected waits much longer.
+    """
+    if jax.default_backend() != 'cpu':
+        return
+    everywhere = NamedSharding(Mesh(jax.devices(), ('device',)), PartitionSpec('device'))
+    ones = jax.make_array_from_callback((jax.device_count(),), everywhere, lambda index: np.ones(1, np.float32))
+    total = jax.jit(jnp.sum).lower(ones).compile()
+    barrier('connect')
+    jax.block_until_ready(total(ones))
 
 
 def check_agreement(facts: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ ALLOWED = {
     'training': set(),
     'checkpoints': set(),
     'evaluation': {'training'},
-    'weights': {'models', 'data', 'checkpoints'},
+    'weights': {'models', 'data', 'checkpoints', 'identity'},
     'report': {'models', 'ops', 'training'},
 }
 TENSORFLOW_FREE = ('models', 'ops', 'training', 'checkpoints', 'evaluation')

@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import orbax.checkpoint as ocp
@@ -37,6 +37,13 @@ _UNFINISHED = '.unfinished'
 _logger = logging.getLogger(__name__)
 
 
+class Identity(Protocol):
+    """What a checkpoint must share with the run that reads it; see `mobilenets_jax.identity`."""
+
+    def to_json(self) -> dict[str, Any]: ...  # noqa: D102
+    def check(self, checkpoint: str, stored: Mapping, meta: Mapping, *, exact: bool) -> None: ...  # noqa: D102
+
+
 class Restored(NamedTuple):
     """A restored checkpoint.
 
@@ -44,11 +51,13 @@ class Restored(NamedTuple):
       step: the step under which it was saved.
       state: host NumPy arrays in the structure of the target that was asked for.
       meta: what `save` was given as `meta`, as JSON reads it back (tuples are lists, keys are strings).
+      identity: what the identity of the run that saved it gave as JSON.
     """
 
     step: int
     state: PyTree
     meta: dict[str, Any]
+    identity: dict[str, Any]
 
 
 class CheckpointManager:
@@ -59,8 +68,8 @@ class CheckpointManager:
 
     Args:
       directory: where the steps are kept; local or gs://; created unless `read_only`.
-      identity: JSON-able fields that a checkpoint must share with the run, among them 'model'. A checkpoint with other
-        values is refused by `restore`. None, with `read_only`, takes any: to start another run from it.
+      identity: what a checkpoint must share with the run; one of another identity is refused by `restore`. None, with
+        `read_only`, takes any: to start another run from it.
       keep_last: how many of the newest steps are kept; at least 1.
       keep_best: whether the step with the highest metric is kept as well.
       read_only: for evaluation: nothing is created, written or deleted, and SIGTERM is left alone.
@@ -73,14 +82,14 @@ class CheckpointManager:
         self,
         directory: epath.PathLike,
         *,
-        identity: Mapping[str, Any] | None,
+        identity: Identity | None,
         keep_last: int = 3,
         keep_best: bool = True,
         read_only: bool = False,
     ):
         check(keep_last >= 1, 'keep_last', keep_last, 'must be positive')
         self._directory = _absolute(directory)
-        self._identity = None if identity is None else _as_json(identity)
+        self._identity = identity
         self._keep_last = keep_last
         self._keep_best = keep_best
         self._read_only = read_only
@@ -122,7 +131,7 @@ class CheckpointManager:
         if self._read_only:
             raise RuntimeError(f'{self._directory} was opened read_only; save() must not be called.')
         metric = float(metric) if metric is not None and math.isfinite(metric) else None
-        facts = _as_json({'identity': self._identity, 'metric': metric, 'meta': dict(meta)})
+        facts = _as_json({'identity': self._identity.to_json(), 'metric': metric, 'meta': dict(meta)})
         self.wait()
         if decided_by_primary(lambda: self._is_intact(step)):
             return
@@ -169,7 +178,12 @@ class CheckpointManager:
             self._step_dir(step), args=ocp.args.Composite(state=arrays.to_restore(stored))
         )
         state = arrays.pick(restored.state, target)
-        return Restored(step=step, state=state | missing if partial else state, meta=chosen['meta'])
+        return Restored(
+            step=step,
+            state=state | missing if partial else state,
+            meta=chosen['meta'],
+            identity=chosen['identity'],
+        )
 
     def steps(self) -> list[int]:
         """Returns the steps on disk in increasing order, damaged ones included; a save still running is not."""
@@ -287,8 +301,10 @@ class CheckpointManager:
         else:
             return None
         document = self._document(step)
-        self._check_identity(step, document['identity'])
-        return {'step': step, 'meta': document['meta'], 'arrays': document['arrays']}
+        if self._identity is not None:
+            checkpoint = f'checkpoint {self._step_dir(step)}'
+            self._identity.check(checkpoint, document['identity'], document['meta'], exact=not self._read_only)
+        return {'step': step} | {name: document[name] for name in ('meta', 'arrays', 'identity')}
 
     def _check_requested(self, step: int, steps: list[int]) -> None:
         known = ', '.join(map(str, steps)) or 'none'
@@ -316,21 +332,6 @@ class CheckpointManager:
             print(f'WARNING: {warning}', file=sys.stderr, flush=True)
             _logger.warning(warning)
         return step
-
-    def _check_identity(self, step: int, stored: dict[str, Any]) -> None:
-        """Raises `UserError` naming both models and the fields that differ, unless the identities are equal."""
-        if self._identity in (None, stored):
-            return
-        fields = [name for name in {**self._identity, **stored} if stored.get(name) != self._identity.get(name)]
-
-        def describe(identity: dict[str, Any]) -> str:
-            values = ', '.join(f'{name}={identity.get(name, "unset")}' for name in fields if name != 'model')
-            return f'{identity["model"]} ({values})' if values else identity['model']
-
-        raise UserError(
-            f'checkpoint {self._step_dir(step)} holds {describe(stored)}; the run asks for {describe(self._identity)}. '
-            'Give the run a directory of its own.'
-        )
 
     def _document(self, step: int) -> dict[str, Any]:
         # The handler itself, as Orbax does for metrics: the checkpointer's restore waits for all processes.

@@ -21,10 +21,19 @@ from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.shapes_only import SIZES, ShapesOnly
 from mobilenets_jax.errors import UserError
 
-__all__ = ['Dataset', 'Layout', 'create_dataset']
+__all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source']
 
-SOURCES = ('digits', 'image_folder', 'memory_folder', 'records', 'tfds:NAME')
+_TFDS = 'tfds:NAME'
 _TFDS_PREFIX = 'tfds:'
+_DECODED = (Options, ImageOptions, Reading)
+# What each source takes beside a folder and a split, of which the embedded digits have none.
+SOURCES = {
+    'digits': (Options,),
+    'image_folder': _DECODED,
+    'memory_folder': (Options, MemoryOptions),
+    'records': _DECODED,
+    _TFDS: _DECODED,
+}
 
 
 def create_dataset(
@@ -61,6 +70,13 @@ def create_dataset(
         source = _import_source('tfds_source', name)
         return source.create(name.removeprefix(_TFDS_PREFIX), directory, eval_split, options, image_options, reading)
     return _import_source(name, name).create(directory, eval_split, options, image_options, reading)
+
+
+def fields_of_source(name: str) -> frozenset[str]:
+    """The fields of `config.data`, beside its name, that the source `name` uses; none for an unknown one."""
+    kinds = SOURCES.get(_TFDS if name.startswith(_TFDS_PREFIX) else name, ())
+    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    return frozenset(fields | {'dir', 'eval_split'} if kinds and name != 'digits' else fields)
 
 
 def _take_choices(choices: Mapping[str, Any], *kinds: type) -> list[Any]:

@@ -19,6 +19,20 @@ EVAL_CROPS = ('central_fraction', 'resize_crop', 'rounded_resize_crop')
 INTERPOLATIONS = ('bilinear', 'bicubic')
 MAX_MAGNITUDE = 10.0
 
+# Fields that have an effect with some values of another field alone: that one, and those values; ABOVE_ZERO: all
+# positive ones.
+ABOVE_ZERO = 'above 0'
+USED_WITH = {
+    'random_erasing_fill': ('random_erasing', ABOVE_ZERO),
+    'min_area_fraction': ('crop', ('inception', 'random_resized')),
+    'randaugment_layers': ('auto_augment', ('randaugment',)),
+    'randaugment_magnitude': ('auto_augment', ('randaugment',)),
+    'randaugment_magnitude_std': ('auto_augment', ('randaugment',)),
+    'interpolation': ('eval_crop', ('resize_crop', 'rounded_resize_crop')),
+}
+# Fields that evaluation uses; all others concern training alone.
+EVALUATION_FIELDS = ('normalization', 'eval_crop', 'crop_fraction', 'interpolation', 'num_threads')
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:

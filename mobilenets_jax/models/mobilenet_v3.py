@@ -39,6 +39,12 @@ CONVENTIONS = {
     ),
 }
 
+# At width 1.25 the paper's Large has 7.5M parameters, which keep the 1280-wide layer; the released code scales it.
+LARGE_CONVENTIONS = CONVENTIONS | {
+    'tf': dataclasses.replace(CONVENTIONS['tf'], last_channels='kept'),
+    'model_garden': CONVENTIONS['tf'],
+}
+
 _NONLINEARITIES = {'RE': 'relu', 'HS': 'hard_swish'}
 
 
@@ -193,7 +199,7 @@ ARCHITECTURES = (
     Architecture(
         name='mobilenet_v3_large',
         build=functools.partial(build, LARGE),
-        conventions=CONVENTIONS,
+        conventions=LARGE_CONVENTIONS,
         published={
             (1.25, 224): Published(params=7.5, madds=356, top1=76.6, source=_PAPER),
             (1.0, 224): Published(params=5.4, madds=217, top1=75.2, source=_PAPER),
@@ -207,8 +213,8 @@ ARCHITECTURES = (
             (1.0, 96): Published(params=5.4, madds=43, top1=63.3, source=_PAPER),
         },
         notes=(
-            'Width 1.25: the paper prints 7.5M parameters, which keeps the 1280-wide layer; the released code scales '
-            "it above width 1.0 (8.26M). `last_channels='kept'` gives the paper's.",
+            'Width 1.25: the paper prints 7.5M parameters, which keep the 1280-wide layer, and no weights were '
+            'released; the released code scales that layer above width 1.0 (8.26M): convention `model_garden`.',
             'Table 3 prints 219M multiply-adds for width 1.0, Table 9 prints 217M.',
         ),
     ),

@@ -19,7 +19,30 @@ from mobilenets_jax.errors import UserError, check, check_choice
 from mobilenets_jax.training.schedules import Schedule
 from mobilenets_jax.trees import named_leaves
 
-OPTIMIZERS = ('adamw', 'rmsprop', 'sgd')
+
+def rmsprop(
+    schedule: Schedule, *, momentum: float = 0.9, nesterov: bool = False, decay: float = 0.9, epsilon: float = 1e-3
+) -> optax.GradientTransformation:
+    """TensorFlow's rule: `decay` is of the mean square, `epsilon` inside the square root."""
+    return optax.rmsprop(
+        schedule, decay, epsilon, initial_scale=1.0, eps_in_sqrt=True, momentum=momentum, nesterov=nesterov
+    )
+
+
+def sgd(schedule: Schedule, *, momentum: float = 0.9, nesterov: bool = False) -> optax.GradientTransformation:
+    """Stochastic gradient descent with momentum."""
+    return optax.sgd(schedule, momentum, nesterov)
+
+
+def adamw(
+    schedule: Schedule, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-3
+) -> optax.GradientTransformation:
+    """Adam, `epsilon` outside the square root; the decay that makes it AdamW is added to whatever rule there is."""
+    return optax.adam(schedule, beta1, beta2, epsilon)
+
+
+# The keyword-only arguments of each are the fields of the config that it takes.
+OPTIMIZERS = {'adamw': adamw, 'rmsprop': rmsprop, 'sgd': sgd}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,48 +103,33 @@ def create_optimizer(
     name: str,
     schedule: Schedule,
     *,
-    momentum: float = 0.9,
-    nesterov: bool = False,
-    decay: float = 0.9,
-    epsilon: float = 1e-3,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
     clip_norm: float | None = None,
     weight_decay: WeightDecayOptions | None = None,
     rate_factors: Sequence[tuple[str, float]] = (),
+    **fields,
 ) -> optax.GradientTransformation:
     """An optax optimizer whose updates are added to the parameters.
 
     Args:
-        name: 'rmsprop' (TensorFlow's rule), 'sgd' (with momentum) or 'adamw'.
+        name: a key of `OPTIMIZERS`.
         schedule: from the step to the learning rate.
-        momentum: of 'rmsprop' and 'sgd'.
-        nesterov: of 'rmsprop' and 'sgd'.
-        decay: of the mean square of 'rmsprop'.
-        epsilon: of 'rmsprop' (inside the square root) and 'adamw' (outside).
-        beta1: of 'adamw'.
-        beta2: of 'adamw'.
         clip_norm: gradients are scaled down to this global L2 norm; None never clips.
         weight_decay: applied here if it is decoupled; as a loss term it is the step's.
         rate_factors: (regular expression, factor): parameters whose path the expression is found in learn at that
             multiple of the rate, 0 not at all; the first that is found counts.
+        **fields: the keyword-only arguments of the rule.
 
     Raises:
         UserError: for an unknown name or a value out of its range.
     """
     check_choice('optimizer.name', name, OPTIMIZERS)
     check(clip_norm is None or clip_norm > 0, 'optimizer.clip_norm', clip_norm, 'must be positive')
-    check(epsilon > 0, 'optimizer.epsilon', epsilon, 'must be positive')
-    for field, value in {'momentum': momentum, 'decay': decay, 'beta1': beta1, 'beta2': beta2}.items():
-        check(0.0 <= value < 1.0, f'optimizer.{field}', value, 'must be in [0, 1)')
-    rules = {
-        'rmsprop': lambda: optax.rmsprop(
-            schedule, decay, epsilon, initial_scale=1.0, eps_in_sqrt=True, momentum=momentum, nesterov=nesterov
-        ),
-        'sgd': lambda: optax.sgd(schedule, momentum, nesterov),
-        'adamw': lambda: optax.adam(schedule, beta1, beta2, epsilon),  # the decay that makes it AdamW follows
-    }
-    chain = [rules[name]()]
+    for field, value in fields.items():
+        if field == 'epsilon':
+            check(value > 0, 'optimizer.epsilon', value, 'must be positive')
+        elif field != 'nesterov':
+            check(0.0 <= value < 1.0, f'optimizer.{field}', value, 'must be in [0, 1)')
+    chain = [OPTIMIZERS[name](schedule, **fields)]
     if clip_norm is not None:
         chain.insert(0, optax.clip_by_global_norm(clip_norm))
     if weight_decay is not None and weight_decay.decoupled and weight_decay.rate:

@@ -15,7 +15,35 @@ from mobilenets_jax.errors import check, check_choice
 
 Schedule = Callable[[jax.Array], jax.Array]
 
-SCHEDULES = ('constant', 'cosine', 'exponential')
+
+def constant(learning_rate: float, total_steps: int) -> Schedule:
+    """The same rate at every step."""
+    del total_steps
+    return optax.constant_schedule(learning_rate)
+
+
+def cosine(learning_rate: float, total_steps: int) -> Schedule:
+    """Half a cosine, to 0 at `total_steps`."""
+    return optax.cosine_decay_schedule(learning_rate, total_steps)
+
+
+def exponential(
+    learning_rate: float,
+    total_steps: int,
+    *,
+    decay_steps: int | None = None,
+    decay_rate: float = 1.0,
+    staircase: bool = True,
+) -> Schedule:
+    """Times `decay_rate` every `decay_steps`, in jumps if `staircase`, else smoothly."""
+    del total_steps
+    check(bool(decay_steps), 'schedule.decay', decay_steps, "must be set, e.g. decay_epochs, for 'exponential'")
+    check(decay_rate > 0, 'schedule.decay_rate', decay_rate, 'must be positive')
+    return optax.exponential_decay(learning_rate, decay_steps, decay_rate, staircase=staircase)
+
+
+# The keyword-only arguments of each are the fields of the config that it alone takes.
+SCHEDULES = {'constant': constant, 'cosine': cosine, 'exponential': exponential}
 
 
 def create_schedule(
@@ -25,21 +53,17 @@ def create_schedule(
     total_steps: int,
     warmup_steps: int = 0,
     warmup_from: float = 0.0,
-    decay_steps: int | None = None,
-    decay_rate: float = 1.0,
-    staircase: bool = True,
+    **fields,
 ) -> Schedule:
     """A function from the step (0 is the first update) to the learning rate.
 
     Args:
-        name: 'constant'; 'cosine' (to 0 at `total_steps`); 'exponential' (times `decay_rate` every `decay_steps`).
+        name: a key of `SCHEDULES`.
         learning_rate: before any decay.
         total_steps: length of the run.
         warmup_steps: for so many steps the rate rises linearly to where the schedule then is.
         warmup_from: the rate of the first warm-up step.
-        decay_steps: of 'exponential'.
-        decay_rate: of 'exponential'.
-        staircase: whether 'exponential' decays in jumps rather than smoothly.
+        **fields: the keyword-only arguments of the schedule.
 
     Raises:
         UserError: for an unknown name or a value out of its range.
@@ -47,15 +71,8 @@ def create_schedule(
     check_choice('schedule.name', name, SCHEDULES)
     check(learning_rate > 0, 'schedule.learning_rate', learning_rate, 'must be positive')
     check(warmup_from >= 0, 'schedule.warmup_from', warmup_from, 'must not be negative')
-    check(decay_rate > 0, 'schedule.decay_rate', decay_rate, 'must be positive')
     check(0 <= warmup_steps <= total_steps, 'schedule.warmup', warmup_steps, f'steps exceed the run of {total_steps}')
-    if name == 'exponential':
-        check(bool(decay_steps), 'schedule.decay', decay_steps, "must be set, e.g. decay_epochs, for 'exponential'")
-        schedule = optax.exponential_decay(learning_rate, decay_steps, decay_rate, staircase=staircase)
-    elif name == 'cosine':
-        schedule = optax.cosine_decay_schedule(learning_rate, total_steps)
-    else:
-        schedule = optax.constant_schedule(learning_rate)
+    schedule = SCHEDULES[name](learning_rate, total_steps, **fields)
     if not warmup_steps:
         return schedule
     with jax.ensure_compile_time_eval():  # a constant, also where the optimizer is built while tracing

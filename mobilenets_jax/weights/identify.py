@@ -138,28 +138,21 @@ def _candidates(
                 continue
             ends = _ends(file, name_map)
             num_classes = ends[2] if ends else 1000
-            for chosen in _conventions(file, name, convention, source.convention):
+            conventions = [convention] if convention else [source.convention, *source.other_conventions]
+            for chosen in [chosen for chosen in conventions if chosen in get_architecture(name).conventions]:
                 named.append((Identity(source_name, name, width or 1.0, chosen), num_classes))
-                for candidate in [width] if width else _widths(name, chosen, ends):
+                for candidate in _widths(name, chosen, ends, width):
                     spec = get_spec(name, candidate, chosen)
                     table = source_name, name, dataclasses.replace(spec, convention=None)
                     if ends and _spec_ends(spec) == ends[:2] and table not in tried:
-                        tried.append(table)  # a graph says itself what else conventions differ in
+                        tried.append(table)  # with another convention's name it is the same table
                         yield Identity(source_name, name, candidate, chosen), num_classes
     if model is not None and not tried:
         yield from named
 
 
-def _conventions(file: WeightFile, name: str, given: str | None, usual: str) -> list[str]:
-    """Those to try: the one that is given, or that of whoever named the layers; a graph may follow any."""
-    known = list(get_architecture(name).conventions)
-    if given is not None or file.contents.graph is None:
-        return [convention for convention in [given or usual] if convention in known]
-    return sorted(known, key=lambda convention: convention != usual)
-
-
-def _widths(name: str, convention: str, ends: tuple[int, int, int] | None) -> list[float]:
-    """Those that the network can have: published and usual ones, and what the file's last layer asks for."""
+def _widths(name: str, convention: str, ends: tuple[int, int, int] | None, given: float | None) -> list[float]:
+    """Those that the network can have: the given, or published and usual ones, and what the file's last layer needs."""
 
     def exists(width: float) -> bool:
         try:
@@ -167,6 +160,8 @@ def _widths(name: str, convention: str, ends: tuple[int, int, int] | None) -> li
         except UserError:  # some networks have a least width
             return False
 
+    if given is not None:
+        return list(filter(exists, [given]))
     architecture = get_architecture(name)
     published = {width for width, _ in architecture.published}
     asked = {round(ends[1] / _spec_ends(get_spec(name, 1.0, convention))[1], 2)} if ends else set()

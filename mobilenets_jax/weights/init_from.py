@@ -1,22 +1,21 @@
 """Where a run's variables come from: published weights, or a checkpoint of another run."""
 
-import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.identity import CLASS_NAMES, NETWORK_FIELDS, field_name, network_fields
 from mobilenets_jax.trees import describe_leaf, named_leaves
 from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
 
 PyTree = Any
 
 HEAD = 'params/logits/'
-# Of the config, what the variables of a network depend on.
-NETWORK_FIELDS = ('model.name', 'model.width_multiplier', 'model.convention', 'data.normalization')
 
 
 class StartingPoint(NamedTuple):
@@ -26,11 +25,14 @@ class StartingPoint(NamedTuple):
         variables: 'params' and 'batch_stats'.
         fields: of the config, by dotted path, that they need and the command line does not set.
         folded: whether the batch norms are identities, folded into the convolutions.
+        class_names: of a run, in the order of the labels; None: its checkpoint does not name them; (): of published
+            weights, which have none to compare.
     """
 
     variables: PyTree
     fields: dict[str, Any]
     folded: bool
+    class_names: tuple[str, ...] | None
 
 
 def starting_point(source: str, given: Mapping[str, Any]) -> StartingPoint:
@@ -43,26 +45,45 @@ def starting_point(source: str, given: Mapping[str, Any]) -> StartingPoint:
     Raises:
         UserError: there is no such thing, or it is damaged.
     """
-    checkpoints = pathlib.Path(source) / 'checkpoints'
+    checkpoints = epath.Path(source) / 'checkpoints'
     if checkpoints.is_dir():
         return _checkpoint(source, checkpoints, given)
     network = {name: given.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
     pretrained = load_pretrained(source, given.get('model.name'), **network)
     fields = config_fields(pretrained)
     fields = {name: fields[name] for name in NETWORK_FIELDS if name not in given}
-    return StartingPoint(pretrained.variables, fields, pretrained.card.folded)
+    return StartingPoint(pretrained.variables, fields, pretrained.card.folded, class_names=())
 
 
-def _checkpoint(source: str, directory: pathlib.Path, given: Mapping[str, Any]) -> StartingPoint:
+def _checkpoint(source: str, directory: epath.Path, given: Mapping[str, Any]) -> StartingPoint:
     with CheckpointManager(directory, identity=None, read_only=True) as checkpoints:
         restored = checkpoints.restore(None)
     if restored is None:
         raise UserError(f'init_from={source!r} holds no checkpoint.')
-    state, config = restored.state, restored.meta['config']
+    state, class_names = restored.state, restored.identity.get(CLASS_NAMES)
     variables = {name: state.get(f'ema_{name}', state[name]) for name in ('params', 'batch_stats')}
-    saved = {name: config[section][field] for name in NETWORK_FIELDS for section, field in [name.split('.')]}
-    fields = {name: value for name, value in saved.items() if name not in given}
-    return StartingPoint(variables, fields, folded=False)
+    saved = network_fields(restored.meta['config'], restored.identity)
+    fields = {path: saved[field_name(path)] for path in NETWORK_FIELDS if path not in given}
+    return StartingPoint(variables, fields, folded=False, class_names=class_names and tuple(class_names))
+
+
+def describe_replaced(start: StartingPoint, config: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
+    """Which fields that a config's file sets the weights replace, in one line; None if there are none.
+
+    Args:
+        start: what the run starts from.
+        config: before they are replaced, nested.
+        defaults: what the fields are where no file sets them, nested.
+    """
+    replaced = []
+    for path, value in start.fields.items():
+        section, field = path.split('.')
+        before = config[section][field]
+        if before not in (value, defaults[section][field]):
+            replaced.append(f'{path}={value!r} instead of {before!r}')
+    return (
+        f'init_from replaces {len(replaced)} field(s) of the config file: {", ".join(replaced)}' if replaced else None
+    )
 
 
 def config_fields(pretrained: Pretrained) -> dict[str, Any]:
@@ -72,6 +93,9 @@ def config_fields(pretrained: Pretrained) -> dict[str, Any]:
         'model.name': card.model,
         'model.width_multiplier': card.width_multiplier,
         'model.convention': card.convention,
+        'model.dropped_strides': 0,
+        'model.output_stride': pretrained.model.output_stride,
+        'model.bn_epsilon': pretrained.model.settings.bn_epsilon,
         'model.num_classes': pretrained.model.num_classes,
         'image_size': preprocessing.image_size,
         'data.eval_crop': preprocessing.crop,

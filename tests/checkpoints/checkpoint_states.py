@@ -10,7 +10,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-IDENTITY = {'model': 'mobilenet_v3_large', 'width_multiplier': 1.0, 'num_classes': 10}
+from mobilenets_jax.identity import Identity, network_fields
+
+NETWORK = network_fields({'model': {'name': 'mobilenet_v3_large', 'width_multiplier': 1.0, 'convention': 'keras'}})
+FIELDS = NETWORK | {'num_classes': 10}
+IDENTITY = Identity(fields=FIELDS, class_names=tuple('0123456789'))
 WIDTH = 512  # a state of 4 MB: a save takes long enough to be killed in each of its phases
 
 

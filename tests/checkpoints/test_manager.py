@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from checkpoint_states import IDENTITY, digest, make_state, replicated
+from checkpoint_states import FIELDS, IDENTITY, digest, make_state, replicated
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mobilenets_jax.checkpoints import CheckpointManager, verify_manifest
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.identity import Identity
 
 TARGET = jax.eval_shape(lambda: make_state(0))
 DAMAGE = {
@@ -186,11 +187,17 @@ def test_requested_step_must_exist_and_be_intact(copied):
             'mobilenet_v3_large (width_multiplier=0.75)',
         ),
         ({'model': 'mobilenet_v2'}, 'mobilenet_v3_large', 'mobilenet_v2'),
-        ({'convention': 'tf'}, 'mobilenet_v3_large (convention=unset)', 'mobilenet_v3_large (convention=tf)'),
+        ({'convention': 'tf'}, 'mobilenet_v3_large (convention=keras)', 'mobilenet_v3_large (convention=tf)'),
+        (
+            {'dropped_strides': 1, 'output_stride': 16, 'bn_epsilon': 1e-5, 'normalization': 'unit'},
+            'mobilenet_v3_large (dropped_strides=0, output_stride=32, bn_epsilon=0.001, normalization=symmetric)',
+            'mobilenet_v3_large (dropped_strides=1, output_stride=16, bn_epsilon=1e-05, normalization=unit)',
+        ),
     ],
 )
 def test_checkpoint_of_another_identity_is_refused_in_one_line(other, held, asked, two_steps):
-    with open_manager(two_steps, identity=IDENTITY | other, read_only=True) as manager:
+    identity = Identity(fields=FIELDS | other, class_names=IDENTITY.class_names)
+    with open_manager(two_steps, identity=identity, read_only=True) as manager:
         for target in (TARGET, {'other': np.zeros(3)}):  # said before the trees are compared
             with pytest.raises(UserError) as error:
                 manager.restore(target)

@@ -10,18 +10,40 @@ import pytest
 
 from mobilenets_jax import experiment
 from mobilenets_jax.config import ConfigView
+from mobilenets_jax.config_use import CONDITIONS, check_used, fields_in_use
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.options import Options
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-CONFIGS = [
-    ROOT / 'configs' / 'cifar10.py',
-    ROOT / 'configs' / 'digits.py',
-    *sorted((ROOT / 'configs').glob('imagenet/mobilenet*.py')),
-]
+BASE, SAVED = ROOT / 'configs' / 'base.py', ROOT / 'configs' / 'saved.py'  # all other files are experiments
+COMMON = ROOT / 'configs' / 'imagenet' / 'common.py'
+CONFIGS = sorted(set((ROOT / 'configs').rglob('*.py')) - {BASE, SAVED, COMMON})
 HEADER = ('Paper:', 'Command:', 'Hardware:', 'Expected:', 'Status:')
 STATUSES = ('reproduced here', 'ported', 'not yet tried')
+
+# Choices that together use every field; each is set to what the base config is not, as far as a field decides.
+CHOICES = (
+    {
+        'num_steps': 10,
+        'data.name': 'memory_folder',
+        'data.dir': 'x',
+        'optimizer.name': 'sgd',
+        'schedule.name': 'cosine',
+    },
+    {'num_steps': 10, 'schedule.decay_epochs': 1.0, 'data.random_erasing': 0.1, 'init_from': 'x', 'new_head': True},
+    {
+        'num_epochs': 1.0,
+        'data.name': 'image_folder',
+        'data.dir': 'x',
+        'data.auto_augment': 'randaugment',
+        'data.eval_crop': 'resize_crop',
+        'optimizer.name': 'adamw',
+        'schedule.warmup_steps': 1,
+        'schedule.decay_steps': 1,
+        'weight_decay.rate': 1e-5,
+    },
+)
 
 
 class ImageNetStandIn(Dataset):
@@ -50,23 +72,52 @@ def path(request):
     return request.param
 
 
-def build(path, monkeypatch) -> tuple[experiment.Experiment, ConfigView]:
-    if path.stem != 'digits':
-        monkeypatch.setattr(experiment, 'create_dataset', ImageNetStandIn)
-    view = ConfigView(load(path).to_dict())
-    return experiment.Experiment(view), view
-
-
-def test_builds_and_every_leaf_is_read(path, monkeypatch):
-    built, view = build(path, monkeypatch)
-    state = built.abstract_state()
+def build(view) -> experiment.Experiment:
+    """All parts of a run, as train.py builds them."""
+    built = experiment.Experiment(view)
+    built.abstract_state()
     built.train_step()
     built.evaluator()
-    assert built.options.total_steps > 0
-    assert {leaf.dtype.name for leaf in jax.tree.leaves((state.params, state.batch_stats))} == {'float32'}
     for name in ('keep_last', 'keep_best'):  # train.py hands these to the checkpoint manager
         assert view.checkpoint[name]
-    assert view.unread() == []
+    return built
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    monkeypatch.setattr(experiment, 'create_dataset', ImageNetStandIn)
+
+
+def test_builds_and_sets_nothing_without_effect(path, stand_in, capsys):
+    view = ConfigView(load(path).to_dict())
+    built = build(view)
+    state = built.abstract_state()
+    assert built.options.total_steps > 0
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((state.params, state.batch_stats))} == {'float32'}
+    capsys.readouterr()  # building the native ops, once, says so
+    check_used(view, {}, load(BASE).to_dict())
+    assert capsys.readouterr().err == ''
+
+
+def test_every_field_has_an_effect_with_some_choice(stand_in):
+    dead = set(ConfigView(load(BASE).to_dict()).leaves())
+    for choice in CHOICES:
+        view = ConfigView(load(BASE).to_dict()).updated(choice)
+        build(view)
+        check_used(view, choice, load(BASE).to_dict())
+        in_use = {f'config.{section}.{field}' for section in view for field in fields_of(view, section)}
+        dead -= {path for path in set(view.leaves()) - set(view.unread()) if path in in_use or path.count('.') == 1}
+    assert dead == set()
+
+
+def fields_of(view, section):
+    """The fields of a section that have an effect; none of a field that is no section."""
+    return fields_in_use(view, section) if isinstance(view[section], ConfigView) else ()
+
+
+def test_every_condition_is_about_fields_that_there_are():
+    paths = {*CONDITIONS, *(decider for rows in CONDITIONS.values() for row in rows for decider in row.deciders)}
+    assert {f'config.{path}' for path in paths} <= ConfigView(load(BASE).to_dict()).leaves().keys()
 
 
 def test_header_says_where_it_comes_from(path):
@@ -87,8 +138,8 @@ def test_header_says_where_it_comes_from(path):
         ('mobilenet_v3_small', 312_784, {0: 0.001, 938 * 10: 0.1 * 0.99**10}),
     ],
 )
-def test_imagenet_schedules_by_hand(name, steps, rates, monkeypatch):
-    built, _ = build(ROOT / 'configs' / 'imagenet' / f'{name}.py', monkeypatch)
+def test_imagenet_schedules_by_hand(name, steps, rates, stand_in):
+    built = experiment.Experiment(ConfigView(load(ROOT / 'configs' / 'imagenet' / f'{name}.py').to_dict()))
     assert built.options.total_steps == steps
     assert built.batch_size == 32 * 128
     for step, rate in rates.items():

@@ -11,7 +11,8 @@ from launching import SHORT_RUN, read_state, read_summary
 from mobilenets_jax.data import Layout, create_dataset
 from mobilenets_jax.models import create_model
 
-CONFIG = ' '.join(['--config=configs/digits.py', *(f'--config.{name}={value}' for name, value in SHORT_RUN.items())])
+FIELDS = {name: value for name, value in SHORT_RUN.items() if name != 'model.dropout_rate'}  # which concerns training
+CONFIG = ' '.join(['--config=configs/digits.py', *(f'--config.{name}={value}' for name, value in FIELDS.items())])
 KEYS = ['model', 'top1', 'top5', 'loss', 'count', 'step', 'params']
 
 # Arguments, in which RUN is the workdir, and the step and the parameters that they ask for.

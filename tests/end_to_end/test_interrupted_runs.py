@@ -82,6 +82,19 @@ def test_killed_then_stopped_on_four_devices(launcher, straight_run, tmp_path):
     assert_same_end(tmp_path, straight, f'{killed}, {stopped}\n{ended}', not_evaluated=[step])
 
 
+def test_second_run_in_the_workdir_ends_and_leaves_it_alone(launcher, straight_run, tmp_path):
+    run = launcher.train(tmp_path)
+    run.read('step', 5)  # the checkpoint of step 4 is there, or begun
+    second = launcher.train(tmp_path).end()
+    line = rf"error: workdir='{tmp_path}' is in use by process \d+ on .+ since .+\."
+    assert (second.status, second.output) == (2, []), second
+    assert re.fullmatch(line, second.errors[-1]), second
+    ended = run.end()
+    assert ended.status == 0, ended
+    assert not (tmp_path / 'run.lock').exists()
+    assert_same_end(tmp_path, straight_run(), ended)
+
+
 def test_flipped_byte_in_the_newest_checkpoint_is_noticed_and_made_good(launcher, straight_run, copied_run):
     files = [path for path in sorted((copied_run / 'checkpoints' / '12').rglob('*')) if path.stat().st_size]
     damaged = max(files, key=lambda path: path.stat().st_size)

@@ -42,3 +42,12 @@ def test_host_that_waits_in_vain_says_so(launcher):
     assert ended.errors[-1] == (
         f'error: process 1 of 2 at {address} waited 2 s for the others in vain; start the same command on every host'
     )
+
+
+@pytest.mark.slow
+def test_host_that_comes_late_to_the_first_step_is_waited_for(launcher):
+    """Gloo connects the devices at their first sum, and gives up after 30 seconds."""
+    worker = ('tests/end_to_end/late_worker.py', '--seconds=33')
+    pair = [launcher.start(*worker, *flags, devices=2) for flags in coordinates()]
+    for ended in [process.end() for process in pair]:
+        assert (ended.status, ended.output[-1]) == (0, '4.0'), ended

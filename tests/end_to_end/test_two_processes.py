@@ -37,3 +37,14 @@ def test_pair_evaluates_as_one_process_does(straight_pair, launcher):
     assert by_pair.pop('loss') == pytest.approx(by_one.pop('loss'), rel=1e-6)
     assert by_pair == by_one
     assert by_pair['count'] == 360
+
+
+@pytest.mark.slow
+def test_second_pair_in_the_workdir_ends_as_one(train_pair, tmp_path):
+    first = train_pair(tmp_path)
+    first[0].read('starting from')
+    for ended in [process.end() for process in train_pair(tmp_path)]:
+        assert (ended.status, ended.output) == (2, []), ended
+        assert f"error: workdir='{tmp_path}' is in use by process " in ended.errors[-1], ended
+    assert end_of(first).status == 0
+    assert not (tmp_path / 'run.lock').exists()

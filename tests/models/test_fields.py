@@ -127,9 +127,11 @@ def test_conventions_carry_their_constants(name, convention, expected):
 
 
 def test_a_field_of_the_convention_can_be_replaced():
-    spec = get_spec('mobilenet_v3_large', 1.25, bn_momentum=0.99, last_channels='kept')
-    assert (spec.convention.bn_momentum, spec.pre_logits) == (0.99, 1280)
-    assert get_spec('mobilenet_v3_large', 1.25).pre_logits == 1600
+    spec = get_spec('mobilenet_v3_large', 1.25, bn_momentum=0.99, last_channels='kept_below_one')
+    assert (spec.convention.bn_momentum, spec.pre_logits) == (0.99, 1600)
+    assert get_spec('mobilenet_v3_large', 1.25).pre_logits == 1280
+    assert get_spec('mobilenet_v3_large', 1.25, 'model_garden').pre_logits == 1600
+    assert get_spec('mobilenet_v3_small', 1.25).pre_logits == 1280
     assert get_spec('mobilenet_v3_large', 0.75).pre_logits == 1280
     assert get_spec('mobilenet_v3_large', 0.75, 'torchvision').pre_logits == 960
 

@@ -10,9 +10,9 @@ from mobilenets_jax.weights.names import SOURCES
 from mobilenets_jax.weights.network import trace
 
 
-def source_arrays(source, name, width=1.0, num_classes=1000, seed=0):
+def source_arrays(source, name, width=1.0, num_classes=1000, seed=0, convention=None):
     """(our variables by path, the arrays that a file of `source` holds for them)."""
-    model = create_model(name, num_classes, width, SOURCES[source].convention)
+    model = create_model(name, num_classes, width, convention or SOURCES[source].convention)
     network = trace(name, model)
     names, layout = SOURCES[source].maps[name](network), SOURCES[source].layout
     generator = np.random.default_rng(seed)

@@ -74,11 +74,18 @@ def test_tensorflow_checkpoint_gives_its_averages(tmp_path):
     assert np.array_equal(variables['params']['logits']['kernel'], expected['params/logits/kernel'][:, 1:])
 
 
-@pytest.mark.parametrize('name', ['mobilenet_v1', 'mobilenet_v3_small'])
-def test_checkpoint_of_numbered_layers(name, tmp_path):
+@pytest.mark.parametrize(
+    ('name', 'width', 'convention'),
+    [
+        ('mobilenet_v1', 1.0, 'tf'),
+        ('mobilenet_v3_small', 1.0, 'tf'),
+        ('mobilenet_v3_large', 1.25, 'model_garden'),  # whose 1280-wide layer is scaled
+    ],
+)
+def test_checkpoint_of_numbered_layers(name, width, convention, tmp_path):
     """As the Model Garden's trainer writes it: an object graph, with an optimizer and counters beside the model."""
     tf = pytest.importorskip('tensorflow', reason='TensorFlow is not installed')
-    expected, arrays = source_arrays('model_garden', name, num_classes=1001)
+    expected, arrays = source_arrays('model_garden', name, width, num_classes=1001, convention=convention)
     objects = tf.train.Checkpoint(global_step=tf.Variable(7))
     for path, array in (arrays | {'optimizer/learning_rate': np.float32(0.1)}).items():
         *parents, leaf = path.split('/')
@@ -90,7 +97,8 @@ def test_checkpoint_of_numbered_layers(name, tmp_path):
         setattr(node, leaf, tf.Variable(array))
     objects.save(str(tmp_path / 'model'))
     model, variables, card = load_pretrained(str(tmp_path / 'model-1'), num_classes=1001)
-    assert (card.model, card.convention, model.num_classes) == (name, 'tf', 1001)
+    found = (card.model, card.width_multiplier, card.convention, model.num_classes)
+    assert found == (name, width, convention, 1001)
     assert_same(variables, expected)
 
 

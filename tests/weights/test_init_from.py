@@ -15,11 +15,12 @@ from source_arrays import source_arrays
 
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.identity import Identity, network_fields
 from mobilenets_jax.models import create_model
 from mobilenets_jax.trees import named_leaves
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.folding import unfold_batch_norms
-from mobilenets_jax.weights.init_from import fit, starting_point
+from mobilenets_jax.weights.init_from import StartingPoint, describe_replaced, fit, starting_point
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -82,22 +83,63 @@ def test_the_network_comes_with_the_weights(tmp_path):
         'model.name': 'mobilenet_v2',
         'model.width_multiplier': 0.1,
         'model.convention': 'timm',
+        'model.dropped_strides': 0,
+        'model.output_stride': 32,
+        'model.bn_epsilon': 1e-5,
     }
-    assert not start.folded
+    assert not start.folded and start.class_names == ()
 
 
-def test_a_checkpoint_gives_its_averages(tmp_path):
+RUN_CONFIG = {
+    'model': {'name': 'mobilenet_v1', 'width_multiplier': 0.5, 'convention': 'tf', 'dropped_strides': 2},
+    'data': {'normalization': 'unit'},
+}
+RUN_FIELDS = {
+    'model.name': 'mobilenet_v1',
+    'model.width_multiplier': 0.5,
+    'model.convention': 'tf',
+    'model.dropped_strides': 2,
+    'model.output_stride': 32,
+    'model.bn_epsilon': 1e-3,
+    'data.normalization': 'unit',
+}
+
+
+def save_run(workdir, identity):
     state = {'params': {'w': zeros(2)}, 'batch_stats': {'m': zeros(3)}, 'ema_params': {'w': zeros(2) + 1}}
-    config = {
-        'model': {'name': 'mobilenet_v1', 'width_multiplier': 0.5, 'convention': 'tf'},
-        'data': {'normalization': 'unit'},
-    }
-    with CheckpointManager(tmp_path / 'checkpoints', identity={'model': 'mobilenet_v1'}) as checkpoints:
-        checkpoints.save(3, state, meta={'config': config})
-    start = starting_point(str(tmp_path), {})
+    with CheckpointManager(workdir / 'checkpoints', identity=identity) as checkpoints:
+        checkpoints.save(3, state, meta={'config': RUN_CONFIG})
+
+
+def test_a_checkpoint_gives_its_averages_its_network_and_its_classes(tmp_path):
+    fields = network_fields(RUN_CONFIG) | {'num_classes': 2}
+    save_run(tmp_path, Identity(fields=fields, class_names=('ant', 'bee')))
+    start = starting_point(str(tmp_path), {'model.output_stride': 16})
     assert named_leaves(start.variables)['params/w'].tolist() == [1, 1]
     assert start.variables['batch_stats']['m'].shape == (3,)
-    assert start.fields['model.name'] == 'mobilenet_v1' and start.fields['data.normalization'] == 'unit'
+    assert start.fields == {path: value for path, value in RUN_FIELDS.items() if path != 'model.output_stride'}
+    assert start.class_names == ('ant', 'bee')
+
+
+def test_an_older_checkpoint_gives_the_network_of_its_config(tmp_path):
+    class Older:
+        def to_json(self):
+            return {'model': 'mobilenet_v1', 'num_classes': 2, 'width_multiplier': 0.5, 'convention': 'tf'}
+
+    save_run(tmp_path, Older())
+    start = starting_point(str(tmp_path), {})
+    assert (start.fields, start.class_names) == (RUN_FIELDS, None)
+
+
+def test_fields_of_the_config_file_that_are_replaced_are_named():
+    start = StartingPoint({}, {'model.name': 'a', 'model.dropped_strides': 2, 'model.output_stride': 8}, False, ())
+    defaults = {'model': {'name': 'd', 'dropped_strides': 0, 'output_stride': 32}}
+    config = {'model': {'name': 'b', 'dropped_strides': 1, 'output_stride': 32}}
+    assert describe_replaced(start, config, defaults) == (
+        "init_from replaces 2 field(s) of the config file: model.name='a' instead of 'b', "
+        'model.dropped_strides=2 instead of 1'
+    )
+    assert describe_replaced(start, defaults, defaults) is None
 
 
 @pytest.fixture

@@ -22,20 +22,29 @@ class Source:
     Attributes:
         layout: of its files, a key of `layouts.LAYOUTS`.
         convention: whose padding and constants its networks have, unless a card or the user says otherwise.
+        other_conventions: tried next, of networks that have them and widths at which they differ.
         maps: architecture -> name map.
     """
 
     layout: str
     convention: str
     maps: Mapping[str, NameMap]
+    other_conventions: tuple[str, ...] = ()
 
 
+# The authors' code, of which the Model Garden's, slim's and TFLite files are made, differs from the paper in one width.
+_SCALED = ('model_garden',)
 SOURCES = {
     'torchvision': Source(layout='pytorch', convention='torchvision', maps=torchvision.MAPS),
     'timm': Source(layout='pytorch', convention='timm', maps=timm.MAPS),
     'd_li14': Source(layout='pytorch', convention='torchvision', maps=d_li14.MAPS),
     'keras': Source(layout='keras', convention='keras', maps=keras.MAPS),
-    'slim': Source(layout='slim', convention='tf', maps=slim.MAPS),
-    'model_garden': Source(layout='model_garden', convention='tf', maps=model_garden.MAPS),
-    'tflite': Source(layout='tflite', convention='tf', maps=dict.fromkeys(list_models(), order.MAP)),
+    'slim': Source(layout='slim', convention='tf', maps=slim.MAPS, other_conventions=_SCALED),
+    'model_garden': Source(layout='model_garden', convention='tf', maps=model_garden.MAPS, other_conventions=_SCALED),
+    'tflite': Source(
+        layout='tflite',
+        convention='tf',
+        maps=dict.fromkeys(list_models(), order.MAP),
+        other_conventions=(*_SCALED, 'keras', 'torchvision', 'timm', 'megvii'),  # a graph says itself how it pads
+    ),
 }

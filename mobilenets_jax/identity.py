@@ -1,0 +1,142 @@
+"""What a checkpoint and the run that reads it must share: the network, the range of its input, and its classes."""
+
+import dataclasses
+import inspect
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mobilenets_jax.data.options import Options
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.models import create_model, get_spec
+
+# Every field of the config that changes what a network computes, whether or not it changes the shape of a parameter.
+# It stands in the identity of a checkpoint, and `init_from` takes it over. A new one is added here, and nowhere else.
+NETWORK_FIELDS = (
+    'model.name',
+    'model.width_multiplier',
+    'model.convention',
+    'model.dropped_strides',
+    'model.output_stride',
+    'model.bn_epsilon',
+    'data.normalization',
+)
+CLASS_NAMES = 'class_names'
+
+
+def field_name(path: str) -> str:
+    """The name in an identity of a field of the config, e.g. 'output_stride' of 'model.output_stride'."""
+    return 'model' if path == 'model.name' else path.rpartition('.')[2]
+
+
+def network_fields(config: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The value of each of `NETWORK_FIELDS`, by its name in an identity; none is left to a convention.
+
+    Args:
+        config: nested; a field that it lacks has the value that it has where nothing sets it, since a config saved
+            by an older version has none of the newer fields.
+        known: values by name that count more than the config's, such as those of a checkpoint's identity.
+    """
+    values = {}
+    for path in NETWORK_FIELDS:
+        section, field = path.split('.')
+        value = config.get(section, {}).get(field)
+        values[field_name(path)] = _DEFAULTS.get(field) if value is None else value
+    values |= {name: value for name, value in (known or {}).items() if name in values}
+    if values['bn_epsilon'] is None:
+        spec = get_spec(values['model'], values['width_multiplier'], values['convention'])
+        values['bn_epsilon'] = spec.convention.bn_epsilon
+    return values
+
+
+def _defaults() -> dict[str, Any]:
+    """What the network fields are where nothing sets them."""
+    parameters = {**inspect.signature(Options).parameters, **inspect.signature(create_model).parameters}
+    return {name: value.default for name, value in parameters.items() if value.default is not value.empty}
+
+
+_DEFAULTS = _defaults()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a checkpoint must share with the run that reads it.
+
+    Attributes:
+        fields: JSON-able, by name: those of `network_fields`, and 'num_classes'.
+        class_names: in the order of the labels.
+        data: what the class names are from, for messages, e.g. "data.dir='flowers'".
+    """
+
+    fields: Mapping[str, Any]
+    class_names: Sequence[str]
+    data: str = 'the data'
+
+    @property
+    def model(self) -> str:
+        """The name of the network."""
+        return self.fields['model']
+
+    def to_json(self) -> dict[str, Any]:
+        """What is saved with a checkpoint."""
+        return {**self.fields, CLASS_NAMES: list(self.class_names)}
+
+    def check(self, checkpoint: str, stored: Mapping[str, Any], meta: Mapping[str, Any], *, exact: bool) -> None:
+        """Raises `UserError` unless a checkpoint is of this network and of these classes.
+
+        Args:
+            checkpoint: what the messages call it.
+            stored: what `to_json` gave when it was saved; an older version named fewer fields and no classes.
+            meta: what else was saved, among it the run's 'config', from which fields that are not named are taken.
+            exact: whether the checkpoint may have no more classes than the data; see `check_classes`.
+        """
+        check_classes(checkpoint, stored.get(CLASS_NAMES), self.class_names, self.data, exact=exact)
+        named = {name: value for name, value in stored.items() if name != CLASS_NAMES}
+        held = {**named, **network_fields(meta.get('config', {}), named)}
+        fields = [name for name in {**self.fields, **held} if held.get(name) != self.fields.get(name)]
+        if fields:
+            raise UserError(
+                f'{checkpoint} holds {_describe(held, fields)}; the run asks for {_describe(self.fields, fields)}. '
+                'Give the run a directory of its own.'
+            )
+
+
+def _describe(values: Mapping[str, Any], fields: Sequence[str]) -> str:
+    """The model and its values of some fields."""
+    listed = ', '.join(f'{name}={values.get(name, "unset")}' for name in fields if name != 'model')
+    return f'{values["model"]} ({listed})' if listed else values['model']
+
+
+def check_classes(
+    checkpoint: str, stored: Sequence[str] | None, names: Sequence[str], data: str, *, exact: bool
+) -> None:
+    """Raises `UserError` unless the labels of the data mean the classes that a checkpoint learnt.
+
+    Args:
+        checkpoint: what the messages call it.
+        stored: its class names; None: it was saved before they were, which one line on standard error says.
+        names: those of the data, in the order of the labels.
+        data: what they are from.
+        exact: whether both must be as many. Else the checkpoint may have more: a network with more outputs than the
+            data have classes, whose first labels mean the same.
+    """
+    if stored is None:
+        print(f'{checkpoint} names no classes: they cannot be compared with those of {data}', file=sys.stderr)
+        return
+    # A file system may spell an accent in one character or in two: that is no other name.
+    learnt, found = ([unicodedata.normalize('NFC', name) for name in row] for row in (stored, names))
+    compared = len(found) if not exact and len(found) < len(learnt) else max(len(found), len(learnt))
+    rows = [
+        [repr(row[label]) if label < len(row) else 'missing' for row in (learnt, found)] for label in range(compared)
+    ]
+    different = [label for label, (one, other) in enumerate(rows) if one != other]
+    if different:
+        label = different[0]
+        counts = f'{len(different)} of {compared} differ'
+        if len(learnt) != len(found):
+            counts += f' ({len(found)} classes, {len(learnt)} in the checkpoint)'
+        raise UserError(
+            f'{checkpoint} knows other classes: class {label} is {rows[label][1]} in {data}, {rows[label][0]} in the '
+            f'checkpoint; {counts}.'
+        )

@@ -1,0 +1,112 @@
+"""A run's classes and its network stay what they were: in evaluation, when it goes on, and as another run's start."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from launching import read_summary
+from PIL import Image
+
+COLOURS = {'cat': (200, 40, 40), 'dog': (40, 40, 200)}
+RENAMED = {'cat': (200, 40, 40), 'ant': (40, 40, 200)}  # as many classes, in another order
+FIELDS = (
+    'data.name=memory_folder image_size=16 batch_size=8 model.name=mobilenet_v1 model.width_multiplier=0.25 ema.decay=0'
+    ' model.dropout_rate=0 model.bn_momentum=0.8'
+)
+STRIDES = 'model.dropped_strides=2 model.output_stride=32 data.normalization=unit'
+CLASSES = r"class 0 is 'ant' in data.dir='FOLDER/renamed', 'cat' in the checkpoint; 2 of 2 differ."
+IMAGES_OF_A_CLASS = 8
+
+
+def flags(fields):
+    return ' '.join(f'--config.{field}' for field in fields.split())
+
+
+TRAIN = f'train.py --config=configs/digits.py {flags(FIELDS)}'
+FROM_RUN = f'{TRAIN} --config.init_from=FOLDER/run'
+ONE_STEP = flags(
+    'num_steps=1 schedule.learning_rate=1e-9 schedule.name=constant schedule.warmup_percent=0 model.bn_momentum=0.99999'
+)
+COMMANDS = {
+    'run': f'{TRAIN} {flags(STRIDES)} --config.data.dir=FOLDER/pets --config.num_steps=20 --workdir=FOLDER/run',
+    'eval renamed': 'eval.py --workdir=FOLDER/run --config.data.dir=FOLDER/renamed',
+    'go on renamed': f'{TRAIN} {flags(STRIDES)} --config.data.dir=FOLDER/renamed --workdir=FOLDER/run',
+    'start renamed': f'{FROM_RUN} --config.data.dir=FOLDER/renamed --workdir=FOLDER/new {ONE_STEP}',
+    'eval other strides': 'eval.py --workdir=FOLDER/run --config.model.dropped_strides=0',
+    'start': f'{FROM_RUN} --config.data.dir=FOLDER/pets --workdir=FOLDER/start {ONE_STEP}',
+    'new head': f'{FROM_RUN} --config.new_head=True --config.data.dir=FOLDER/renamed --workdir=FOLDER/head {ONE_STEP}',
+}
+
+
+def draw(folder, colours):
+    generator = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for name, colour in colours.items():
+            (folder / split / name).mkdir(parents=True)
+            for number in range(IMAGES_OF_A_CLASS):
+                pixels = np.clip(colour + generator.normal(0, 20, (16, 16, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f'{number}.png')
+
+
+@pytest.fixture
+def results(made_once, launcher):
+    """The folder of the runs, and the result of each command."""
+
+    def run_all(folder):
+        draw(folder / 'pets', COLOURS)
+        draw(folder / 'renamed', RENAMED)
+        commands = [command.replace('FOLDER', str(folder)).split() for command in COMMANDS.values()]
+        (folder / 'commands.json').write_text(json.dumps(commands))
+        (folder / 'folder').write_text(str(folder))
+        worker = Path(__file__).with_name('forking_worker.py')
+        ended = launcher.run(worker, folder / 'commands.json', folder / 'results.json')
+        assert ended.status == 0, ended
+
+    folder = made_once('other_data', run_all)
+    results = json.loads((folder / 'results.json').read_text())
+    return folder, (folder / 'folder').read_text(), dict(zip(COMMANDS, results, strict=True))
+
+
+@pytest.mark.parametrize(
+    ('command', 'held_by'),
+    [
+        ('eval renamed', 'checkpoint FOLDER/run/checkpoints/20'),
+        ('go on renamed', 'checkpoint FOLDER/run/checkpoints/20'),
+        ('start renamed', "init_from='FOLDER/run'"),
+    ],
+)
+def test_renamed_class_is_refused_by_its_name(command, held_by, results):
+    folder, made_in, by_command = results
+    result = by_command[command]
+    line = f'error: {held_by} knows other classes: {CLASSES}'.replace('FOLDER', made_in)
+    assert (result['status'], result['errors'][-1], result['output']) == (2, line, [])
+    assert not (folder / 'new').exists()
+
+
+def test_other_strides_are_refused(results):
+    _, made_in, by_command = results
+    assert (by_command['eval other strides']['status'], by_command['eval other strides']['errors']) == (
+        2,
+        [
+            f'error: checkpoint {made_in}/run/checkpoints/20 holds mobilenet_v1 (dropped_strides=2); '
+            'the run asks for mobilenet_v1 (dropped_strides=0). Give the run a directory of its own.'
+        ],
+    )
+
+
+def test_run_that_starts_from_another_computes_what_that_one_did(results):
+    folder, _, by_command = results
+    assert by_command['start']['status'] == 0, by_command['start']
+    replaced = 'init_from replaces 1 field(s) of the config file: model.output_stride=32 instead of 16'
+    assert replaced in by_command['start']['errors']
+    config = json.loads((folder / 'start' / 'config.json').read_text())
+    assert (config['model']['dropped_strides'], config['data']['normalization']) == (2, 'unit')
+    run, start = read_summary(folder / 'run'), read_summary(folder / 'start')
+    assert start['test_top1'] == run['test_top1']
+    assert start['test_loss'] == pytest.approx(run['test_loss'], rel=1e-3)  # after one step of almost no length
+
+
+def test_new_classifier_takes_other_classes(results):
+    _, _, by_command = results
+    assert by_command['new head']['status'] == 0, by_command['new head']

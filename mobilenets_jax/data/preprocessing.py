@@ -7,6 +7,7 @@ Differs:
     Random operations are stateless, seeded by the example.
     The training image is rounded to uint8, so that a quarter of the bytes go to the device, which normalises it.
     JPEGs are decoded by the faster of libjpeg's ways, but as PIL does for evaluation and `random_resized`.
+    Other formats than JPEG and PNG are read, by PIL.
     With full colour distortion slim also draws one of four resize methods; here the resize is always bilinear.
 """
 
@@ -15,8 +16,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from mobilenets_jax.data import image_files
 from mobilenets_jax.data.auto_augment import auto_augment
 from mobilenets_jax.data.options import ImageOptions
 
@@ -106,8 +109,15 @@ def eval_image(encoded: tf.Tensor, options: ImageOptions) -> tf.Tensor:
 
 
 def decode(encoded: tf.Tensor, **settings: Any) -> tf.Tensor:
-    """Decodes a JPEG (also grey or CMYK) or PNG, whatever the file is called, to uint8 [H, W, 3]."""
-    return tf.io.decode_jpeg(encoded, channels=3, **settings)  # Its kernel looks at the bytes.
+    """Decodes an image file, whatever it is called, to uint8 [H, W, 3]; see `image_files`.
+
+    TensorFlow decodes JPEG (also grey or CMYK) and PNG. All other formats, and what it may not decode, go to PIL.
+    """
+    return tf.cond(
+        _is_jpeg(encoded) | _is_png(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, **settings),  # Its kernel looks at the bytes.
+        lambda: _decode_by_pil(encoded),
+    )
 
 
 def decode_crop(
@@ -129,7 +139,34 @@ def decode_crop(
         image = decode(encoded, **settings)
         return tf.slice(image, *draw_box(tf.shape(image)))
 
-    return tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_any)
+    return tf.cond(_is_jpeg(encoded), from_jpeg, from_any)
+
+
+def _is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether it is a JPEG that is not too large."""
+    return tf.cond(
+        tf.io.is_jpeg(encoded), lambda: _is_small_enough(tf.io.extract_jpeg_shape(encoded)[:2]), lambda: False
+    )
+
+
+def _is_png(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether it is a PNG that is not too large."""
+    head = tf.strings.substr(encoded, 0, 24) + bytes(24)  # signature, length and kind of the first chunk, width, height
+    is_png = tf.strings.substr(head, 0, 8) == image_files.PNG_SIGNATURE
+    return is_png & _is_small_enough(tf.io.decode_raw(tf.strings.substr(head, 16, 8), tf.int32, little_endian=False))
+
+
+def _is_small_enough(sides: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_prod(tf.cast(sides, tf.int64)) <= image_files.MAX_PIXELS
+
+
+def _decode_by_pil(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes what TensorFlow does not, or says why it is no image: uint8 [H, W, 3]."""
+
+    def read(content: bytes | np.ndarray) -> np.ndarray:  # an array of one object where the caller is not compiled
+        return image_files.decode(np.asarray(content, object).item())
+
+    return tf.ensure_shape(tf.numpy_function(read, [encoded], tf.uint8), [None, None, 3])
 
 
 def inception_box(shape: tf.Tensor, seed: tf.Tensor, min_area_fraction: float) -> tuple[tf.Tensor, tf.Tensor]:

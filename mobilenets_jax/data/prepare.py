@@ -12,9 +12,8 @@ import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
-from mobilenets_jax.data import image_files, order
-from mobilenets_jax.data.folder_index import join, list_folders
-from mobilenets_jax.data.folders import EVAL_SPLITS, TRAIN_SPLIT, find_classes, list_images
+from mobilenets_jax.data import image_files, order, split_names
+from mobilenets_jax.data.folders import find_splits, read_splits, report_others
 from mobilenets_jax.data.host_pipeline import reason
 from mobilenets_jax.data.manifest import MANIFEST_FILE, Manifest, Shard
 from mobilenets_jax.data.preprocessing import decode
@@ -31,7 +30,7 @@ def prepare(source: str, directory: str, *, file_format: str, num_shards: int, r
     """Writes the splits of the image folder `source` as records under `directory`; the manifest comes last.
 
     Args:
-        source: has one or more of the folders train, val, validation and test, each with a folder a class.
+        source: has one or more splits, as `folders` says; the names of their folders are those of the splits.
         directory: a new data set's folder.
         file_format: one of `shards.FILE_FORMATS`.
         num_shards: of each split; a split of fewer examples has one a shard.
@@ -44,15 +43,14 @@ def prepare(source: str, directory: str, *, file_format: str, num_shards: int, r
     check(num_shards > 0, '--shards', num_shards, 'must be positive')
     target = epath.Path(directory)
     check(not (target / MANIFEST_FILE).exists(), 'DST', directory, 'is a prepared data set already')
-    folders = list_folders(source)
-    splits = [split for split in (TRAIN_SPLIT, *EVAL_SPLITS) if split in folders]
-    check(bool(splits), 'SRC', source, f'has none of the folders {TRAIN_SPLIT}, {", ".join(EVAL_SPLITS)}')
+    splits = split_names.in_order(find_splits(source), source)
+    check(bool(splits), 'SRC', source, f'has no split with folders of classes. Known: {", ".join(split_names.NAMES)}')
+    report_others(source, splits)
+    class_names, files = read_splits(source, splits)
     target.mkdir(parents=True, exist_ok=True)
 
     written, turned = {}, []
-    for split in splits:
-        class_names = find_classes(source, join(source, splits[0]), join(source, split))
-        paths, labels = list_images(join(source, split), class_names)
+    for split, (paths, labels) in files.items():
         examples = _examples(*_shuffled(paths, labels), turned)
         shards = []
         for number, length in enumerate(_shard_lengths(len(paths), num_shards)):

@@ -13,7 +13,13 @@ EVAL_SPLITS = ('validation', 'test')  # The first one that is there is the defau
 
 
 def create(
-    name: str, directory: str, eval_split: str, options: Options, image_options: ImageOptions, reading: Reading
+    name: str,
+    directory: str,
+    train_split: str,
+    eval_split: str,
+    options: Options,
+    image_options: ImageOptions,
+    reading: Reading,
 ) -> HostDataset:
     """Opens the prepared data set `name`, e.g. 'imagenet2012', under the TFDS data directory ('' = TFDS's default).
 

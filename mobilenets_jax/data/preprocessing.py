@@ -34,6 +34,11 @@ FAST, EXACT = {'dct_method': 'INTEGER_FAST'}, {'dct_method': 'INTEGER_ACCURATE'}
 # Up to how many times as many pixels as the result has it pays to convert an image to float before it is resized.
 MAX_CONVERTED = 2
 
+# Up to how many times as many pixels as a crop has an image is resized as a whole, before the crop is cut out.
+MAX_RESIZED = 8
+# TensorFlow's name of an antialiased interpolation, and the radius of its kernel in pixels of the larger image.
+KERNELS = {'bilinear': ('triangle', 1.0), 'bicubic': ('keyscubic', 2.0)}
+
 # torchvision's RandomResizedCrop.
 RESIZED_ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)  # width / height
 RESIZED_CROP_ATTEMPTS = 10  # Then the centre is taken.
@@ -95,7 +100,8 @@ def _random_view(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> 
         return resize_bilinear(decode_crop(encoded, draw, FAST), size)
     if options.crop == 'random_resized':
         draw = functools.partial(random_resized_box, seed=seed, min_area_fraction=options.min_area_fraction)
-        return resize_antialiased(decode_crop(encoded, draw, EXACT), tf.constant([size, size]), 'bilinear')
+        whole = tf.constant([size, size], tf.int64)
+        return resize_antialiased(decode_crop(encoded, draw, EXACT), whole, 'bilinear', tf.zeros_like(whole), whole)
     return resize_bilinear(decode(encoded, **FAST), size)
 
 
@@ -246,23 +252,66 @@ def resize_crop(
     torchvision does (down; half to even), or as big_vision does if `rounded` (half to even; down). One pixel moves the
     top-1 of a small network by a percent.
     """
-    height, width = tf.unstack(tf.shape(image)[:2])
+    sides = tf.cast(tf.shape(image)[:2], tf.int64)
     short = round(image_size / crop_fraction)
     if rounded:
-        scaled = tf.cast(short * tf.stack([height, width]), tf.float64) / tf.cast(tf.minimum(height, width), tf.float64)
-        resized = tf.cast(tf.round(scaled), tf.int32)
-        top, left = tf.unstack((resized - image_size) // 2)
+        scaled = tf.cast(short * sides, tf.float64) / tf.cast(tf.reduce_min(sides), tf.float64)
+        resized = tf.cast(tf.round(scaled), tf.int64)
+        begin = (resized - image_size) // 2
     else:
-        resized = short * tf.stack([height, width]) // tf.minimum(height, width)
-        top, left = tf.unstack(tf.cast(tf.round((resized - image_size) / 2), tf.int32))
-    return resize_antialiased(image, resized, interpolation)[top : top + image_size, left : left + image_size]
+        resized = short * sides // tf.reduce_min(sides)
+        begin = tf.cast(tf.round((resized - image_size) / 2), tf.int64)
+    return resize_antialiased(image, resized, interpolation, begin, tf.constant([image_size, image_size], tf.int64))
 
 
-def resize_antialiased(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """Resizes [H, W, 3] to `size` (height, width) as PIL does: whole numbers in [0, 255], float32."""
-    for pass_size in ((tf.shape(image)[0], size[1]), size):  # PIL resizes the rows, rounds, then resizes the columns
-        image = tf.cast(_to_uint8(tf.image.resize(image, pass_size, interpolation, antialias=True)), tf.float32)
-    return image
+def resize_antialiased(
+    image: tf.Tensor, size: tf.Tensor, interpolation: str, begin: tf.Tensor, window: tf.Tensor
+) -> tf.Tensor:
+    """A window of an image resized as PIL does: whole numbers in [0, 255], float32 [*window, 3].
+
+    Args:
+        image: uint8 [H, W, 3].
+        size: height and width of the whole resized image; here and below int64 [2].
+        interpolation: one of `options.INTERPOLATIONS`.
+        begin: top and left of the window in the resized image.
+        window: its height and width.
+    """
+    # A line of 6000x1 pixels becomes 400 million, of which a crop shows few. An ordinary photo is resized as a whole,
+    # since another origin of the coordinates rounds otherwise.
+    is_ordinary = tf.reduce_prod(size) <= MAX_RESIZED * tf.reduce_prod(window)
+    start = tf.where(is_ordinary, tf.zeros_like(begin), begin)
+    count = tf.where(is_ordinary, size, window)
+    resized = _resize_window(image, size, interpolation, start, count)
+    return tf.slice(resized, tf.pad(begin - start, [[0, 1]]), tf.pad(window, [[0, 1]], constant_values=3))
+
+
+def _resize_window(
+    image: tf.Tensor, size: tf.Tensor, interpolation: str, begin: tf.Tensor, window: tf.Tensor
+) -> tf.Tensor:
+    """What `resize_antialiased` says, from those pixels alone that the window needs."""
+    kernel, radius = KERNELS[interpolation]
+    sides = tf.cast(tf.shape(image)[:2], tf.int64)
+    scale = tf.cast(size, tf.float64) / tf.cast(sides, tf.float64)
+    reach = (
+        tf.cast(tf.math.ceil(radius * tf.maximum(1 / scale, 1)), tf.int64) + 1
+    )  # of the kernel, in pixels of `image`
+    first = tf.maximum(tf.cast(tf.cast(begin, tf.float64) / scale, tf.int64) - reach, 0)
+    end = tf.minimum(tf.cast(tf.cast(begin + window, tf.float64) / scale, tf.int64) + reach + 1, sides)
+    image = tf.expand_dims(image[first[0] : end[0], first[1] : end[1]], 0)
+    shift = tf.cast(tf.cast(first, tf.float64) * scale - tf.cast(begin, tf.float64), tf.float32)
+    scale = tf.cast(size, tf.float32) / tf.cast(sides, tf.float32)
+    # PIL resizes the rows, rounds, then resizes the columns (up to version 12; 13 does what is less work first).
+    for height, is_resized in ((end[0] - first[0], [False, True]), (window[0], [True, False])):
+        resized = tf.raw_ops.ScaleAndTranslate(
+            images=image,
+            size=tf.cast(tf.stack([height, window[1]]), tf.int32),
+            scale=tf.where(is_resized, scale, 1.0),
+            translation=tf.where(is_resized, shift, 0.0),
+            kernel_type=kernel,
+            antialias=True,
+        )
+        image = tf.cast(_to_uint8(resized), tf.float32)
+    return tf.squeeze(image, 0)
 
 
 def resize_bilinear(image: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -56,7 +56,7 @@ def create_dataset(
     """
     kinds = (Options, MemoryOptions, ImageOptions, Reading)
     options, memory_options, image_options, reading = _take_choices(choices, *kinds)
-    if shapes_only and name in SIZES:
+    if shapes_only and name in SIZES and not train_split:
         return ShapesOnly(name, options)
     if name == 'digits':
         return _import_source('digits', name).create(options)

@@ -292,9 +292,8 @@ def _resize_window(
     kernel, radius = KERNELS[interpolation]
     sides = tf.cast(tf.shape(image)[:2], tf.int64)
     scale = tf.cast(size, tf.float64) / tf.cast(sides, tf.float64)
-    reach = (
-        tf.cast(tf.math.ceil(radius * tf.maximum(1 / scale, 1)), tf.int64) + 1
-    )  # of the kernel, in pixels of `image`
+    # How far the kernel reaches, in pixels of `image`.
+    reach = tf.cast(tf.math.ceil(radius * tf.maximum(1 / scale, 1)), tf.int64) + 1
     first = tf.maximum(tf.cast(tf.cast(begin, tf.float64) / scale, tf.int64) - reach, 0)
     end = tf.minimum(tf.cast(tf.cast(begin + window, tf.float64) / scale, tf.int64) + reach + 1, sides)
     image = tf.expand_dims(image[first[0] : end[0], first[1] : end[1]], 0)

@@ -5,6 +5,7 @@ from mobilenets_jax.data.folder_index import join
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.manifest import Manifest
 from mobilenets_jax.data.options import ImageOptions, Options, Reading
+from mobilenets_jax.data.record_stream import ShardPart
 from mobilenets_jax.data.splits import Split
 from mobilenets_jax.errors import UserError
 
@@ -48,8 +49,7 @@ def _open_split(directory: str, manifest: Manifest, split: str) -> Split:
     files = manifest.splits[split]
     return shards.open_split(
         manifest.file_format,
-        [join(directory, shard.file) for shard in files],
-        [shard.num_examples for shard in files],
+        [ShardPart(join(directory, shard.file), shard.num_examples) for shard in files],
         IMAGE_KEY,
         LABEL_KEY,
     )

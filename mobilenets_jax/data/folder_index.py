@@ -77,7 +77,7 @@ def list_files(directory: str, folders: Sequence[str]) -> dict[str, Listing]:
     """
     index_path = epath.Path(directory) / INDEX_FILE
     known = _read_index(index_path)
-    valid = [name for name in folders if name in known and _holds(join(directory, name), known[name])]
+    valid = {name for name in folders if name in known and _holds(join(directory, name), known[name])}
     if valid and _is_bucket(directory):
         print(f'{directory}: the files are those of its index; to list them anew, remove {index_path}', file=sys.stderr)
     listings = {name: known[name] if name in valid else _list_images(join(directory, name)) for name in folders}

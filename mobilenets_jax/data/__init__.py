@@ -10,6 +10,7 @@ TensorFlow is imported when a data set is created that needs it, and not before.
 """
 
 import dataclasses
+import functools
 import importlib
 from collections.abc import Mapping
 from types import ModuleType
@@ -37,7 +38,13 @@ SOURCES = {
 
 
 def create_dataset(
-    name: str, *, directory: str = '', eval_split: str = '', shapes_only: bool = False, **choices: Any
+    name: str,
+    *,
+    directory: str = '',
+    train_split: str = '',
+    eval_split: str = '',
+    shapes_only: bool = False,
+    **choices: Any,
 ) -> Dataset:
     """Opens a data set and checks it, without reading an image.
 
@@ -45,6 +52,7 @@ def create_dataset(
         name: 'digits' (embedded), 'image_folder', 'memory_folder' (an image folder kept in memory), 'records' (an image
             folder prepared as sharded records) or 'tfds:NAME'.
         directory: of the image folder, the prepared records or TFDS's data ('' = TFDS's own); not of the digits.
+        train_split: the split to train on; '' for the one of that name. The digits have their own.
         eval_split: the split to evaluate on; '' for the source's default, the validation split if it has one. The
             digits have their own.
         shapes_only: whether a data set of known sizes is not opened: see `shapes_only`.
@@ -57,19 +65,20 @@ def create_dataset(
     """
     kinds = (Options, MemoryOptions, ImageOptions, Reading)
     options, memory_options, image_options, reading = _take_choices(choices, *kinds)
-    if shapes_only and name in SIZES:
+    if shapes_only and name in SIZES and not train_split:
         return ShapesOnly(name, options)
     if name == 'digits':
         return _import_source('digits', name).create(options)
     if name == 'memory_folder':
-        return _import_source('memory_folder', name).create(directory, eval_split, options, memory_options)
+        return _import_source('memory_folder', name).create(directory, train_split, eval_split, options, memory_options)
     known = name in ('image_folder', 'records') or name.startswith(_TFDS_PREFIX)
     if not known:
         raise UserError(f'data.name={name!r} is unknown. Known: {", ".join(SOURCES)}.')
     if name.startswith(_TFDS_PREFIX):
-        source = _import_source('tfds_source', name)
-        return source.create(name.removeprefix(_TFDS_PREFIX), directory, eval_split, options, image_options, reading)
-    return _import_source(name, name).create(directory, eval_split, options, image_options, reading)
+        source = functools.partial(_import_source('tfds_source', name).create, name.removeprefix(_TFDS_PREFIX))
+    else:
+        source = _import_source(name, name).create
+    return source(directory, train_split, eval_split, options, image_options, reading)
 
 
 def fields_of_source(name: str) -> frozenset[str]:

@@ -1,83 +1,200 @@
-"""The files of an image folder by class, kept in an index so that a million files are not listed at every start.
+"""The image files of a class's folder and of the folders in it, kept in an index: a million files take long to list.
 
-The index is a hidden file in the folder. On a local disk it holds for a class until its folder changes (its time of
-modification); a bucket does not say when a folder changed, so there it holds until the index is removed.
+The index is a hidden file in the folder of the split. On a local disk it holds for a class as long as none of the
+class's folders has changed: by inode, time of modification and time of change of state, which `tar` and `rsync` cannot
+set. A folder that changed right before it was listed may have changed again within the same tick of the clock, and one
+without times (of a mounted bucket) tells nothing: they are listed at every start. A bucket (gs://) does not say when a
+folder changed, so there the index holds until it is removed, which is said whenever it is used.
+
+A file is taken for an image by its suffix, in capitals or not; all others are counted. Hidden ones are no part of it.
 """
 
+import dataclasses
 import json
 import os
 import sys
+import time
+from collections import Counter
 from collections.abc import Sequence
 
 from etils import epath
 
 from mobilenets_jax.config import write_text
+from mobilenets_jax.data.image_files import SUFFIXES
 from mobilenets_jax.errors import UserError
 
 INDEX_FILE = '.mobilenets_jax_index.json'
-SUFFIXES = ('.jpg', '.jpeg', '.png')
+FORMAT_VERSION = 2
+# The coarsest clock that file systems use; two changes within it may have the same time.
+CLOCK_NANOSECONDS = 2 * 10**9
+
+NO_SUFFIX = 'without a suffix'
+LISTED_BEFORE = 'links to folders that were listed already'
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What lies in the folder of a class.
+
+    Attributes:
+        files: the images, as paths from that folder on, sorted.
+        left_out: how many files are no images, by suffix.
+        folders: the folders in it, '' for itself, and what tells whether they have changed; {} in a bucket.
+    """
+
+    files: list[str]
+    left_out: dict[str, int]
+    folders: dict[str, list[int]]
+
+    def __post_init__(self):
+        kinds = (list, dict, dict)
+        if not all(isinstance(value, kind) for value, kind in zip(dataclasses.astuple(self), kinds, strict=True)):
+            raise TypeError('this is no listing')
 
 
 def join(directory: str, name: str) -> str:
     """`directory`/`name`, of a local disk or a bucket."""
-    return f'{directory.rstrip("/")}/{name}'
+    return f'{directory.rstrip("/")}/{name}' if name else directory
 
 
 def list_folders(directory: str) -> list[str]:
     """The sorted names of the folders in `directory`, hidden ones apart."""
-    return sorted(path.name for path in _list(directory) if path.is_dir())
+    return look_into(directory)[0]
 
 
-def list_files(directory: str, class_names: Sequence[str]) -> dict[str, list[str]]:
-    """Class to the sorted names of its images, for those classes that have a folder in `directory`.
+def look_into(directory: str) -> tuple[list[str], list[str]]:
+    """The sorted names of the folders and of the images in `directory`, hidden ones apart."""
+    entries = _entries(directory)
+    folders = [name for name, is_folder in entries if is_folder]
+    return folders, [name for name, is_folder in entries if not is_folder and _is_image(name)]
+
+
+def list_files(directory: str, folders: Sequence[str]) -> dict[str, Listing]:
+    """Folder to what lies in it, for each of `folders`, which are in `directory`.
 
     Raises:
         UserError: a folder cannot be listed or has no images.
     """
     index_path = epath.Path(directory) / INDEX_FILE
-    present = set(list_folders(directory))
     known = _read_index(index_path)
-    index = {}
-    for name in class_names:
-        if name in present:
-            folder = join(directory, name)
-            changed = _changed(folder)
-            is_known = name in known and known[name]['changed'] == changed
-            index[name] = known[name] if is_known else {'changed': changed, 'files': _list_images(folder)}
+    valid = {name for name in folders if name in known and _holds(join(directory, name), known[name])}
+    if valid and _is_bucket(directory):
+        print(f'{directory}: the files are those of its index; to list them anew, remove {index_path}', file=sys.stderr)
+    listings = {name: known[name] if name in valid else _list_images(join(directory, name)) for name in folders}
+    index = {name: listing for name, listing in listings.items() if all(listing.folders.values())}
     if index != known:
         _write_index(index_path, index)
-    return {name: entry['files'] for name, entry in index.items()}
+    return listings
 
 
-def _list_images(folder: str) -> list[str]:
-    names = sorted(path.name for path in _list(folder) if path.name.lower().endswith(SUFFIXES))
-    if not names:
-        raise UserError(f'data.dir: {folder} has no images ({", ".join(SUFFIXES)}).')
-    return names
+def describe(left_out: Counter[str]) -> str:
+    """How many files were left out, by suffix, the commonest first: '7 .txt, 2 without a suffix'."""
+    shown = left_out.most_common(5)
+    others = left_out.total() - sum(count for _, count in shown)
+    return ', '.join([f'{count} {suffix}' for suffix, count in shown] + ([f'{others} others'] if others else []))
 
 
-def _list(directory: str) -> list[epath.Path]:
+def _list_images(folder: str) -> Listing:
+    """What lies in the folder of a class, at any depth; no folder is visited twice, however many links lead there."""
+    files, left_out, folders = [], Counter(), {}
+    seen, waiting = {_identity(os.path.dirname(folder))}, ['']
+    while waiting:
+        inner = waiting.pop()
+        path = join(folder, inner)
+        identity = _identity(path)
+        if identity and identity in seen:
+            left_out[LISTED_BEFORE] += 1
+            continue
+        seen.add(identity)
+        if not _is_bucket(path):
+            folders[inner] = _stamp(path)
+        for name, is_folder in _entries(path):
+            if is_folder:
+                waiting.append(join(inner, name) if inner else name)
+            elif _is_image(name):
+                files.append(join(inner, name) if inner else name)
+            else:
+                left_out[os.path.splitext(name)[1].lower() or NO_SUFFIX] += 1
+    if not files:
+        others = f'; it has {describe(left_out)}' if left_out else ''
+        raise UserError(f'data.dir: {folder} has no images ({", ".join(SUFFIXES)}){others}.')
+    return Listing(sorted(files), dict(left_out), folders)
+
+
+def _entries(directory: str) -> list[tuple[str, bool]]:
+    """The sorted names in `directory`, hidden ones apart, and whether they are folders."""
     try:
-        return [path for path in epath.Path(directory).iterdir() if not path.name.startswith('.')]
+        if _is_bucket(directory):  # where each question costs a call: what is called like an image is none
+            paths = list(epath.Path(directory).iterdir())
+            found = [(path.name, not _is_image(path.name) and path.is_dir()) for path in paths]
+        else:
+            with os.scandir(directory) as entries:
+                found = [
+                    (entry.name, os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()) for entry in entries
+                ]
     except OSError as error:
         raise UserError(f'data.dir: cannot list {directory}: {error.strerror}.') from error
+    return sorted((name, is_folder) for name, is_folder in found if not name.startswith('.'))
 
 
-def _changed(folder: str) -> int:
-    """When `folder` was last changed, in nanoseconds; 0 in a bucket."""
-    return 0 if '://' in folder else os.stat(folder).st_mtime_ns
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
 
 
-def _read_index(path: epath.Path) -> dict[str, dict]:
+def _is_bucket(directory: str) -> bool:
+    return '://' in directory
+
+
+def _identity(directory: str) -> tuple[int, int] | None:
+    """The same for all names of a local folder; None in a bucket, which has no links."""
+    if _is_bucket(directory):
+        return None
+    status = _status(directory or '.')
+    return status.st_dev, status.st_ino
+
+
+def _stamp(folder: str) -> list[int]:
+    """What changes with a local folder; [] if it may change without."""
+    now, status = time.time_ns(), _status(folder)
+    if not status.st_mtime_ns or not status.st_ctime_ns:
+        return []
+    if max(status.st_mtime_ns, status.st_ctime_ns) > now - CLOCK_NANOSECONDS:
+        return []
+    return [status.st_mtime_ns, status.st_ctime_ns, status.st_ino]  # No device: hosts number network disks differently.
+
+
+def _status(folder: str) -> os.stat_result:
+    try:
+        return os.stat(folder)
+    except OSError as error:
+        raise UserError(f'data.dir: cannot list {folder}: {error.strerror}.') from error
+
+
+def _holds(folder: str, listing: Listing) -> bool:
+    """Whether what the index says of `folder` is still true."""
+    if _is_bucket(folder):
+        return not listing.folders
+    try:
+        stamps = listing.folders.items()
+        return '' in listing.folders and all(_stamp(join(folder, inner)) == stamp for inner, stamp in stamps)
+    except UserError:  # One of them is gone.
+        return False
+
+
+def _read_index(path: epath.Path) -> dict[str, Listing]:
     """The index at `path`, {} if there is none, or none that can be read."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        index = json.loads(path.read_text())
+        if index['version'] != FORMAT_VERSION:
+            return {}
+        return {name: Listing(**fields) for name, fields in index['classes'].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
-def _write_index(path: epath.Path, index: dict[str, dict]) -> None:
+def _write_index(path: epath.Path, index: dict[str, Listing]) -> None:
+    classes = {name: dataclasses.asdict(listing) for name, listing in index.items()}
     try:
-        write_text(path, json.dumps(index))
+        write_text(path, json.dumps({'version': FORMAT_VERSION, 'classes': classes}))
     except OSError as error:  # a data set that only others may write to
         print(f'{path} cannot be written ({error.strerror}): the files are listed at every start', file=sys.stderr)

@@ -184,7 +184,7 @@ def _next_readable(
             error = next_error
 
 
-def reason(error: tf.errors.OpError) -> str:
-    """The first line of the message, without the names of TensorFlow's functions."""
-    line = error.message.partition('\n')[0]
-    return re.sub(r'Error in user-defined .* with iterator: \S+ |{{.*?}}\s*|\s*\[Op:.*', '', line)
+def reason(error: Exception) -> str:
+    """The first line of the message, without the names of TensorFlow's and Python's functions."""
+    line = str(getattr(error, 'message', error)).partition('\n')[0]
+    return re.sub(r'Error in user-defined .* with iterator: \S+ |{{.*?}}\s*|\s*\[Op:.*|ImageError: ', '', line)

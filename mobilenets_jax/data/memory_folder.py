@@ -8,54 +8,61 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
-from PIL import Image
+from etils import epath
 
-from mobilenets_jax.data import augmentation
-from mobilenets_jax.data.folders import find_classes, find_splits, list_images
+from mobilenets_jax.data import augmentation, image_files
+from mobilenets_jax.data.folders import read_image_folder
 from mobilenets_jax.data.memory import Arrays, MemoryDataset
 from mobilenets_jax.data.options import MemoryOptions, Options
 from mobilenets_jax.errors import UserError, check
 
 
-def create(directory: str, eval_split: str, options: Options, memory_options: MemoryOptions) -> MemoryDataset:
+def create(
+    directory: str, train_split: str, eval_split: str, options: Options, memory_options: MemoryOptions
+) -> MemoryDataset:
     """Reads all images, which must have the size of `options`.
 
     Raises:
         UserError: the directory, a split, a class or an image is missing, or one has another size or cannot be read.
     """
-    train_directory, eval_directory = find_splits(directory, eval_split)
-    check(train_directory is not None, 'data.dir', directory, 'has no training split')
-    class_names = find_classes(directory, train_directory, eval_directory)
+    folder = read_image_folder(directory, train_split, eval_split)
+    check(folder.train is not None, 'data.dir', directory, 'has no training split')
 
     def augment(keys: jax.Array, images: jax.Array) -> jax.Array:
         shift_keys, flip_keys = jax.vmap(lambda key: jax.random.split(key))(keys).T
         images = augmentation.random_shift(shift_keys, images, max_pixels=memory_options.shift_pixels)
         return augmentation.random_flip(flip_keys, images) if memory_options.random_flip else images
 
+    train, turned_train = _read_split(*folder.train, options.image_size)
+    evaluation, turned_evaluation = _read_split(*folder.evaluation, options.image_size)
+    image_files.report_orientations(turned_train + turned_evaluation)
     return MemoryDataset(
         name='memory_folder',
-        class_names=tuple(class_names),
-        train=_read_split(train_directory, class_names, options.image_size),
-        evaluation=_read_split(eval_directory, class_names, options.image_size),
+        class_names=tuple(folder.class_names),
+        train=train,
+        evaluation=evaluation,
         augment=augment,
         options=options,
     )
 
 
-def _read_split(directory: str, class_names: list[str], image_size: int) -> Arrays:
-    paths, labels = list_images(directory, class_names)
+def _read_split(paths: list[str], labels: list[int], image_size: int) -> tuple[Arrays, int]:
+    """Images and labels, and how many of the images have an EXIF orientation."""
     images = np.empty((len(paths), image_size, image_size, 3), np.uint8)
 
-    def read(row: int) -> None:
+    def read(row: int) -> bool:
         try:
-            with Image.open(paths[row]) as image:
-                pixels = np.asarray(image.convert('RGB'))
+            encoded = epath.Path(paths[row]).read_bytes()
+            image = image_files.open_image(encoded)
+            fits = image.size == (image_size, image_size)  # A huge image should not be decoded first.
+            check(fits, 'image_size', image_size, f'is not that of {paths[row]}, {image.width}x{image.height}')
+            images[row] = image_files.rgb_pixels(image)
         except OSError as error:
-            raise UserError(f'{paths[row]} cannot be read: {error}.') from error
-        fits = pixels.shape == images.shape[1:]
-        check(fits, 'image_size', image_size, f'is not that of {paths[row]}, {pixels.shape[1]}x{pixels.shape[0]}')
-        images[row] = pixels
+            raise UserError(f'{paths[row]} cannot be read: {error.strerror or error}.') from error
+        except image_files.ImageError as error:
+            raise UserError(f'{paths[row]} cannot be read: {error}') from error
+        return image_files.has_orientation(encoded)
 
     with ThreadPoolExecutor() as readers:
-        list(readers.map(read, range(len(paths)), chunksize=256))
-    return images, np.array(labels, np.int32)
+        turned = sum(readers.map(read, range(len(paths)), chunksize=256))
+    return (images, np.array(labels, np.int32)), turned

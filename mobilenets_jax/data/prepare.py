@@ -4,6 +4,7 @@ Files are copied byte for byte, in a random order that is the same each time, so
 Every file is decoded once, so that a broken one is named now rather than in the middle of a run.
 """
 
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -11,9 +12,8 @@ import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
-from mobilenets_jax.data import order
-from mobilenets_jax.data.folder_index import join, list_folders
-from mobilenets_jax.data.folders import EVAL_SPLITS, TRAIN_SPLIT, find_classes, list_images
+from mobilenets_jax.data import image_files, order, split_names
+from mobilenets_jax.data.folders import find_splits, read_splits, report_others
 from mobilenets_jax.data.host_pipeline import reason
 from mobilenets_jax.data.manifest import MANIFEST_FILE, Manifest, Shard
 from mobilenets_jax.data.preprocessing import decode
@@ -30,7 +30,7 @@ def prepare(source: str, directory: str, *, file_format: str, num_shards: int, r
     """Writes the splits of the image folder `source` as records under `directory`; the manifest comes last.
 
     Args:
-        source: has one or more of the folders train, val, validation and test, each with a folder a class.
+        source: has one or more splits, as `folders` says; the names of their folders are those of the splits.
         directory: a new data set's folder.
         file_format: one of `shards.FILE_FORMATS`.
         num_shards: of each split; a split of fewer examples has one a shard.
@@ -43,22 +43,22 @@ def prepare(source: str, directory: str, *, file_format: str, num_shards: int, r
     check(num_shards > 0, '--shards', num_shards, 'must be positive')
     target = epath.Path(directory)
     check(not (target / MANIFEST_FILE).exists(), 'DST', directory, 'is a prepared data set already')
-    folders = list_folders(source)
-    splits = [split for split in (TRAIN_SPLIT, *EVAL_SPLITS) if split in folders]
-    check(bool(splits), 'SRC', source, f'has none of the folders {TRAIN_SPLIT}, {", ".join(EVAL_SPLITS)}')
+    splits = split_names.in_order(find_splits(source), source)
+    check(bool(splits), 'SRC', source, f'has no split with folders of classes. Known: {", ".join(split_names.NAMES)}')
+    report_others(source, splits)
+    class_names, files = read_splits(source, splits)
     target.mkdir(parents=True, exist_ok=True)
 
-    written = {}
-    for split in splits:
-        class_names = find_classes(source, join(source, splits[0]), join(source, split))
-        paths, labels = list_images(join(source, split), class_names)
-        examples = _examples(*_shuffled(paths, labels))
+    written, turned = {}, []
+    for split, (paths, labels) in files.items():
+        examples = _examples(*_shuffled(paths, labels), turned)
         shards = []
         for number, length in enumerate(_shard_lengths(len(paths), num_shards)):
             name = f'{split}-{number:05}-of-{min(num_shards, len(paths)):05}.{file_format}'
             shards.append(_write_shard(target / name, file_format, examples, length))
         report(f'{split}: {len(paths)} images of {len(class_names)} classes in {len(shards)} shards')
         written[split] = shards
+    image_files.report_orientations(len(turned))
     Manifest(file_format, class_names, written).write(directory)
 
 
@@ -72,14 +72,19 @@ def _shard_lengths(num_examples: int, num_shards: int) -> list[int]:
     return [len(part) for part in np.array_split(np.arange(num_examples), min(num_shards, num_examples))]
 
 
-def _examples(paths: list[str], labels: list[int]) -> Iterator[bytes]:
-    """The serialised records; raises `UserError` at a file that is no image."""
+def _examples(paths: list[str], labels: list[int], turned: list[str]) -> Iterator[bytes]:
+    """The serialised records; adds to `turned` the files with an EXIF orientation.
+
+    Raises:
+        UserError: a file is no image.
+    """
 
     def read(path, label):
         encoded = tf.io.read_file(path)
         return encoded, label, tf.size(decode(encoded))  # A result that nobody asks for is not computed.
 
-    files = tf.data.Dataset.from_tensor_slices((paths, labels)).map(read, tf.data.AUTOTUNE, deterministic=True)
+    names = [os.fsencode(path) for path in paths]
+    files = tf.data.Dataset.from_tensor_slices((names, labels)).map(read, tf.data.AUTOTUNE, deterministic=True)
     iterator = files.as_numpy_iterator()
     for path in paths:
         try:
@@ -90,6 +95,8 @@ def _examples(paths: list[str], labels: list[int]) -> Iterator[bytes]:
             IMAGE_KEY: tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
             LABEL_KEY: tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
         }
+        if image_files.has_orientation(encoded):
+            turned.append(path)
         yield tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 

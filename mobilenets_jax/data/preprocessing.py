@@ -7,6 +7,7 @@ Differs:
     Random operations are stateless, seeded by the example.
     The training image is rounded to uint8, so that a quarter of the bytes go to the device, which normalises it.
     JPEGs are decoded by the faster of libjpeg's ways, but as PIL does for evaluation and `random_resized`.
+    Other formats than JPEG and PNG are read, by PIL.
     With full colour distortion slim also draws one of four resize methods; here the resize is always bilinear.
 """
 
@@ -15,8 +16,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from mobilenets_jax.data import image_files
 from mobilenets_jax.data.auto_augment import auto_augment
 from mobilenets_jax.data.options import ImageOptions
 
@@ -30,6 +33,11 @@ FAST, EXACT = {'dct_method': 'INTEGER_FAST'}, {'dct_method': 'INTEGER_ACCURATE'}
 
 # Up to how many times as many pixels as the result has it pays to convert an image to float before it is resized.
 MAX_CONVERTED = 2
+
+# Up to how many times as many pixels as a crop has an image is resized as a whole, before the crop is cut out.
+MAX_RESIZED = 8
+# TensorFlow's name of an antialiased interpolation, and the radius of its kernel in pixels of the larger image.
+KERNELS = {'bilinear': ('triangle', 1.0), 'bicubic': ('keyscubic', 2.0)}
 
 # torchvision's RandomResizedCrop.
 RESIZED_ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)  # width / height
@@ -92,7 +100,8 @@ def _random_view(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> 
         return resize_bilinear(decode_crop(encoded, draw, FAST), size)
     if options.crop == 'random_resized':
         draw = functools.partial(random_resized_box, seed=seed, min_area_fraction=options.min_area_fraction)
-        return resize_antialiased(decode_crop(encoded, draw, EXACT), tf.constant([size, size]), 'bilinear')
+        whole = tf.constant([size, size], tf.int64)
+        return resize_antialiased(decode_crop(encoded, draw, EXACT), whole, 'bilinear', tf.zeros_like(whole), whole)
     return resize_bilinear(decode(encoded, **FAST), size)
 
 
@@ -106,8 +115,15 @@ def eval_image(encoded: tf.Tensor, options: ImageOptions) -> tf.Tensor:
 
 
 def decode(encoded: tf.Tensor, **settings: Any) -> tf.Tensor:
-    """Decodes a JPEG (also grey or CMYK) or PNG, whatever the file is called, to uint8 [H, W, 3]."""
-    return tf.io.decode_jpeg(encoded, channels=3, **settings)  # Its kernel looks at the bytes.
+    """Decodes an image file, whatever it is called, to uint8 [H, W, 3]; see `image_files`.
+
+    TensorFlow decodes JPEG (also grey or CMYK) and PNG. All other formats, and what it may not decode, go to PIL.
+    """
+    return tf.cond(
+        _is_jpeg(encoded) | _is_png(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, **settings),  # Its kernel looks at the bytes.
+        lambda: _decode_by_pil(encoded),
+    )
 
 
 def decode_crop(
@@ -129,7 +145,34 @@ def decode_crop(
         image = decode(encoded, **settings)
         return tf.slice(image, *draw_box(tf.shape(image)))
 
-    return tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_any)
+    return tf.cond(_is_jpeg(encoded), from_jpeg, from_any)
+
+
+def _is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether it is a JPEG that is not too large."""
+    return tf.cond(
+        tf.io.is_jpeg(encoded), lambda: _is_small_enough(tf.io.extract_jpeg_shape(encoded)[:2]), lambda: False
+    )
+
+
+def _is_png(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether it is a PNG that is not too large."""
+    head = tf.strings.substr(encoded, 0, 24) + bytes(24)  # signature, length and kind of the first chunk, width, height
+    is_png = tf.strings.substr(head, 0, 8) == image_files.PNG_SIGNATURE
+    return is_png & _is_small_enough(tf.io.decode_raw(tf.strings.substr(head, 16, 8), tf.int32, little_endian=False))
+
+
+def _is_small_enough(sides: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_prod(tf.cast(sides, tf.int64)) <= image_files.MAX_PIXELS
+
+
+def _decode_by_pil(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes what TensorFlow does not, or says why it is no image: uint8 [H, W, 3]."""
+
+    def read(content: bytes | np.ndarray) -> np.ndarray:  # an array of one object where the caller is not compiled
+        return image_files.decode(np.asarray(content, object).item())
+
+    return tf.ensure_shape(tf.numpy_function(read, [encoded], tf.uint8), [None, None, 3])
 
 
 def inception_box(shape: tf.Tensor, seed: tf.Tensor, min_area_fraction: float) -> tuple[tf.Tensor, tf.Tensor]:
@@ -209,23 +252,65 @@ def resize_crop(
     torchvision does (down; half to even), or as big_vision does if `rounded` (half to even; down). One pixel moves the
     top-1 of a small network by a percent.
     """
-    height, width = tf.unstack(tf.shape(image)[:2])
+    sides = tf.cast(tf.shape(image)[:2], tf.int64)
     short = round(image_size / crop_fraction)
     if rounded:
-        scaled = tf.cast(short * tf.stack([height, width]), tf.float64) / tf.cast(tf.minimum(height, width), tf.float64)
-        resized = tf.cast(tf.round(scaled), tf.int32)
-        top, left = tf.unstack((resized - image_size) // 2)
+        scaled = tf.cast(short * sides, tf.float64) / tf.cast(tf.reduce_min(sides), tf.float64)
+        resized = tf.cast(tf.round(scaled), tf.int64)
+        begin = (resized - image_size) // 2
     else:
-        resized = short * tf.stack([height, width]) // tf.minimum(height, width)
-        top, left = tf.unstack(tf.cast(tf.round((resized - image_size) / 2), tf.int32))
-    return resize_antialiased(image, resized, interpolation)[top : top + image_size, left : left + image_size]
+        resized = short * sides // tf.reduce_min(sides)
+        begin = tf.cast(tf.round((resized - image_size) / 2), tf.int64)
+    return resize_antialiased(image, resized, interpolation, begin, tf.constant([image_size, image_size], tf.int64))
 
 
-def resize_antialiased(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """Resizes [H, W, 3] to `size` (height, width) as PIL does: whole numbers in [0, 255], float32."""
-    for pass_size in ((tf.shape(image)[0], size[1]), size):  # PIL resizes the rows, rounds, then resizes the columns
-        image = tf.cast(_to_uint8(tf.image.resize(image, pass_size, interpolation, antialias=True)), tf.float32)
-    return image
+def resize_antialiased(
+    image: tf.Tensor, size: tf.Tensor, interpolation: str, begin: tf.Tensor, window: tf.Tensor
+) -> tf.Tensor:
+    """A window of an image resized as PIL does: whole numbers in [0, 255], float32 [*window, 3].
+
+    Args:
+        image: uint8 [H, W, 3].
+        size: height and width of the whole resized image; here and below int64 [2].
+        interpolation: one of `options.INTERPOLATIONS`.
+        begin: top and left of the window in the resized image.
+        window: its height and width.
+    """
+    # A line of 6000x1 pixels becomes 400 million, of which a crop shows few. An ordinary photo is resized as a whole,
+    # since another origin of the coordinates rounds otherwise.
+    is_ordinary = tf.reduce_prod(size) <= MAX_RESIZED * tf.reduce_prod(window)
+    start = tf.where(is_ordinary, tf.zeros_like(begin), begin)
+    count = tf.where(is_ordinary, size, window)
+    resized = _resize_window(image, size, interpolation, start, count)
+    return tf.slice(resized, tf.pad(begin - start, [[0, 1]]), tf.pad(window, [[0, 1]], constant_values=3))
+
+
+def _resize_window(
+    image: tf.Tensor, size: tf.Tensor, interpolation: str, begin: tf.Tensor, window: tf.Tensor
+) -> tf.Tensor:
+    """What `resize_antialiased` says, from those pixels alone that the window needs."""
+    kernel, radius = KERNELS[interpolation]
+    sides = tf.cast(tf.shape(image)[:2], tf.int64)
+    scale = tf.cast(size, tf.float64) / tf.cast(sides, tf.float64)
+    # How far the kernel reaches, in pixels of `image`.
+    reach = tf.cast(tf.math.ceil(radius * tf.maximum(1 / scale, 1)), tf.int64) + 1
+    first = tf.maximum(tf.cast(tf.cast(begin, tf.float64) / scale, tf.int64) - reach, 0)
+    end = tf.minimum(tf.cast(tf.cast(begin + window, tf.float64) / scale, tf.int64) + reach + 1, sides)
+    image = tf.expand_dims(image[first[0] : end[0], first[1] : end[1]], 0)
+    shift = tf.cast(tf.cast(first, tf.float64) * scale - tf.cast(begin, tf.float64), tf.float32)
+    scale = tf.cast(size, tf.float32) / tf.cast(sides, tf.float32)
+    # PIL resizes the rows, rounds, then resizes the columns (up to version 12; 13 does what is less work first).
+    for height, is_resized in ((end[0] - first[0], [False, True]), (window[0], [True, False])):
+        resized = tf.raw_ops.ScaleAndTranslate(
+            images=image,
+            size=tf.cast(tf.stack([height, window[1]]), tf.int32),
+            scale=tf.where(is_resized, scale, 1.0),
+            translation=tf.where(is_resized, shift, 0.0),
+            kernel_type=kernel,
+            antialias=True,
+        )
+        image = tf.cast(_to_uint8(resized), tf.float32)
+    return tf.squeeze(image, 0)
 
 
 def resize_bilinear(image: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -13,6 +13,7 @@ INTERLEAVED_SHARDS of them are read in turn, and examples change places within t
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,13 +29,33 @@ SHUFFLE_BUFFER = 16384  # examples
 READ_BUFFER_BYTES = 8 * 2**20
 
 
+class ShardPart(NamedTuple):
+    """Neighbouring records of a shard.
+
+    Attributes:
+        path: the shard.
+        length: how many records it must hold.
+        skip: how many of them come before those that are meant.
+        count: how many are meant; None for all behind.
+    """
+
+    path: str
+    length: int
+    skip: int = 0
+    count: int | None = None
+
+    @property
+    def take(self) -> int:
+        """How many records are meant."""
+        return self.length - self.skip if self.count is None else self.count
+
+
 @dataclasses.dataclass(frozen=True)
 class RecordStream:
     """A `splits.Split` of TFRecord shards; its elements have a 'record', the bytes of a TFRecord.
 
     Attributes:
-        paths: the shards.
-        shard_lengths: how many examples each of them holds. An example's index counts through all shards.
+        parts: the shards, or parts of them. An example's index counts through all parts.
         read: as in `Split`.
         describe: as in `Split`.
 
@@ -42,20 +63,19 @@ class RecordStream:
         UserError: a shard is missing.
     """
 
-    paths: Sequence[str]
-    shard_lengths: Sequence[int]
+    parts: Sequence[ShardPart]
     read: Callable[[Element], tuple[tf.Tensor, tf.Tensor]]
     describe: Callable[[Element], str]
 
     def __post_init__(self):
-        for path in self.paths:
-            if not tf.io.gfile.exists(path):
-                raise UserError(f'{path} cannot be read: No such file or directory.')
+        for part in self.parts:
+            if not tf.io.gfile.exists(part.path):
+                raise UserError(f'{part.path} cannot be read: No such file or directory.')
 
     @property
     def num_examples(self) -> int:
         """How many examples there are."""
-        return sum(self.shard_lengths)
+        return sum(part.take for part in self.parts)
 
     def train_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""
@@ -68,34 +88,34 @@ class RecordStream:
 
     def eval_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""
-        records = tf.data.Dataset.range(len(self.paths)).flat_map(self._shard)
+        records = tf.data.Dataset.range(len(self.parts)).flat_map(self._shard)
         return _own_rows(records.skip(start), options, layout)
 
     def element(self, epoch: int, index: int) -> Element:
         """As in `Split`; reads the shard up to the record."""
-        ends = np.cumsum(self.shard_lengths)
+        ends = np.cumsum([part.take for part in self.parts])
         shard = int(np.searchsorted(ends, index, side='right'))
-        position = index - (ends[shard] - self.shard_lengths[shard])
+        position = index - (ends[shard] - self.parts[shard].take)
         (element,) = self._shard(shard).skip(position).take(1)
         return element | {'epoch': tf.constant(epoch, tf.int32)}
 
     def find_damage(self) -> UserError | None:
         """As in `Split`; reads every shard until it meets the fault."""
-        for path, length in zip(self.paths, self.shard_lengths, strict=True):
+        for part in self.parts:
             count = 0
             try:
-                for _ in tf.data.TFRecordDataset(path, buffer_size=READ_BUFFER_BYTES):
+                for _ in tf.data.TFRecordDataset(part.path, buffer_size=READ_BUFFER_BYTES):
                     count += 1
             except tf.errors.OpError:
-                return UserError(f'{path} is damaged behind its first {count} of {length} records.')
-            if count != length:
-                return UserError(f'{path} holds {count} records, but should hold {length}.')
+                return UserError(f'{part.path} is damaged behind its first {count} of {part.length} records.')
+            if count != part.length:
+                return UserError(f'{part.path} holds {count} records, but should hold {part.length}.')
         return None
 
     def _epoch(self, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """All examples in the order of one epoch."""
         key = preprocessing.example_seed(seed, epoch, -1)  # -1 is no example's index.
-        shards = tf.random.experimental.stateless_shuffle(tf.range(len(self.paths), dtype=tf.int64), key)
+        shards = tf.random.experimental.stateless_shuffle(tf.range(len(self.parts), dtype=tf.int64), key)
         records = tf.data.Dataset.from_tensor_slices(shards).interleave(
             self._shard, cycle_length=INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
@@ -103,10 +123,14 @@ class RecordStream:
         return records.map(lambda element: element | {'epoch': tf.cast(epoch, tf.int32)})
 
     def _shard(self, shard: int | tf.Tensor) -> tf.data.Dataset:
-        """The records of one shard in order; fails if it was cut short, which would otherwise shift what follows."""
-        length = tf.constant(self.shard_lengths, tf.int64)[shard]
-        first = tf.constant(np.cumsum([0, *self.shard_lengths]), tf.int64)[shard]
-        records = tf.data.TFRecordDataset(tf.constant(self.paths)[shard], buffer_size=READ_BUFFER_BYTES)
+        """The records of one part in order; fails if it was cut short, which would otherwise shift what follows."""
+        paths, skips, takes = zip(*((part.path, part.skip, part.take) for part in self.parts), strict=True)
+        first = tf.constant(np.cumsum([0, *takes]), tf.int64)[shard]
+        records = tf.data.TFRecordDataset(tf.constant(paths)[shard], buffer_size=READ_BUFFER_BYTES)
+        records = records.skip(tf.constant(skips, tf.int64)[shard])
+        length = tf.constant(takes, tf.int64)[shard]
+        if any(part.skip + part.take < part.length for part in self.parts):  # Else a shard too long is an error.
+            records = records.take(length)
         records = records.apply(tf.data.experimental.assert_cardinality(length)).enumerate(first)
         return records.map(lambda index, record: {'index': tf.cast(index, tf.int32), 'record': record})
 

@@ -6,21 +6,18 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenets_jax.data.array_records import ArrayRecords
-from mobilenets_jax.data.record_stream import RecordStream
+from mobilenets_jax.data.record_stream import RecordStream, ShardPart
 from mobilenets_jax.data.splits import Element, IndexedSplit, Split
 
 FILE_FORMATS = ('array_record', 'tfrecord')  # random access, local disks only; a stream, from anywhere
 
 
-def open_split(
-    file_format: str, paths: Sequence[str], shard_lengths: Sequence[int], image_key: str, label_key: str
-) -> Split:
+def open_split(file_format: str, parts: Sequence[ShardPart], image_key: str, label_key: str) -> Split:
     """Opens shards whose records are serialised tf.train.Examples.
 
     Args:
         file_format: one of `FILE_FORMATS`.
-        paths: the shards.
-        shard_lengths: how many records each of them must hold.
+        parts: the shards, or parts of them.
         image_key: the feature with the image file's bytes.
         label_key: the feature with the label, an integer.
 
@@ -33,20 +30,27 @@ def open_split(
         example = tf.io.parse_single_example(element['record'], features)
         return example[image_key], example[label_key]
 
-    describe = _describe(paths, shard_lengths)
+    describe = _describe(parts)
     if file_format == 'tfrecord':
-        return RecordStream(paths, shard_lengths, read, describe)
-    records = ArrayRecords(paths, shard_lengths)
-    signature = {'record': tf.string}
-    return IndexedSplit(sum(shard_lengths), lambda index: {'record': records.fetch(index)}, signature, read, describe)
+        return RecordStream(parts, read, describe)
+    records = ArrayRecords([part.path for part in parts], [part.length for part in parts])
+    starts = np.cumsum([0] + [part.length for part in parts])
+    rows = [start + part.skip + np.arange(part.take) for start, part in zip(starts, parts, strict=False)]
+    rows = np.concatenate(rows)  # of each example, among all records
+
+    def fetch(index: np.ndarray) -> dict[str, np.ndarray]:
+        return {'record': records.fetch(rows[index])}
+
+    return IndexedSplit(len(rows), fetch, {'record': tf.string}, read, describe)
 
 
-def _describe(paths: Sequence[str], shard_lengths: Sequence[int]) -> Callable[[Element], str]:
-    ends = np.cumsum(shard_lengths)
+def _describe(parts: Sequence[ShardPart]) -> Callable[[Element], str]:
+    ends = np.cumsum([part.take for part in parts])
 
     def describe(element: Element) -> str:
         index = int(element['index'])
-        shard = int(np.searchsorted(ends, index, side='right'))
-        return f'{paths[shard]} record {index - ends[shard] + shard_lengths[shard]} (example {index})'
+        number = int(np.searchsorted(ends, index, side='right'))
+        part = parts[number]
+        return f'{part.path} record {index - ends[number] + part.take + part.skip} (example {index})'
 
     return describe

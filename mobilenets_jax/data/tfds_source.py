@@ -1,37 +1,63 @@
 """Any image classification set that TFDS has prepared, in ArrayRecord (random access) or TFRecord (a stream)."""
 
+import sys
+
+import numpy as np
 import tensorflow_datasets as tfds
 
 from mobilenets_jax.data import shards
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.options import ImageOptions, Options, Reading
+from mobilenets_jax.data.record_stream import ShardPart
 from mobilenets_jax.data.splits import Split
-from mobilenets_jax.errors import UserError, check_choice
+from mobilenets_jax.errors import UserError, check, check_choice
 
 TRAIN_SPLIT = 'train'
 EVAL_SPLITS = ('validation', 'test')  # The first one that is there is the default.
+IMAGE_DTYPES = (np.uint8, np.uint16)  # TFDS stores images of real numbers as what only it can read.
 
 
 def create(
-    name: str, directory: str, eval_split: str, options: Options, image_options: ImageOptions, reading: Reading
+    name: str,
+    directory: str,
+    train_split: str,
+    eval_split: str,
+    options: Options,
+    image_options: ImageOptions,
+    reading: Reading,
 ) -> HostDataset:
     """Opens the prepared data set `name`, e.g. 'imagenet2012', under the TFDS data directory ('' = TFDS's default).
 
-    Only files that are there already are read: nothing is downloaded or prepared.
+    Only files that are there already are read: nothing is downloaded or prepared. Splits may be parts of splits, such
+    as 'train[:80%]', in TFDS's own notation.
 
     Raises:
         UserError: the set is not prepared, is no image classification set, or lacks the split.
     """
     builder = open_builder(name, directory)
     image_key, label_key = classification_keys(name, builder.info)
-    splits = builder.info.splits
-    eval_split = eval_split or next((split for split in EVAL_SPLITS if split in splits), '')
-    check_choice('data.eval_split', eval_split, splits)
+    known = builder.info.splits
+    train_split = train_split or (TRAIN_SPLIT if TRAIN_SPLIT in known else '')
+    eval_split = eval_split or next((split for split in EVAL_SPLITS if split in known), '')
+    if not eval_split:
+        raise UserError(
+            f"data.name='tfds:{name}' has no split {' or '.join(EVAL_SPLITS)}, only {', '.join(known)}: "
+            "set e.g. data.train_split='train[:80%]' and data.eval_split='train[80%:]'."
+        )
+    train = find_parts(known, 'data.train_split', train_split) if train_split else []
+    evaluation = find_parts(known, 'data.eval_split', eval_split)
+    report_overlap(train, evaluation, train_split, eval_split)
+
+    def open_split(parts: list[ShardPart]) -> Split:
+        file_format = builder.info.file_format.value
+        check_choice('file format of data.name', file_format, shards.FILE_FORMATS)
+        return shards.open_split(file_format, parts, image_key, label_key)
+
     return HostDataset(
         f'tfds:{name}',
         tuple(builder.info.features[label_key].names),
-        train=open_split(builder, TRAIN_SPLIT, image_key, label_key) if TRAIN_SPLIT in splits else None,
-        evaluation=open_split(builder, eval_split, image_key, label_key),
+        train=open_split(train) if train else None,
+        evaluation=open_split(evaluation),
         options=options,
         image_options=image_options,
         reading=reading,
@@ -49,24 +75,47 @@ def open_builder(name: str, directory: str) -> tfds.core.DatasetBuilder:
 
 
 def classification_keys(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:
-    """The names of the image and of the label feature."""
-    image_key, label_key = (info.supervised_keys or (None, None))[:2]
-    features = info.features
-    is_classification = (
-        image_key in features
-        and isinstance(features[image_key], tfds.features.Image)
-        and isinstance(features[label_key], tfds.features.ClassLabel)
-    )
-    if not is_classification:
-        raise UserError(f"data.name='tfds:{name}' is no image classification set: it has {', '.join(features)}.")
-    return image_key, label_key
+    """The names of the image and of the label feature: the supervised keys, or the only ones that there are."""
+    features = dict(info.features.items())
+    images = [key for key, feature in features.items() if _is_image(feature)]
+    labels = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    keys = tuple(info.supervised_keys or ())[:2]
+    if len(keys) == 2 and keys[0] in images and keys[1] in labels:
+        return keys
+    if not keys and len(images) == len(labels) == 1:
+        return images[0], labels[0]
+    kinds = ', '.join(f'{key} ({type(feature).__name__})' for key, feature in features.items())
+    raise UserError(f"data.name='tfds:{name}' is no set of images with one label each: it has {kinds}.")
 
 
-def open_split(builder: tfds.core.DatasetBuilder, split: str, image_key: str, label_key: str) -> Split:
-    """One split, in whichever way its file format is read."""
-    info = builder.info.splits[split]
-    file_format = builder.info.file_format.value
-    check_choice('file format of data.name', file_format, shards.FILE_FORMATS)
-    return shards.open_split(
-        file_format, [str(path) for path in info.filepaths], info.shard_lengths, image_key, label_key
+def _is_image(feature: tfds.features.FeatureConnector) -> bool:
+    return isinstance(feature, tfds.features.Image) and feature.np_dtype in IMAGE_DTYPES
+
+
+def find_parts(known: tfds.core.splits.SplitDict, field: str, split: str) -> list[ShardPart]:
+    """The shards of a split, or those parts of them that it takes, such as 'train[:80%]'."""
+    if '[' not in split and '+' not in split:
+        check_choice(field, split, known)
+    try:
+        files = known[split].file_instructions
+    except Exception as error:  # TFDS raises KeyError, ValueError, AssertionError and more.
+        reason = ' '.join(str(error).split())
+        raise UserError(f'{field}={split!r} is no part of {", ".join(known)}: {reason}') from error
+    parts = [ShardPart(str(file.filename), file.examples_in_shard, file.skip, file.take) for file in files if file.take]
+    check(bool(parts), field, split, 'has no examples')
+    return parts
+
+
+def report_overlap(train: list[ShardPart], evaluation: list[ShardPart], train_split: str, eval_split: str) -> None:
+    """Says how many examples are trained and evaluated on, if there are any."""
+    common = sum(
+        max(0, min(a.skip + a.take, b.skip + b.take) - max(a.skip, b.skip))
+        for a in train
+        for b in evaluation
+        if a.path == b.path
     )
+    if common:
+        print(
+            f'data.eval_split={eval_split!r} and data.train_split={train_split!r} have {common} examples in common',
+            file=sys.stderr,
+        )

@@ -1,25 +1,29 @@
 """`predict`: what a network with published weights sees in images."""
 
 import argparse
+import functools
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from mobilenets_jax.data import image_files
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.weights.cards import Preprocessing
 from mobilenets_jax.weights.imagenet import class_names
 from mobilenets_jax.weights.pretrained import load_pretrained
 
 PANEL_INCHES = 3.2  # height of an image in the PNG
+MAX_DRAWN_PIXELS = 1024  # of a side; Matplotlib takes many times the memory of what it draws
 
 
 def add_parser(subparsers) -> None:
     """Registers the command."""
     parser = subparsers.add_parser('predict', help='classify images with published weights')
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='JPEG or PNG files')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='files: JPEG, PNG, WebP, BMP, GIF, TIFF, PPM')
     parser.add_argument('--weights', required=True, help='a file, or a name that `weights` lists')
     parser.add_argument('--top', type=int, default=5, help='how many classes to name')
     parser.add_argument('--json', action='store_true', help='print a list of objects')
@@ -32,6 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     check(arguments.top > 0, '--top', arguments.top, 'must be positive')
     pretrained = load_pretrained(arguments.weights)
     images = [read_image(path, pretrained.card.preprocessing) for path in arguments.images]
+    image_files.report_orientations(sum(image_files.has_orientation(_read_bytes(path)) for path in arguments.images))
     names = class_names(pretrained.model.num_classes)
     rows = []
     for path, probabilities in zip(arguments.images, predict(pretrained, np.stack(images)), strict=True):
@@ -45,8 +50,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 def read_image(path: str, preprocessing: Preprocessing) -> np.ndarray:
     """The view of an image file that is evaluated, uint8 [size, size, 3]."""
-    import tensorflow as tf
-
     from mobilenets_jax.data.options import ImageOptions
     from mobilenets_jax.data.preprocessing import eval_image
 
@@ -56,12 +59,26 @@ def read_image(path: str, preprocessing: Preprocessing) -> np.ndarray:
         crop_fraction=preprocessing.crop_fraction,
         interpolation=preprocessing.interpolation,
     )
+    return _pixels(path, lambda encoded: eval_image(encoded, options))
+
+
+def _pixels(path: str, decode: Callable) -> np.ndarray:
+    """What `decode`, a function of TensorFlow, makes of the bytes of an image file."""
+    import tensorflow as tf
+
+    from mobilenets_jax.data.host_pipeline import reason
+
     try:
-        return eval_image(tf.constant(pathlib.Path(path).read_bytes()), options).numpy()
+        return decode(tf.constant(_read_bytes(path))).numpy()
+    except (image_files.ImageError, tf.errors.OpError) as error:
+        raise UserError(f'image {path!r} cannot be read: {reason(error)}') from error
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        return pathlib.Path(path).read_bytes()
     except OSError as error:
         raise UserError(f'image {path!r} cannot be read: {error.strerror}.') from error
-    except tf.errors.OpError as error:
-        raise UserError(f'image {path!r} is no JPEG or PNG that can be decoded.') from error
 
 
 def predict(pretrained, images: np.ndarray) -> np.ndarray:
@@ -81,13 +98,17 @@ def _text(row: dict[str, Any]) -> str:
 def draw(rows: list[dict[str, Any]], path: str) -> None:
     """Draws each image beside the bars of its classes; raises `UserError` where the file cannot be written."""
     from matplotlib.figure import Figure
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    from mobilenets_jax.data.preprocessing import EXACT, decode
+
+    whole_image = functools.partial(decode, **EXACT)
     figure = Figure(figsize=(3 * PANEL_INCHES, PANEL_INCHES * len(rows)), layout='constrained')
     panels = figure.subplots(len(rows), 2, squeeze=False, width_ratios=(1, 1.2))
     for row, (photo, chart) in zip(rows, panels, strict=True):
-        with Image.open(row['image']) as image:
-            photo.imshow(ImageOps.exif_transpose(image).convert('RGB'))
+        image = Image.fromarray(_pixels(row['image'], whole_image))  # as the network sees it: not turned upright
+        image.thumbnail((MAX_DRAWN_PIXELS, MAX_DRAWN_PIXELS))
+        photo.imshow(image)
         photo.set_title(pathlib.Path(row['image']).name, fontsize='small')
         photo.axis('off')
         percent = [100 * entry['probability'] for entry in row['classes']]

@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import shutil
 import tempfile
+from types import SimpleNamespace
 
 import pytest
 from photos import photo, write_class
@@ -20,14 +22,20 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def fine_clock(monkeypatch):
+    """As if every change were longer ago than the clock's coarseness; else the tests would have to wait for it."""
+    monkeypatch.setattr(folder_index, 'CLOCK_NANOSECONDS', 0)
+
+
 def listed(folder, monkeypatch):
     """The files, and which folders had to be listed for them."""
     visited = []
     original = folder_index._list_images
-    monkeypatch.setattr(folder_index, '_list_images', lambda path: visited.append(path[-1]) or original(path))
-    files = list_files(str(folder), ['a', 'b', 'c'])
-    monkeypatch.undo()
-    return files, visited
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_index, '_list_images', lambda path: visited.append(path[-1]) or original(path))
+        listings = list_files(str(folder), [name for name in ('a', 'b', 'c') if (folder / name).exists()])
+    return {name: listing.files for name, listing in listings.items()}, visited
 
 
 def test_no_class_is_listed_twice(folder, monkeypatch):
@@ -51,11 +59,115 @@ def test_new_and_removed_classes_are_noticed(folder, monkeypatch):
     assert listed(folder, monkeypatch) == ({'b': ['000.jpg', '001.jpg', '002.jpg'], 'c': ['007.jpg']}, ['c'])
 
 
-@pytest.mark.parametrize('content', ['', 'no json'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        '',
+        'no json',
+        'null',
+        '[]',
+        '{"a": {"changed": 0, "files": ["000.jpg"]}}',
+        '{"version": 2, "classes": null}',
+        '{"version": 2, "classes": {"a": {"files": null, "left_out": {}, "folders": {"": [1, 1, 1]}}}}',
+        '{"version": 2, "classes": {"a": {"files": ["000.jpg"], "left_out": {}, "folders": {}}}}',  # from a bucket
+    ],
+)
 def test_unreadable_index_is_made_again(folder, monkeypatch, content):
     (folder / INDEX_FILE).write_text(content)
     assert listed(folder, monkeypatch)[1] == ['a', 'b']
-    assert list(json.loads((folder / INDEX_FILE).read_text())) == ['a', 'b']
+    assert list(json.loads((folder / INDEX_FILE).read_text())['classes']) == ['a', 'b']
+
+
+def test_folder_with_the_old_time_of_modification_is_listed_again(folder, monkeypatch):
+    """As after a reproducible tar archive was unpacked over another one."""
+    os.utime(folder / 'a', (10**9, 10**9))
+    listed(folder, monkeypatch)
+    photo(0).save(folder / 'a' / 'new.jpg')
+    os.utime(folder / 'a', (10**9, 10**9))
+    files, visited = listed(folder, monkeypatch)
+    assert files['a'] == ['000.jpg', '001.jpg', '002.jpg', 'new.jpg'] and visited == ['a']
+
+
+def test_another_folder_with_the_same_times_is_listed(folder, monkeypatch):
+    listed(folder, monkeypatch)
+    original = folder_index._status
+    times = original(folder / 'a')
+    (folder / 'a').rename(folder / 'old')
+    write_class(folder / 'a', 1, 7)
+
+    def status_of(path):
+        status = original(path)
+        if os.path.basename(path) != 'a':
+            return status
+        return SimpleNamespace(
+            st_mtime_ns=times.st_mtime_ns, st_ctime_ns=times.st_ctime_ns, st_ino=status.st_ino, st_dev=status.st_dev
+        )
+
+    monkeypatch.setattr(folder_index, '_status', status_of)
+    assert listed(folder, monkeypatch)[0]['a'] == ['007.jpg']
+
+
+def test_folder_that_has_just_changed_is_listed_at_every_start(folder, monkeypatch):
+    """A second change within the same tick of a coarse clock leaves no trace."""
+    monkeypatch.setattr(folder_index, 'CLOCK_NANOSECONDS', 3600 * 10**9)
+    assert listed(folder, monkeypatch)[1] == ['a', 'b']
+    assert listed(folder, monkeypatch)[1] == ['a', 'b']
+    assert not (folder / INDEX_FILE).exists()
+
+
+def test_folders_without_times_are_listed_at_every_start(folder, monkeypatch):
+    """As those of a mounted bucket."""
+    original = folder_index._status
+
+    def status_of(path):
+        status = original(path)
+        return SimpleNamespace(st_mtime_ns=0, st_ctime_ns=0, st_ino=status.st_ino, st_dev=status.st_dev)
+
+    for _ in range(2):
+        monkeypatch.setattr(folder_index, '_status', status_of)
+        assert listed(folder, monkeypatch)[1] == ['a', 'b']
+
+
+def test_change_of_an_inner_folder_is_noticed(folder, monkeypatch):
+    write_class(folder / 'a' / 'x' / 'y', 2, 5)
+    expected = ['000.jpg', '001.jpg', '002.jpg', 'x/y/005.jpg', 'x/y/006.jpg']
+    assert listed(folder, monkeypatch)[0]['a'] == expected
+    assert listed(folder, monkeypatch) == ({'a': expected, 'b': expected[:3]}, [])
+    (folder / 'a' / 'x' / 'y' / '005.jpg').unlink()
+    assert listed(folder, monkeypatch)[0]['a'] == [*expected[:3], 'x/y/006.jpg']
+    shutil.rmtree(folder / 'a' / 'x')
+    assert listed(folder, monkeypatch)[0]['a'] == expected[:3]
+
+
+def test_links_in_a_circle_end(folder, monkeypatch):
+    (folder / 'a' / 'self').symlink_to(folder / 'a')
+    (folder / 'a' / 'up').symlink_to(folder)
+    (folder / 'a' / 'nowhere').symlink_to(folder / 'a' / 'nowhere')
+    (folder / 'a' / 'inner').mkdir()
+    (folder / 'a' / 'inner' / 'back').symlink_to('..')
+    listing = list_files(str(folder), ['a'])['a']
+    assert listing.files == ['000.jpg', '001.jpg', '002.jpg']
+    assert listing.left_out == {'links to folders that were listed already': 3, 'without a suffix': 1}
+    assert list_files(str(folder), ['a'])['a'] == listing
+
+
+def test_linked_folder_belongs_to_the_class(folder, monkeypatch):
+    (folder / 'a' / 'more').symlink_to(folder / 'b')
+    assert listed(folder, monkeypatch)[0]['a'][3:] == ['more/000.jpg', 'more/001.jpg', 'more/002.jpg']
+
+
+def test_index_of_a_bucket_holds_until_it_is_removed(folder, monkeypatch, capsys):
+    monkeypatch.setattr(folder_index, '_is_bucket', lambda _: True)
+    write_class(folder / 'a' / 'inner', 1, 7)
+    expected = ['000.jpg', '001.jpg', '002.jpg', 'inner/007.jpg']
+    assert list_files(str(folder), ['a'])['a'].files == expected
+    assert capsys.readouterr().err == ''
+    photo(0).save(folder / 'a' / '003.jpg')
+    assert list_files(str(folder), ['a'])['a'].files == expected
+    index = folder / INDEX_FILE
+    assert capsys.readouterr().err == f'{folder}: the files are those of its index; to list them anew, remove {index}\n'
+    index.unlink()
+    assert '003.jpg' in list_files(str(folder), ['a'])['a'].files
 
 
 @pytest.fixture
@@ -80,7 +192,7 @@ def unprivileged():
 
 
 def test_folder_that_cannot_be_written_to_is_read_anyway(readable_folder, unprivileged, capsys):
-    assert len(list_files(str(readable_folder), ['a', 'b'])['a']) == 3
+    assert len(list_files(str(readable_folder), ['a', 'b'])['a'].files) == 3
     assert 'cannot be written (Permission denied): the files are listed at every start' in capsys.readouterr().err
 
 

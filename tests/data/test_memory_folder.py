@@ -1,5 +1,8 @@
 """Folders of small images in memory: the files' pixels, the augmentation on the device, and what is refused."""
 
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -75,3 +78,19 @@ def test_what_is_no_image_is_named(folder, tmp_path):
 def test_training_split_is_needed(folder):
     with pytest.raises(UserError, match='has no training split'):
         make(folder / 'test')
+
+
+def test_other_formats_are_read_without_tensorflow(tmp_path):
+    for number, split in enumerate(('train', 'test')):
+        for name in ('a', 'b'):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new('RGB', (12, 12), (40 + number, 0, 0)).save(tmp_path / split / name / 'x.jpg', 'bmp')
+    code = f"""
+import sys
+sys.modules['tensorflow'] = None  # Importing it now raises ModuleNotFoundError.
+from mobilenets_jax.data import Layout, create_dataset
+dataset = create_dataset('memory_folder', directory={str(tmp_path)!r}, image_size=12, batch_size=2, seed=0)
+print(next(dataset.eval_batches(Layout(0, 1, 1)))['image'][0, :, 0, 0, 0].tolist())
+"""
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert result.stdout == '[41, 41]\n'

@@ -90,6 +90,73 @@ def test_resize_crop_equals_pil(width, height, interpolation, eval_crop):
     assert difference.max() <= 1 and difference.mean() < 0.02
 
 
+def noise(width, height):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+@pytest.mark.parametrize('size', [(1000, 1), (1, 1000), (1000, 2), (2, 1001), (701, 60), (60, 700), (1, 1), (2, 1)])
+@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
+@pytest.mark.parametrize('eval_crop', ['resize_crop', 'rounded_resize_crop'])
+def test_resize_crop_of_thin_images_equals_pil(size, interpolation, eval_crop):
+    """Of which only the window is computed."""
+    image = noise(*size)
+    choice = options(interpolation=interpolation, eval_crop=eval_crop)
+    actual = preprocessing.eval_image(encode(image, format='png'), choice)
+    expected = resize_crop_pil(image, 32, 0.875, interpolation, rounded=eval_crop == 'rounded_resize_crop')
+    difference = np.abs(actual.numpy().astype(int) - expected)
+    assert difference.max() <= 1 and difference.mean() < 0.03
+
+
+@pytest.mark.parametrize('crop_fraction', [0.875, 1.0])
+@pytest.mark.parametrize('is_wide', [True, False])
+def test_line_of_pixels_takes_no_more_memory_than_its_crop(is_wide, crop_fraction):
+    """A line of 400,000 pixels, resized as a whole, would take 300 GB."""
+    line = np.zeros((1, 400_000, 3), np.uint8)
+    line[:, :200_000, 0], line[:, 200_000:, 2] = 250, 90
+    encoded = encode(Image.fromarray(line if is_wide else line.swapaxes(0, 1)), format='png')
+    choice = options(image_size=224, crop_fraction=crop_fraction)
+    view = preprocessing.eval_image(encoded, choice).numpy()
+    view = view if is_wide else view.swapaxes(0, 1)
+    red_part = 0.5 + (111.5 - np.arange(224)) / round(224 / crop_fraction)  # between the centres of two pixels
+    expected = np.outer(red_part, [250, 0, 0]) + np.outer(1 - red_part, [0, 0, 90])
+    assert np.abs(view - expected).max() < 1
+
+
+@pytest.mark.parametrize('size', [(500, 1), (1, 500), (300, 2), (1, 1), (2, 1)])
+@pytest.mark.parametrize('crop', ['inception', 'random_resized', 'resize'])
+@pytest.mark.parametrize('format_', ['jpeg', 'png'])
+def test_training_crops_of_thin_images_are_not_empty(size, crop, format_):
+    encoded = tf.constant(encode(Image.new('RGB', size, (200, 100, 50)), format=format_))
+    for index in range(20):
+        view = preprocessing.train_image(encoded, preprocessing.example_seed(0, 0, index), options(crop=crop)).numpy()
+        assert view.shape == (32, 32, 3) and np.abs(view.astype(int) - [200, 100, 50]).max() <= 3
+
+
+@pytest.mark.parametrize('size', [(500, 1), (1, 500), (3, 2), (1, 1)])
+def test_central_fraction_of_thin_images_is_not_empty(size):
+    for crop_fraction in (0.875, 0.01):
+        choice = options(eval_crop='central_fraction', crop_fraction=crop_fraction)
+        view = preprocessing.eval_image(encode(Image.new('RGB', size, (200, 100, 50)), format='png'), choice).numpy()
+        assert view.shape == (32, 32, 3) and (view == [200, 100, 50]).all()
+
+
+@pytest.mark.parametrize('size', [(640, 480), (200, 300), (50, 50), (1000, 1)])
+@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
+def test_ordinary_photos_have_the_pixels_of_the_whole_image_resized(size, interpolation):
+    """And a thin one those to a level, of float32's rounding."""
+    image = np.asarray(noise(*size))
+    short, (height, width) = 37, image.shape[:2]
+    resized = [short * side // min(height, width) for side in (height, width)]
+    whole = tf.constant(image)
+    for sides in ((height, resized[1]), resized):
+        whole = tf.image.resize(whole, sides, interpolation, antialias=True)
+        whole = tf.round(tf.clip_by_value(whole, 0, 255))
+    top, left = (round((side - 32) / 2) for side in resized)
+    actual = preprocessing.resize_crop(tf.constant(image), 32, 0.875, interpolation).numpy()
+    difference = np.abs(actual - whole[top : top + 32, left : left + 32].numpy())
+    assert difference.max() <= (1 if 1 in size else 0)
+
+
 @pytest.mark.skipif(not PHOTOS.exists(), reason=f'{PHOTOS} is not there')
 @pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
 def test_evaluation_pixels_equal_pil_on_photos(interpolation):

@@ -100,7 +100,7 @@ def test_wrong_arguments(image_folder, tmp_path, arguments, message):
 
 def test_folder_without_splits_is_refused(image_folder, tmp_path):
     source = image_folder / 'train'
-    with pytest.raises(UserError, match=f"^SRC='{source}' has none of the folders train, val, validation, test.$"):
+    with pytest.raises(UserError, match=f"^SRC='{source}' has no split with folders of classes. Known: train, "):
         prepare(str(source), str(tmp_path), file_format='tfrecord', num_shards=2, report=print)
 
 

@@ -35,6 +35,31 @@ class TinyImages(tfds.core.GeneratorBasedBuilder):
             yield number, {'image': image, 'label': number % 3, 'file_name': f'{number}.png'}
 
 
+class OnlyTrain(TinyImages):
+    """One split, and no word about which feature is the image."""
+
+    FEATURES = {'image': tfds.features.Image(), 'id': tfds.features.Text()}
+    LABEL = 'class'
+
+    def _info(self):
+        features = self.FEATURES | {self.LABEL: tfds.features.ClassLabel(names=['a', 'b', 'c'])}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {'train': self._generate_examples('train')}
+
+    def _generate_examples(self, split):
+        for number, example in super()._generate_examples(split):
+            fields = dict.fromkeys(self.FEATURES, example['image'])
+            yield number, fields | {self.LABEL: example['label']} | ({'id': 'x'} if 'id' in fields else {})
+
+
+class TwoImages(OnlyTrain):
+    """Nothing says which image is meant."""
+
+    FEATURES = {'image': tfds.features.Image(), 'thumbnail': tfds.features.Image()}
+
+
 class TinyText(tfds.core.GeneratorBasedBuilder):
     """No image classification set."""
 
@@ -56,7 +81,12 @@ def prepared(tmp_path_factory):
     directories = {}
     for file_format in FORMATS:
         directories[file_format] = str(tmp_path_factory.mktemp(file_format))
-        for builder_class, num_shards in ((TinyImages, NUM_SHARDS), (TinyText, 1)):
+        for builder_class, num_shards in (
+            (TinyImages, NUM_SHARDS),
+            (OnlyTrain, NUM_SHARDS),
+            (TwoImages, 1),
+            (TinyText, 1),
+        ):
             builder = builder_class(data_dir=directories[file_format], file_format=file_format)
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=num_shards))
     return directories
@@ -165,7 +195,101 @@ def test_unknown_split_is_refused(prepared):
 def test_set_without_images_is_refused(prepared):
     with pytest.raises(UserError) as error:
         create_dataset('tfds:tiny_text', directory=prepared['tfrecord'], image_size=8, batch_size=8, seed=0)
-    assert str(error.value) == "data.name='tfds:tiny_text' is no image classification set: it has text."
+    assert str(error.value) == (
+        "data.name='tfds:tiny_text' is no set of images with one label each: it has text (Text)."
+    )
+
+
+def test_set_with_two_images_is_refused(prepared):
+    with pytest.raises(UserError) as error:
+        create_dataset('tfds:two_images', directory=prepared['tfrecord'], image_size=8, batch_size=8, seed=0)
+    assert str(error.value) == (
+        "data.name='tfds:two_images' is no set of images with one label each: "
+        'it has class (ClassLabel), image (Image), thumbnail (Image).'
+    )
+
+
+def make_only_train(directory, **kwargs):
+    arguments = {'image_size': 8, 'batch_size': 8, 'seed': 0, 'crop': 'resize', 'color_distortion': 'none'} | kwargs
+    return create_dataset('tfds:only_train', directory=directory, **arguments)
+
+
+def numbers(batches, count=None):
+    """The examples' numbers, which are their red values, in order."""
+    rows = []
+    for batch, _ in zip(batches, range(count or 1000), strict=False):
+        mask = batch.get('mask', np.ones(batch['label'].shape)) == 1
+        rows += batch['image'][..., 0, 0, 0][mask].tolist()
+        assert (batch['label'][mask] == batch['image'][..., 0, 0, 0][mask] % 3).all()
+    return rows
+
+
+@pytest.mark.parametrize('file_format', FORMATS)
+@pytest.mark.parametrize(
+    ('train_split', 'eval_split', 'num_train'),
+    [('train[:80%]', 'train[80%:]', 82), ('train[10:20]+train[70:]', 'train[:10]+train[20:70]', 43)],
+)
+def test_parts_of_a_split_are_trained_and_evaluated_on(
+    prepared, file_format, train_split, eval_split, num_train, capsys
+):
+    dataset = make_only_train(prepared[file_format], train_split=train_split, eval_split=eval_split)
+    assert (dataset.num_train, dataset.num_eval) == (num_train, 103 - num_train)
+    assert capsys.readouterr().err == ''
+    evaluated = numbers(dataset.eval_batches(ONE))
+    epochs = -(-2 * num_train // 8)
+    trained = numbers(dataset.train_batches(ONE), epochs)[: 2 * num_train]
+    for epoch in (trained[:num_train], trained[num_train:]):
+        assert sorted(epoch + evaluated) == list(range(103))
+    assert trained[:num_train] != trained[num_train:]
+    resumed = numbers(dataset.train_batches(ONE, start=num_train + 5), 3)
+    assert resumed == numbers(dataset.train_batches(ONE), epochs + 4)[num_train + 5 :][:24]
+    builder = tfds.builder('only_train', data_dir=prepared[file_format])
+    if file_format == 'tfrecord':
+        expected = builder.as_dataset(split=eval_split).as_numpy_iterator()
+    else:
+        expected = builder.as_data_source(split=eval_split)
+    assert evaluated == [example['image'][0, 0, 0] for example in expected]
+
+
+@pytest.mark.parametrize('file_format', FORMATS)
+def test_broken_example_of_a_part_is_named(prepared, file_format):
+    split = make_only_train(prepared[file_format], train_split='train[20:90]', eval_split='train[90:]')._train
+    whole = make_only_train(prepared[file_format], eval_split='train')._evaluation
+    index_of = {whole.describe({'index': index}).partition(' (')[0]: index for index in range(103)}
+    for index in (0, 12, 69):
+        same = index_of[split.describe({'index': index}).partition(' (')[0]]
+        assert same == index + 20
+        images = [part.read(part.element(0, number))[0].numpy() for part, number in ((split, index), (whole, same))]
+        assert images[0] == images[1]
+
+
+def test_overlap_of_training_and_evaluation_is_said(prepared, capsys):
+    make_only_train(prepared['tfrecord'], train_split='train[:60]', eval_split='train[40:]')
+    assert capsys.readouterr().err == (
+        "data.eval_split='train[40:]' and data.train_split='train[:60]' have 20 examples in common\n"
+    )
+    make_only_train(prepared['array_record'], eval_split='train[90:]')
+    assert "data.train_split='train' have 13 examples in common" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('splits', 'message'),
+    [
+        (
+            {},
+            "data.name='tfds:only_train' has no split validation or test, only train: "
+            "set e.g. data.train_split='train[:80%]' and data.eval_split='train[80%:]'.",
+        ),
+        ({'eval_split': 'train[:0]'}, "data.eval_split='train[:0]' has no examples."),
+        ({'eval_split': 'train[:'}, "data.eval_split='train[:' is no part of train: "),
+        ({'eval_split': 'dev[:10]'}, "data.eval_split='dev[:10]' is no part of train: "),
+        ({'train_split': 'dev', 'eval_split': 'train'}, "data.train_split='dev' is unknown. Known: train."),
+    ],
+)
+def test_parts_that_are_not_there_are_refused(prepared, splits, message):
+    with pytest.raises(UserError) as error:
+        make_only_train(prepared['tfrecord'], **splits)
+    assert str(error.value).startswith(message) and '\n' not in str(error.value)
 
 
 def damaged_copy(prepared, tmp_path, damage):

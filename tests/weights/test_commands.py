@@ -67,10 +67,32 @@ def test_predict_says_what_is_wrong(weights, photo, tmp_path, capsys):
     (tmp_path / 'text.jpg').write_text('no image')
     for arguments, message in (
         (['missing.jpg'], "image 'missing.jpg' cannot be read: No such file or directory."),
-        ([str(tmp_path / 'text.jpg')], 'is no JPEG or PNG that can be decoded.'),
+        ([str(tmp_path / 'text.jpg')], 'cannot be read: it is none of JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM'),
         ([photo, '--top=0'], '--top=0 must be positive.'),
         ([photo, f'--out={tmp_path}/none/out.png'], 'cannot be written'),
     ):
         assert main(['predict', *arguments, f'--weights={weights}']) == 2
         error = capsys.readouterr().err
         assert message in error and error.count('\n') == 1
+
+
+def test_predict_draws_what_the_network_sees(weights, tmp_path, capsys):
+    """A phone's photo, whose EXIF says that it is to be turned: it is neither seen nor drawn turned, which is said."""
+    pixels = np.full((60, 80, 3), 255, np.uint8)
+    pixels[:, :40, 1:] = 0
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / 'turned.jpg', exif=exif)
+    Image.fromarray(pixels).save(tmp_path / 'plain.jpg')
+    answers = []
+    for name, lines in (('turned', 1), ('plain', 0)):
+        out = tmp_path / f'{name}.png'
+        assert main(['predict', str(tmp_path / f'{name}.jpg'), f'--weights={weights}', '--json', f'--out={out}']) == 0
+        captured = capsys.readouterr()
+        assert captured.err.count('1 image has an EXIF orientation, which is not applied') == lines
+        answers.append(json.loads(captured.out)[0]['classes'])
+        with Image.open(out) as image:
+            red, green, blue = np.moveaxis(np.asarray(image.convert('RGB')).astype(int), -1, 0)
+        height, width = np.ptp(np.argwhere((red > 200) & (green < 60) & (blue < 60)), axis=0)
+        assert height > 1.3 * width  # The left half of a photo that is wider than high is red.
+    assert answers[0] == answers[1]

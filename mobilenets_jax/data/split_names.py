@@ -1,0 +1,69 @@
+"""What splits are called, as folders of images and as prepared records, in small letters or capitals."""
+
+from collections.abc import Collection, Sequence
+
+from mobilenets_jax.errors import UserError, check_choice
+
+TRAIN = ('train', 'training')
+VALIDATION = ('val', 'valid', 'validation', 'dev')
+TEST = ('test', 'testing')
+NAMES = (*TRAIN, *VALIDATION, *TEST)
+
+
+def is_split_name(name: str) -> bool:
+    """Whether it is the name of a split."""
+    return name.lower() in NAMES
+
+
+def in_order(names: Sequence[str], where: str) -> list[str]:
+    """Those of `names` that are splits: training, validation, test.
+
+    Raises:
+        UserError: two of them are spellings of one split.
+    """
+    found = (_only(names, spellings, where) for spellings in (TRAIN, VALIDATION, TEST))
+    return [name for name in found if name is not None]
+
+
+def choose(
+    names: Sequence[str], known: Collection[str], where: str, train_split: str, eval_split: str
+) -> tuple[str | None, str | None]:
+    """The names of the training and of the evaluation split, None for one that is not there.
+
+    Args:
+        names: what there is to choose from where nothing is asked for: the validation split before the test split.
+        known: what may be asked for.
+        where: the data set, for an error.
+        train_split: what is asked for; '' for nothing.
+        eval_split: the same.
+
+    Raises:
+        UserError: what is asked for is not there, or nothing is and two names are spellings of one split.
+    """
+    if train_split:
+        train = _asked_for('data.train_split', train_split, known)
+    else:
+        train = _only(names, TRAIN, where, 'data.train_split')
+    if eval_split:
+        evaluation = _asked_for('data.eval_split', eval_split, known)
+    else:
+        validation = _only(names, VALIDATION, where, 'data.eval_split')
+        evaluation = validation or _only(names, TEST, where, 'data.eval_split')
+    return train, evaluation
+
+
+def _asked_for(field: str, name: str, known: Collection[str]) -> str:
+    """`name`, or the only one of `known` that is it in other letters."""
+    similar = [other for other in known if other.lower() == name.lower()]
+    if name not in known and len(similar) == 1:
+        return similar[0]
+    check_choice(field, name, known)
+    return name
+
+
+def _only(names: Sequence[str], spellings: Sequence[str], where: str, field: str = '') -> str | None:
+    found = [name for name in names if name.lower() in spellings]
+    if len(found) > 1:
+        remedy = f'{field} says which one is meant' if field else 'only one may stay'
+        raise UserError(f'{where} has {" and ".join(found)}, spellings of one split: {remedy}.')
+    return found[0] if found else None

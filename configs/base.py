@@ -42,6 +42,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dtype = 'float32'  # of activations; parameters stay float32
     config.model.bn_momentum = placeholder(float)  # decay of running statistics; unset: the convention's
     config.model.bn_epsilon = placeholder(float)  # unset: the convention's
+    config.model.padding = placeholder(str)  # same (TensorFlow) or symmetric (PyTorch); unset: the convention's
+    config.model.activation = placeholder(str)  # relu or relu6 in the place of both; unset: the table's own
     config.model.sync_bn = False  # batch statistics over all devices rather than each device's own
     config.model.depthwise_implementation = 'auto'  # auto, grouped, native (CPUs) or shifted
 

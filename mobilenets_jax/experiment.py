@@ -247,8 +247,8 @@ class Experiment:
         enabled = fields['dtype'] != 'float64' or jax.config.jax_enable_x64
         check(enabled, 'model.dtype', fields['dtype'], 'needs JAX_ENABLE_X64=1 in the environment')
         sync_bn = fields.pop('sync_bn')
-        overrides = {name: fields.pop(name) for name in ('bn_momentum', 'bn_epsilon')}
-        momentum, epsilon = overrides.values()
+        overrides = {name: fields.pop(name) for name in ('bn_momentum', 'bn_epsilon', 'padding', 'activation')}
+        momentum, epsilon = overrides['bn_momentum'], overrides['bn_epsilon']
         check(momentum is None or 0.0 <= momentum < 1.0, 'model.bn_momentum', momentum, 'must be in [0, 1)')
         check(epsilon is None or epsilon > 0, 'model.bn_epsilon', epsilon, 'must be positive')
         return create_model(

@@ -20,8 +20,12 @@ NETWORK_FIELDS = (
     'model.dropped_strides',
     'model.output_stride',
     'model.bn_epsilon',
+    'model.padding',
+    'model.activation',
     'data.normalization',
 )
+# Of these the convention's where nothing sets them.
+OF_THE_CONVENTION = ('bn_epsilon', 'padding', 'activation')
 CLASS_NAMES = 'class_names'
 
 
@@ -44,9 +48,10 @@ def network_fields(config: Mapping[str, Any], known: Mapping[str, Any] | None = 
         value = config.get(section, {}).get(field)
         values[field_name(path)] = _DEFAULTS.get(field) if value is None else value
     values |= {name: value for name, value in (known or {}).items() if name in values}
-    if values['bn_epsilon'] is None:
-        spec = get_spec(values['model'], values['width_multiplier'], values['convention'])
-        values['bn_epsilon'] = spec.convention.bn_epsilon
+    convention = get_spec(values['model'], values['width_multiplier'], values['convention']).convention
+    for name in OF_THE_CONVENTION:
+        if values[name] is None:
+            values[name] = getattr(convention, name)
     return values
 
 

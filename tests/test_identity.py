@@ -19,6 +19,8 @@ FIELDS = {
     'dropped_strides': 0,
     'output_stride': 32,
     'bn_epsilon': 1e-5,
+    'padding': 'symmetric',
+    'activation': None,
     'normalization': 'imagenet',
 }
 
@@ -46,13 +48,19 @@ def test_same_network_and_classes_pass_in_silence(capsys):
 
 
 def test_constant_that_is_spelled_out_is_that_of_the_convention():
-    spelled_out = {**CONFIG, 'model': {**CONFIG['model'], 'bn_epsilon': 1e-5, 'output_stride': 32}}
+    spelled_out = {
+        **CONFIG,
+        'model': {**CONFIG['model'], 'bn_epsilon': 1e-5, 'padding': 'symmetric', 'output_stride': 32},
+    }
     assert network_fields(spelled_out) == network_fields(CONFIG)
 
 
 @pytest.mark.parametrize(
     ('field', 'value'),
-    [('dropped_strides', 2), ('output_stride', 16), ('bn_epsilon', 0.001), ('normalization', 'unit')],
+    [
+        *(('dropped_strides', 2), ('output_stride', 16), ('bn_epsilon', 0.001), ('padding', 'same')),
+        *(('activation', 'relu'), ('normalization', 'unit')),
+    ],
 )
 def test_older_checkpoint_has_the_fields_of_its_config(field, value, capsys):
     """Its identity names four fields; the network is told by the config that was saved beside it."""

@@ -86,6 +86,8 @@ def test_the_network_comes_with_the_weights(tmp_path):
         'model.dropped_strides': 0,
         'model.output_stride': 32,
         'model.bn_epsilon': 1e-5,
+        'model.padding': 'symmetric',
+        'model.activation': None,
     }
     assert not start.folded and start.class_names == ()
 
@@ -101,6 +103,8 @@ RUN_FIELDS = {
     'model.dropped_strides': 2,
     'model.output_stride': 32,
     'model.bn_epsilon': 1e-3,
+    'model.padding': 'same',
+    'model.activation': None,
     'data.normalization': 'unit',
 }
 

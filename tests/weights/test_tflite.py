@@ -6,6 +6,7 @@ import pytest
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights import load_pretrained
+from mobilenets_jax.weights.init_from import config_fields
 
 tf = pytest.importorskip('tensorflow', reason='TensorFlow, which has the schema of TFLite files, is not installed')
 
@@ -65,6 +66,17 @@ def test_the_network_computes_what_litert_computes(changes, size, fields, tmp_pa
 def test_the_range_of_the_input_is_the_files(changes, value_range, tmp_path, capsys):
     assert load(tmp_path, **changes).card.preprocessing.value_range == value_range
     assert capsys.readouterr().err == ''
+
+
+def test_runs_and_evaluations_take_the_fields_of_the_graph(tmp_path):
+    changes = {'activations': ('RELU',) * 27, 'strides': (1, *STRIDES[1:]), 'explicit_pads': (1, 1)}
+    fields = config_fields(load(tmp_path, input_quantization=UNIT_INT8, **changes))
+    assert {path: fields[f'model.{path}'] for path in ('activation', 'dropped_strides', 'padding')} == {
+        'activation': 'relu',
+        'dropped_strides': 1,
+        'padding': 'symmetric',
+    }
+    assert (fields['image_size'], fields['data.normalization']) == (64, 'unit')
 
 
 def test_a_float_file_that_does_not_say_its_range_says_what_is_assumed(tmp_path, capsys):

@@ -89,8 +89,7 @@ def _format(path: pathlib.Path) -> str:
     with path.open('rb') as file:
         start = file.read(16)
     if start[:4] == b'PK\x03\x04':
-        with zipfile.ZipFile(path) as archive:
-            return 'pytorch' if any(name.endswith('/data.pkl') for name in archive.namelist()) else 'keras'
+        return _format_of_zip(path)
     if start[:8] == b'\x89HDF\r\n\x1a\n':
         return 'keras'
     if start[4:8] == b'TFL3':
@@ -99,8 +98,26 @@ def _format(path: pathlib.Path) -> str:
         return 'safetensors'
     if start[:1] == b'\x80':
         return 'pytorch'
+    if start[:2] == b'\x1f\x8b':
+        raise UnreadableFileError('it is compressed by gzip and no tar archive, or a damaged one; unpack it first')
     known = '.pth, .pt, .safetensors, .h5, .keras, .tflite, TensorFlow checkpoints, and tar archives of these'
     raise UserError(f'weights={str(path)!r} is of no known format. Known: {known}.')
+
+
+def _format_of_zip(path: pathlib.Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise UnreadableFileError('it is a zip archive that was cut short or damaged') from error
+    if any(name.endswith('/data.pkl') for name in names):
+        return 'pytorch'
+    if any(name.endswith('.weights.h5') for name in names):
+        return 'keras'
+    raise UnreadableFileError(
+        'it is a zip archive with neither the data.pkl of PyTorch nor the model.weights.h5 of Keras, '
+        f'but {len(names)} other files'
+    )
 
 
 def extract(archive_path: pathlib.Path, member: str | None, folder: pathlib.Path) -> pathlib.Path:

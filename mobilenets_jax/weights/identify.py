@@ -12,10 +12,13 @@ from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.weights import names
 from mobilenets_jax.weights.convert import Mismatch, compare, to_variables
 from mobilenets_jax.weights.files import WeightFile
+from mobilenets_jax.weights.foreign import describe
+from mobilenets_jax.weights.heads import classifier
 from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.names import NameMap
 from mobilenets_jax.weights.network import trace
 
+MAX_DIFFERENCES = 0.5  # of a file's arrays: what differs in more is another network
 # Tried beside the widths that papers publish.
 WIDTHS = (0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.25, 1.3, 1.4, 1.5, 2.0)
 
@@ -45,7 +48,13 @@ class Identity:
 
 
 def identify(
-    file: WeightFile, path: str, *, model: str | None = None, convention: str | None = None, width: float | None = None
+    file: WeightFile,
+    path: str,
+    *,
+    model: str | None = None,
+    convention: str | None = None,
+    width: float | None = None,
+    new_head: bool = False,
 ) -> tuple[Identity, ImageClassifier, dict]:
     """Finds the network of a file and gives it its weights.
 
@@ -55,6 +64,8 @@ def identify(
         model: the architecture, if it is known.
         convention: whose padding and constants the network has; None is that of whoever named the layers.
         width: the width multiplier, if it is known.
+        new_head: whether a file without a classifier, or with one of several layers, will do: the network has one
+            class and zeros there then.
 
     Returns:
         The identity, the model with the file's number of classes, and its variables (NumPy, float32).
@@ -66,30 +77,59 @@ def identify(
         check_choice('model.name', model, list_models())
     layout = LAYOUTS[file.layout]
     nearest: tuple[Identity, Mismatch] | None = None
-    for identity, num_classes in _candidates(file, model, convention, width):
-        network_model = identity.create_model(num_classes)
+    for identity, head in _candidates(file, model, convention, width):
+        network_model = identity.create_model(head.num_classes)
         network = trace(identity.name, network_model)
-        layer_names = names.SOURCES[identity.source].maps[identity.name](network)
-        mismatch = compare(network, layer_names, layout, file.arrays)
+        layer_names = names.SOURCES[identity.source].maps[identity.name](network) | {'logits': head.name}
+        arrays = {name: array for name, array in file.arrays.items() if not name.startswith(head.left_out)}
+        mismatch = compare(network, layer_names, layout, arrays)
         if not len(mismatch):
-            return identity, network_model, to_variables(network, layer_names, layout, file.arrays)
+            if head.name is None and not new_head:
+                raise UserError(f'weights={path!r} is {identity}, but {head}.')
+            return identity, network_model, to_variables(network, layer_names, layout, arrays)
         if nearest is None or len(mismatch) < len(nearest[1]):
             nearest = identity, mismatch
-    if nearest is None:
-        shown = ', '.join(f'{name} {list(array.shape)}' for name, array in list(file.arrays.items())[:3])
-        raise UserError(f'weights={path!r} is no known network: it has {len(file.arrays)} arrays, {shown}, ...')
+    if nearest is None or (model is None and len(nearest[1]) > MAX_DIFFERENCES * len(file.arrays)):
+        raise UserError(f'weights={path!r} is no network of this family: {describe(file.arrays)}.')
     raise UserError(f'weights={path!r} is not {nearest[0]}. {nearest[1]}.')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    """What a file has of a classifier.
+
+    Attributes:
+        layers: of the file.
+        name: of its only layer, or None.
+        num_classes: of it; 1 where there is none.
+    """
+
+    layers: tuple[str, ...]
+    name: str | None
+    num_classes: int
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the names of arrays begin with that have no place in the network."""
+        return () if self.name else tuple(f'{layer}{mark}' for layer in self.layers for mark in './')
+
+    def __str__(self) -> str:
+        layers = f'{len(self.layers)} layers ({", ".join(self.layers)})'
+        what = f'its classifier has {layers} where the network has one' if self.layers else 'it has no classifier'
+        return f'{what}: num_classes=N of load_pretrained, or new_head=True of a training run, gives it a new one'
 
 
 def _candidates(
     file: WeightFile, model: str | None, convention: str | None, width: float | None
-) -> Iterator[tuple[Identity, int]]:
-    """Networks whose first and last layer are in the file with their widths, and their numbers of classes.
+) -> Iterator[tuple[Identity, _Head]]:
+    """Networks whose first and last layer are in the file with their widths, and what there is of their classifier.
 
-    Where `model` is given and nothing fits, the network itself, so that a refusal can say what is wrong.
+    Where nothing fits, those with the first layer alone, so that a refusal can say what is wrong; where `model` is
+    given and nothing fits, the network itself.
     """
-    found = False
-    named: list[tuple[Identity, int]] = []
+    fitting: list[tuple[Identity, _Head]] = []
+    others: list[tuple[Identity, _Head]] = []
+    named: list[tuple[Identity, _Head]] = []
     for source_name, source in names.SOURCES.items():
         if source.layout != file.layout:
             continue
@@ -98,15 +138,16 @@ def _candidates(
             chosen = convention or source.convention
             if model not in (None, name) or chosen not in conventions:
                 continue
-            ends = _ends(file, name_map)
-            num_classes = ends[2] if ends else 1000
-            named.append((Identity(source_name, name, width or 1.0, chosen), num_classes))
+            stem = _kernel(file, f'{name_map.stem}{LAYOUTS[file.layout].suffixes["conv"]["kernel"]}', 'conv')
+            head, head_channels = _head(file, name_map)
+            named.append((Identity(source_name, name, width or 1.0, chosen), head))
             for candidate in [width] if width else _widths(name):
-                if ends and _spec_ends(get_spec(name, candidate, chosen)) == ends[:2]:
-                    found = True
-                    yield Identity(source_name, name, candidate, chosen), num_classes
-    if model is not None and not found:
-        yield from named
+                identity = Identity(source_name, name, candidate, chosen)
+                stem_channels, channels = _spec_ends(get_spec(name, candidate, chosen))
+                if stem is not None and stem.shape[-1] == stem_channels:
+                    fits = head_channels in (None, channels)
+                    (fitting if fits else others).append((identity, head))
+    yield from fitting or (named if model is not None else others)
 
 
 def _widths(name: str) -> list[float]:
@@ -115,12 +156,14 @@ def _widths(name: str) -> list[float]:
     return list(architecture.widths or sorted(published | set(WIDTHS)))
 
 
-def _ends(file: WeightFile, name_map: NameMap) -> tuple[int, int, int] | None:
-    """Channels of the stem, channels before the logits, and classes; None where the file has no such layers."""
-    layout = LAYOUTS[file.layout]
-    stem = _kernel(file, f'{name_map.stem}{layout.suffixes["conv"]["kernel"]}', 'conv')
-    logits = _kernel(file, f'{name_map.logits}{layout.suffixes["dense"]["kernel"]}', 'dense')
-    return None if stem is None or logits is None else (stem.shape[-1], *logits.shape[-2:])
+def _head(file: WeightFile, name_map: NameMap) -> tuple[_Head, int | None]:
+    """What the file has of a classifier, and the channels before it; None where there is no classifier of one layer."""
+    layers = classifier(file, name_map)
+    if len(layers) == 1:
+        kernel = _kernel(file, f'{layers[0]}{LAYOUTS[file.layout].suffixes["dense"]["kernel"]}', 'dense')
+        if kernel is not None:
+            return _Head(layers, layers[0], kernel.shape[-1]), kernel.shape[-2]
+    return _Head(layers, None, 1), None
 
 
 def _kernel(file: WeightFile, key: str, kind: str) -> np.ndarray | None:

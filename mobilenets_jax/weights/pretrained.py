@@ -15,6 +15,7 @@ from mobilenets_jax.weights.files import read
 from mobilenets_jax.weights.identify import identify
 from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.readers.contents import Contents
+from mobilenets_jax.weights.wrappers import unwrapped
 
 PyTree = Any
 
@@ -62,12 +63,17 @@ def load_pretrained(
     """
     card = CARDS.get(path_or_name) or _card_of(path_or_name)
     path = fetch(card) if path_or_name in CARDS else pathlib.Path(path_or_name)
-    file = read(path, card and card.member)
+    file = unwrapped(read(path, card and card.member), path_or_name)
     if card is not None:
         model, convention = model or card.model, convention or card.convention
         width_multiplier = width_multiplier or card.width_multiplier
     identity, network, variables = identify(
-        file, path_or_name, model=model, convention=convention, width=width_multiplier
+        file,
+        path_or_name,
+        model=model,
+        convention=convention,
+        width=width_multiplier,
+        new_head=num_classes is not None,
     )
     if card is None:
         card = WeightCard(

@@ -1,6 +1,8 @@
 """What every reader returns."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +15,12 @@ class Contents:
         arrays: by the file's names.
         image_size: height and width of the network's input in pixels, where the file states them.
         value_range: range of the network's input, a key of `data.options.NORMALIZATIONS`, where the file states it.
+        timm: what the file says of a network of timm's, by the keys of timm's pretrained configs and 'architecture'.
         notes: what was assumed or left out: each becomes one line on standard error.
     """
 
     arrays: dict[str, np.ndarray]
     image_size: int | None = None
     value_range: str | None = None
+    timm: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -26,6 +26,11 @@ class Mismatch:
     left_over: tuple[str, ...]
     reshaped: tuple[str, ...]
 
+    @property
+    def foreign(self) -> int:
+        """How many arrays only one of both has."""
+        return len(self.missing) + len(self.left_over)
+
     def __len__(self) -> int:
         return len(self.missing) + len(self.left_over) + len(self.reshaped)
 

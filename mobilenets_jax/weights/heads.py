@@ -18,6 +18,8 @@ def classifier(file: WeightFile, name_map: NameMap) -> tuple[str, ...]:
         file: with the layers' names.
         name_map: says what the implementation calls the classifier, and by that where it stands.
     """
+    if file.contents.classifier is not None:
+        return file.contents.classifier
     dense = _dense_layers(file)
     if file.layout == 'keras':  # the networks of keras.applications have no other dense layers
         named = [name_map.logits] if f'{name_map.logits}/kernel' in file.arrays else []

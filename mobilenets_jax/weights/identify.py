@@ -18,9 +18,10 @@ from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.names import NameMap
 from mobilenets_jax.weights.network import trace
 
-MAX_DIFFERENCES = 0.5  # of a file's arrays: what differs in more is another network
+MAX_FOREIGN = 0.5  # of a file's arrays: where more have other names than a network's, it is another one
 # Tried beside the widths that papers publish.
 WIDTHS = (0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.25, 1.3, 1.4, 1.5, 2.0)
+RARE_WIDTHS = (0.15, 0.2, 0.3, 0.4, 0.45, 0.6, 0.65, 0.7, 0.8, 0.85, 0.9, 1.2, 1.6, 1.75, 1.8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,14 +85,18 @@ def identify(
         arrays = {name: array for name, array in file.arrays.items() if not name.startswith(head.left_out)}
         mismatch = compare(network, layer_names, layout, arrays)
         if not len(mismatch):
+            if file.contents.backbone_fault is not None:
+                raise UserError(f'weights={path!r} has the weights of {identity}, but {file.contents.backbone_fault}.')
             if head.name is None and not new_head:
                 raise UserError(f'weights={path!r} is {identity}, but {head}.')
             return identity, network_model, to_variables(network, layer_names, layout, arrays)
         if nearest is None or len(mismatch) < len(nearest[1]):
             nearest = identity, mismatch
-    if nearest is None or (model is None and len(nearest[1]) > MAX_DIFFERENCES * len(file.arrays)):
-        raise UserError(f'weights={path!r} is no network of this family: {describe(file.arrays)}.')
-    raise UserError(f'weights={path!r} is not {nearest[0]}. {nearest[1]}.')
+    if nearest is None or (model is None and nearest[1].foreign > MAX_FOREIGN * len(file.arrays)):
+        reason = (nearest is None and _unknown_width(file)) or describe(file.arrays)
+        raise UserError(f'weights={path!r} is no network of this family: {reason}.')
+    fault = file.contents.backbone_fault
+    raise UserError(f'weights={path!r} is not {nearest[0]}. {f"{fault}; " if fault else ""}{nearest[1]}.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,11 +107,13 @@ class _Head:
         layers: of the file.
         name: of its only layer, or None.
         num_classes: of it; 1 where there is none.
+        fault: why it cannot be taken, where the reader knows.
     """
 
     layers: tuple[str, ...]
     name: str | None
     num_classes: int
+    fault: str | None = None
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -115,7 +122,8 @@ class _Head:
 
     def __str__(self) -> str:
         layers = f'{len(self.layers)} layers ({", ".join(self.layers)})'
-        what = f'its classifier has {layers} where the network has one' if self.layers else 'it has no classifier'
+        several = f'its classifier has {layers} where the network has one'
+        what = self.fault or (several if self.layers else 'it has no classifier')
         return f'{what}: num_classes=N of load_pretrained, or new_head=True of a training run, gives it a new one'
 
 
@@ -138,7 +146,7 @@ def _candidates(
             chosen = convention or source.convention
             if model not in (None, name) or chosen not in conventions:
                 continue
-            stem = _kernel(file, f'{name_map.stem}{LAYOUTS[file.layout].suffixes["conv"]["kernel"]}', 'conv')
+            stem = _stem(file, name_map)
             head, head_channels = _head(file, name_map)
             named.append((Identity(source_name, name, width or 1.0, chosen), head))
             for candidate in [width] if width else _widths(name):
@@ -153,17 +161,32 @@ def _candidates(
 def _widths(name: str) -> list[float]:
     architecture = get_architecture(name)
     published = {width for width, _ in architecture.published}
-    return list(architecture.widths or sorted(published | set(WIDTHS)))
+    return list(architecture.widths or (*sorted(published | set(WIDTHS)), *RARE_WIDTHS))
 
 
 def _head(file: WeightFile, name_map: NameMap) -> tuple[_Head, int | None]:
     """What the file has of a classifier, and the channels before it; None where there is no classifier of one layer."""
-    layers = classifier(file, name_map)
-    if len(layers) == 1:
+    layers, fault = classifier(file, name_map), file.contents.classifier_fault
+    if len(layers) == 1 and fault is None:
         kernel = _kernel(file, f'{layers[0]}{LAYOUTS[file.layout].suffixes["dense"]["kernel"]}', 'dense')
         if kernel is not None:
             return _Head(layers, layers[0], kernel.shape[-1]), kernel.shape[-2]
-    return _Head(layers, None, 1), None
+    return _Head(layers, None, 1, fault), None
+
+
+def _unknown_width(file: WeightFile) -> str | None:
+    """What is wrong with a file whose first layer is that of a known network, but has other channels."""
+    sources = [(name, source) for name, source in names.SOURCES.items() if source.layout == file.layout]
+    stems = {name_map.stem: name for name, source in sources for name_map in source.maps.values()}
+    for stem, source in stems.items():
+        kernel = file.arrays.get(f'{stem}{LAYOUTS[file.layout].suffixes["conv"]["kernel"]}')
+        if kernel is not None:
+            return f'its first layer, {stem} as {source} names it, is {list(kernel.shape)}, as at no known width'
+    return None
+
+
+def _stem(file: WeightFile, name_map: NameMap) -> np.ndarray | None:
+    return _kernel(file, f'{name_map.stem}{LAYOUTS[file.layout].suffixes["conv"]["kernel"]}', 'conv')
 
 
 def _kernel(file: WeightFile, key: str, kind: str) -> np.ndarray | None:

@@ -30,7 +30,9 @@ def main() -> None:
     if WORKDIR.value is None:
         raise UserError('--workdir is missing, e.g. --workdir=runs/digits.')
     config = cli.config_view()
-    start = starting_point(config.init_from, cli.overrides()) if config.init_from else None
+    start = None
+    if config.init_from:
+        start = starting_point(config.init_from, cli.overrides(), new_head=config.new_head)
     if start is not None:
         config = config.updated(start.fields)
     experiment = Experiment(config, start)

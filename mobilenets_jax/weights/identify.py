@@ -18,7 +18,7 @@ from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.names import NameMap
 from mobilenets_jax.weights.network import trace
 
-MAX_FOREIGN = 0.5  # of a file's arrays: where more have other names than a network's, it is another one
+MAX_FOREIGN = 0.2  # of a file's arrays: where more have other names than a network's, it is another one
 # Tried beside the widths that papers publish.
 WIDTHS = (0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.25, 1.3, 1.4, 1.5, 2.0)
 RARE_WIDTHS = (0.15, 0.2, 0.3, 0.4, 0.45, 0.6, 0.65, 0.7, 0.8, 0.85, 0.9, 1.2, 1.6, 1.75, 1.8)
@@ -39,6 +39,11 @@ class Identity:
     name: str
     width_multiplier: float
     convention: str
+
+    @property
+    def name_in_source(self) -> str:
+        """The architecture and whose names its weights have, whatever the width."""
+        return f'{self.source} {self.name}'
 
     def create_model(self, num_classes: int) -> ImageClassifier:
         """The network."""
@@ -78,7 +83,10 @@ def identify(
         check_choice('model.name', model, list_models())
     layout = LAYOUTS[file.layout]
     nearest: tuple[Identity, Mismatch] | None = None
+    foreign: set[str] = set()  # architectures with other names, as they then have at every width
     for identity, head in _candidates(file, model, convention, width):
+        if identity.width_multiplier in RARE_WIDTHS and identity.name_in_source in foreign:
+            continue
         network_model = identity.create_model(head.num_classes)
         network = trace(identity.name, network_model)
         layer_names = names.SOURCES[identity.source].maps[identity.name](network) | {'logits': head.name}
@@ -90,6 +98,8 @@ def identify(
             if head.name is None and not new_head:
                 raise UserError(f'weights={path!r} is {identity}, but {head}.')
             return identity, network_model, to_variables(network, layer_names, layout, arrays)
+        if mismatch.foreign:
+            foreign.add(identity.name_in_source)
         if nearest is None or len(mismatch) < len(nearest[1]):
             nearest = identity, mismatch
     if nearest is None or (model is None and nearest[1].foreign > MAX_FOREIGN * len(file.arrays)):
@@ -155,13 +165,14 @@ def _candidates(
                 if stem is not None and stem.shape[-1] == stem_channels:
                     fits = head_channels in (None, channels)
                     (fitting if fits else others).append((identity, head))
+    fitting.sort(key=lambda item: item[0].width_multiplier in RARE_WIDTHS)
     yield from fitting or (named if model is not None else others)
 
 
 def _widths(name: str) -> list[float]:
     architecture = get_architecture(name)
     published = {width for width, _ in architecture.published}
-    return list(architecture.widths or (*sorted(published | set(WIDTHS)), *RARE_WIDTHS))
+    return list(architecture.widths or (*sorted(published), *sorted({*WIDTHS} - published), *RARE_WIDTHS))
 
 
 def _head(file: WeightFile, name_map: NameMap) -> tuple[_Head, int | None]:

@@ -1,6 +1,7 @@
 """`predict`: what a network with published weights sees in images."""
 
 import argparse
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.weights.cards import Preprocessing
 from mobilenets_jax.weights.imagenet import class_names
@@ -21,6 +23,8 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser('predict', help='classify images with published weights')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='JPEG or PNG files')
     parser.add_argument('--weights', required=True, help='a file, or a name that `weights` lists')
+    parser.add_argument('--normalization', choices=NORMALIZATIONS, help="the input's range, where no file states it")
+    parser.add_argument('--convention', help="whose padding and constants: 'tf' for timm's ports of TensorFlow")
     parser.add_argument('--top', type=int, default=5, help='how many classes to name')
     parser.add_argument('--json', action='store_true', help='print a list of objects')
     parser.add_argument('--out', metavar='PNG', help='draw the images and their classes to this file')
@@ -30,7 +34,10 @@ def add_parser(subparsers) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Predicts and prints, and draws where that is asked for."""
     check(arguments.top > 0, '--top', arguments.top, 'must be positive')
-    pretrained = load_pretrained(arguments.weights)
+    pretrained = load_pretrained(arguments.weights, convention=arguments.convention)
+    if arguments.normalization:
+        preprocessing = dataclasses.replace(pretrained.card.preprocessing, value_range=arguments.normalization)
+        pretrained = pretrained._replace(card=dataclasses.replace(pretrained.card, preprocessing=preprocessing))
     images = [read_image(path, pretrained.card.preprocessing) for path in arguments.images]
     names = class_names(pretrained.model.num_classes)
     rows = []

@@ -207,6 +207,20 @@ def test_archives_with_links(arrays, tmp_path):
     refused(tmp_path / 'weights.tgz', 'leads out of the archive')
 
 
+@pytest.mark.parametrize('mode', ['w', 'w:gz'])
+def test_archives_that_are_damaged_or_hold_other_things(mode, arrays, tmp_path):
+    path = tmp_path / 'archive.tar'
+    weight_files.write_safetensors(tmp_path / 'weights.safetensors', arrays)
+    with tarfile.open(path, mode) as archive:
+        archive.add(tmp_path / 'weights.safetensors', 'weights.safetensors')
+    path.write_bytes(path.read_bytes()[:5000])
+    refused(path, 'its archive is cut short or damaged')
+    with tarfile.open(path, mode) as archive:
+        for number in range(8):
+            archive.add(__file__, f'file{number}.py')
+    refused(path, 'does not hold one set of weights. It holds: file0.py, .*, file4.py and 3 more')
+
+
 def test_a_plain_archive_is_read(arrays, tmp_path):
     weight_files.write_safetensors(tmp_path / 'weights.safetensors', arrays)
     with tarfile.open(tmp_path / 'weights.tgz', 'w:gz') as archive:

@@ -98,6 +98,7 @@ def load_pretrained(
         )
     if num_classes not in (None, network.num_classes):
         network, variables = _with_new_head(network, variables, num_classes)
+        notes.append('its classifier is left out: a new one starts from zeros.')
     for note in notes:
         print(f'weights={path_or_name!r}: {" ".join(note.split())}', file=sys.stderr, flush=True)
     return Pretrained(network, variables, card)

@@ -94,13 +94,14 @@ def test_checkpoint_of_numbered_layers(name, tmp_path):
     assert_same(variables, expected)
 
 
-def test_another_number_of_classes_needs_to_be_asked_for(tmp_path):
+def test_another_number_of_classes_needs_to_be_asked_for(tmp_path, capsys):
     expected, arrays = source_arrays('timm', 'mobilenet_v2', 0.25, num_classes=7)
     weight_files.write_safetensors(tmp_path / 'weights.safetensors', arrays)
     path = str(tmp_path / 'weights.safetensors')
     assert load_pretrained(path).model.num_classes == 7
     model, variables, _ = load_pretrained(path, num_classes=3)
     assert model.num_classes == 3 and variables['params']['logits']['kernel'].shape == (1280, 3)
+    assert 'its classifier is left out: a new one starts from zeros' in capsys.readouterr().err
     assert np.array_equal(
         variables['params']['backbone']['stem']['conv']['kernel'], expected['params/backbone/stem/conv/kernel']
     )

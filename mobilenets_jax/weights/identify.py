@@ -8,7 +8,6 @@ import numpy as np
 from mobilenets_jax.errors import UserError, check_choice
 from mobilenets_jax.models import create_model, get_architecture, get_spec, list_models
 from mobilenets_jax.models.network import ImageClassifier
-from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.weights import names
 from mobilenets_jax.weights.convert import Mismatch, compare, to_variables
 from mobilenets_jax.weights.files import WeightFile
@@ -161,7 +160,7 @@ def _candidates(
             named.append((Identity(source_name, name, width or 1.0, chosen), head))
             for candidate in [width] if width else _widths(name):
                 identity = Identity(source_name, name, candidate, chosen)
-                stem_channels, channels = _spec_ends(get_spec(name, candidate, chosen))
+                stem_channels, channels = _ends(identity)
                 if stem is not None and stem.shape[-1] == stem_channels:
                     fits = head_channels in (None, channels)
                     (fitting if fits else others).append((identity, head))
@@ -205,6 +204,11 @@ def _kernel(file: WeightFile, key: str, kind: str) -> np.ndarray | None:
     return None if array is None or array.ndim not in (2, 4) else LAYOUTS[file.layout].kernel(array, kind)
 
 
-def _spec_ends(spec: NetworkSpec) -> tuple[int, int]:
+def _ends(identity: Identity) -> tuple[int | None, int | None]:
+    """Channels of the first layer and before the logits; None for a width that the architecture does not have."""
+    try:
+        spec = get_spec(identity.name, identity.width_multiplier, identity.convention)
+    except UserError:
+        return None, None
     head = spec.head_conv.channels if spec.head_conv else spec.blocks[-1].out_channels
     return spec.stem.channels, spec.pre_logits or head

@@ -28,6 +28,8 @@ def _to_source(array, layer, layout):
     if layout == 'pytorch':
         axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[array.ndim]
         return np.ascontiguousarray(array.transpose(axes))
+    if layout == 'tflite':
+        return array
     if layer.kind == 'depthwise' and array.ndim == 4:
         return array.transpose(0, 1, 3, 2)
     if layer.kind == 'dense' and layer.path != 'logits' and array.ndim == 2:

@@ -7,7 +7,10 @@ from source_arrays import assert_same, source_arrays
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights import load_pretrained
+from mobilenets_jax.weights.files import WeightFile
+from mobilenets_jax.weights.identify import identify
 from mobilenets_jax.weights.names import SOURCES
+from mobilenets_jax.weights.readers.contents import Contents
 
 WRITERS = {
     'pytorch': ('weights.safetensors', weight_files.write_safetensors),
@@ -92,6 +95,15 @@ def test_checkpoint_of_numbered_layers(name, tmp_path):
     model, variables, card = load_pretrained(str(tmp_path / 'model-1'), num_classes=1001)
     assert (card.model, card.convention, model.num_classes) == (name, 'tf', 1001)
     assert_same(variables, expected)
+
+
+def test_folded_weights_are_told_among_all_architectures():
+    """Their names mean nothing, so every architecture is a candidate, also at widths that it does not have."""
+    _, arrays = source_arrays('tflite', 'mobilenet_v1', 0.25, num_classes=7)
+    file = WeightFile('tflite', Contents({name: array for name, array in arrays.items() if name}))
+    identity, model, variables = identify(file, 'file')
+    assert (identity.name, identity.width_multiplier, model.num_classes) == ('mobilenet_v1', 0.25, 7)
+    assert np.array_equal(variables['params']['logits']['kernel'], arrays['last/kernel'])
 
 
 def test_another_number_of_classes_needs_to_be_asked_for(tmp_path, capsys):

@@ -48,6 +48,7 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     """Metrics of published weights, and what was evaluated."""
     given = cli.overrides()
     network = {name: given.get(f'model.{name}') for name in ('num_classes', 'convention', 'width_multiplier')}
+    network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
     pretrained = load_pretrained(path_or_name, given.get('model.name'), **network)
     batch_size = IMAGES_PER_DEVICE * jax.device_count()
     config = cli.config_view({'batch_size': batch_size, **config_fields(pretrained)})

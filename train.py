@@ -41,7 +41,9 @@ def main() -> None:
 
 def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
     """Builds the parts of the run, checks all of them, then trains."""
-    start = starting_point(config.init_from, cli.overrides()) if config.init_from else None
+    start = None
+    if config.init_from:
+        start = starting_point(config.init_from, cli.overrides(), new_head=config.new_head)
     if start is not None:
         replaced = describe_replaced(start, config, base.get_config())
         if replaced and jax.process_index() == 0:

@@ -1,6 +1,7 @@
 """From named arrays to our variables: every array finds its place, or the file is refused with both sides listed."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from flax.traverse_util import unflatten_dict
@@ -25,6 +26,11 @@ class Mismatch:
     left_over: tuple[str, ...]
     reshaped: tuple[str, ...]
 
+    @property
+    def foreign(self) -> int:
+        """How many arrays only one of both has."""
+        return len(self.missing) + len(self.left_over)
+
     def __len__(self) -> int:
         return len(self.missing) + len(self.left_over) + len(self.reshaped)
 
@@ -42,12 +48,14 @@ def _listed(names: tuple[str, ...]) -> str:
     return ', '.join(names[:LISTED]) + more
 
 
-def compare(network: Network, names: dict[str, str], layout: Layout, arrays: dict[str, np.ndarray]) -> Mismatch:
+def compare(
+    network: Network, names: Mapping[str, str | None], layout: Layout, arrays: dict[str, np.ndarray]
+) -> Mismatch:
     """What the arrays of a file lack, have too much or shape otherwise.
 
     Args:
         network: ours.
-        names: our layers' paths to the file's layers.
+        names: our layers' paths to the file's layers; None for a layer that the file need not have.
         layout: of the file's framework.
         arrays: the file's.
     """
@@ -70,14 +78,18 @@ def compare(network: Network, names: dict[str, str], layout: Layout, arrays: dic
     return Mismatch(tuple(missing), tuple(left_over), tuple(reshaped))
 
 
-def to_variables(network: Network, names: dict[str, str], layout: Layout, arrays: dict[str, np.ndarray]) -> dict:
-    """Our variables, float32, of arrays in which `compare` finds no mismatch."""
+def to_variables(
+    network: Network, names: Mapping[str, str | None], layout: Layout, arrays: dict[str, np.ndarray]
+) -> dict:
+    """Our variables, float32, of arrays in which `compare` finds no mismatch; layers that are not in it are zeros."""
     identity = {'scale': 1.0, 'mean': 0.0, 'var': 1.0 - network.bn_epsilon}  # a folded norm only adds its bias
     leaves = {}
     for layer in network.layers:
         for leaf, shape in layer.shapes.items():
             key = _key(layer, leaf, names, layout)
-            if key is None:
+            if names[layer.path] is None:
+                leaves[leaf] = np.zeros(shape, np.float32)
+            elif key is None:
                 leaves[leaf] = np.full(shape, identity[_last(leaf)], np.float32)
             else:
                 leaves[leaf] = np.ascontiguousarray(_in_our_layout(arrays[key], layer, leaf, layout), np.float32)
@@ -88,10 +100,10 @@ def _last(leaf: str) -> str:
     return leaf.rpartition('/')[2]
 
 
-def _key(layer: Layer, leaf: str, names: dict[str, str], layout: Layout) -> str | None:
-    """The file's name for a leaf, or None where folding has left nothing of it."""
-    suffix = layout.suffixes[layer.kind].get(_last(leaf))
-    return None if suffix is None and layout.folded else f'{names[layer.path]}{suffix}'
+def _key(layer: Layer, leaf: str, names: Mapping[str, str | None], layout: Layout) -> str | None:
+    """The file's name for a leaf, or None where the file has no such layer or folding has left nothing of it."""
+    suffix, name = layout.suffixes[layer.kind].get(_last(leaf)), names[layer.path]
+    return None if name is None or (suffix is None and layout.folded) else f'{name}{suffix}'
 
 
 def _in_our_layout(array: np.ndarray, layer: Layer, leaf: str, layout: Layout) -> np.ndarray:

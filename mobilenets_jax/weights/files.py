@@ -25,11 +25,12 @@ READERS = {
     'tflite': ('tflite', 'tflite'),
 }
 MAX_MEMBER_BYTES = 1 << 30  # of an archive; far above any mobile network
+LISTED = 5  # files of an archive, in an error
 
 # What a reader's parts raise on bytes that are not what they should be.
 _FAULTS = (
-    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, EOFError, MemoryError),
-    *(RuntimeError, struct.error, zipfile.BadZipFile, tarfile.TarError),
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, MemoryError),
+    *(RuntimeError, struct.error, zipfile.BadZipFile),
 )
 
 
@@ -75,6 +76,8 @@ def read(path: pathlib.Path, member: str | None = None) -> WeightFile:
         raise UserError(f'weights={str(path)!r} needs the Python package {error.name}, which is missing.') from error
     except UserError:
         raise
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(f'weights={str(path)!r} cannot be read: its archive is cut short or damaged.') from error
     except _FAULTS as error:
         cause = ' '.join(str(error).split()) or type(error).__name__
         raise UserError(f'weights={str(path)!r} cannot be read: {cause}.') from error
@@ -89,8 +92,7 @@ def _format(path: pathlib.Path) -> str:
     with path.open('rb') as file:
         start = file.read(16)
     if start[:4] == b'PK\x03\x04':
-        with zipfile.ZipFile(path) as archive:
-            return 'pytorch' if any(name.endswith('/data.pkl') for name in archive.namelist()) else 'keras'
+        return _format_of_zip(path)
     if start[:8] == b'\x89HDF\r\n\x1a\n':
         return 'keras'
     if start[4:8] == b'TFL3':
@@ -99,8 +101,26 @@ def _format(path: pathlib.Path) -> str:
         return 'safetensors'
     if start[:1] == b'\x80':
         return 'pytorch'
+    if start[:2] == b'\x1f\x8b':
+        raise UnreadableFileError('it is compressed by gzip and no tar archive, or a damaged one; unpack it first')
     known = '.pth, .pt, .safetensors, .h5, .keras, .tflite, TensorFlow checkpoints, and tar archives of these'
     raise UserError(f'weights={str(path)!r} is of no known format. Known: {known}.')
+
+
+def _format_of_zip(path: pathlib.Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise UnreadableFileError('it is a zip archive that was cut short or damaged') from error
+    if any(name.endswith('/data.pkl') for name in names):
+        return 'pytorch'
+    if any(name.endswith('.weights.h5') for name in names):
+        return 'keras'
+    raise UnreadableFileError(
+        'it is a zip archive with neither the data.pkl of PyTorch nor the model.weights.h5 of Keras, '
+        f'but {len(names)} other files'
+    )
 
 
 def extract(archive_path: pathlib.Path, member: str | None, folder: pathlib.Path) -> pathlib.Path:
@@ -118,8 +138,12 @@ def extract(archive_path: pathlib.Path, member: str | None, folder: pathlib.Path
         chosen = [info for info in members if info.isfile() and _fits(info.name, member)]
         starts = {info.name.removesuffix('.index').partition('.data-')[0] for info in chosen}
         if len(starts) != 1:
-            found = ', '.join(sorted(info.name for info in members if info.isfile())) or 'nothing'
-            raise UserError(f'weights={str(archive_path)!r} does not hold one set of weights. It holds: {found}.')
+            found = sorted(info.name for info in chosen or members if info.isfile())
+            listed = ', '.join(found[:LISTED]) + (f' and {len(found) - LISTED} more' if len(found) > LISTED else '')
+            raise UserError(
+                f'weights={str(archive_path)!r} is a tar archive that does not hold one set of weights. '
+                f'It holds: {listed or "nothing"}.'
+            )
         for info in chosen:
             if info.size > MAX_MEMBER_BYTES:
                 raise UnreadableFileError(f'{info.name} has more than {MAX_MEMBER_BYTES} bytes')
@@ -128,7 +152,7 @@ def extract(archive_path: pathlib.Path, member: str | None, folder: pathlib.Path
     return folder / pathlib.PurePosixPath(starts.pop()).name
 
 
-_WEIGHT_PATTERNS = ('*.tflite', '*.pth', '*.safetensors', '*.h5', '*.keras', '*.index', '*.data-*')
+_WEIGHT_PATTERNS = ('*.tflite', '*.pth', '*.pt', '*.safetensors', '*.bin', '*.h5', '*.keras', '*.index', '*.data-*')
 
 
 def _fits(name: str, member: str | None) -> bool:

@@ -13,13 +13,17 @@ from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.weights import names
 from mobilenets_jax.weights.convert import compare, to_variables
 from mobilenets_jax.weights.files import WeightFile
+from mobilenets_jax.weights.foreign import describe
+from mobilenets_jax.weights.heads import classifier
 from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.names import NameMap
 from mobilenets_jax.weights.network import trace
 from mobilenets_jax.weights.same_network import DifferentNetworkError, check_outputs, settle
 
+MAX_FOREIGN = 0.2  # of a file's arrays: where more have other names than a network's, it is another one
 # Tried beside the widths that papers publish.
 WIDTHS = (0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.25, 1.3, 1.4, 1.5, 2.0)
+RARE_WIDTHS = (0.15, 0.2, 0.3, 0.4, 0.45, 0.6, 0.65, 0.7, 0.8, 0.85, 0.9, 1.2, 1.6, 1.75, 1.8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +44,11 @@ class Identity:
     convention: str
     fields: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def name_in_source(self) -> str:
+        """The architecture and whose names its weights have, whatever the width."""
+        return f'{self.source} {self.name}'
+
     def create_model(self, num_classes: int) -> ImageClassifier:
         """The network."""
         return create_model(self.name, num_classes, self.width_multiplier, self.convention, **dict(self.fields))
@@ -49,7 +58,13 @@ class Identity:
 
 
 def identify(
-    file: WeightFile, path: str, *, model: str | None = None, convention: str | None = None, width: float | None = None
+    file: WeightFile,
+    path: str,
+    *,
+    model: str | None = None,
+    convention: str | None = None,
+    width: float | None = None,
+    new_head: bool = False,
 ) -> tuple[Identity, ImageClassifier, dict]:
     """Finds the network of a file and gives it its weights.
 
@@ -59,6 +74,8 @@ def identify(
         model: the architecture, if it is known.
         convention: whose padding and constants the network has; None is that of whoever named the layers.
         width: the width multiplier, if it is known.
+        new_head: whether a file without a classifier, or with one of several layers, will do: the network has one
+            class and zeros there then.
 
     Returns:
         The identity, the model with the file's number of classes, and its variables (NumPy, float32).
@@ -68,112 +85,171 @@ def identify(
     """
     if model is not None:
         check_choice('model.name', model, list_models())
-    nearest: tuple[float, Identity, str] | None = None
-    for identity, num_classes in _candidates(file, model, convention, width):
+    nearest: tuple[Identity, _DoesNotFitError] | None = None
+    foreign: set[str] = set()  # architectures with other names, as they then have at every width
+    for identity, head in _candidates(file, model, convention, width):
+        if identity.width_multiplier in RARE_WIDTHS and identity.name_in_source in foreign:
+            continue
         try:
-            return _fill(file, identity, num_classes)
+            found = _fill(file, identity, head)
         except _DoesNotFitError as error:
-            if nearest is None or error.distance < nearest[0]:
-                nearest = error.distance, identity, str(error)
-    if nearest is None:
-        raise UserError(f'weights={path!r} is no known network: {_contents(file)}.')
-    _, identity, difference = nearest
-    if model is None:
-        raise UserError(f'weights={path!r} is no known network. The nearest is {identity}; {difference}.')
-    raise UserError(f'weights={path!r} is not {identity}. {difference}.')
-
-
-def _contents(file: WeightFile) -> str:
-    """What a file holds whose first and last layer are those of no network."""
-    if file.contents.graph is not None:
-        stem, *_, last = file.contents.graph.layers
-        ends = f'{len(stem.bias)} channels behind its first and {last.kernel.shape[-1]} before its last layer'
-        return f'it has {len(file.contents.graph.layers)} layers with weights, and {ends}, as none of ours'
-    shown = ', '.join(f'{name} {list(array.shape)}' for name, array in list(file.arrays.items())[:3])
-    return f'it has {len(file.arrays)} arrays, {shown}, ...'
+            if error.foreign:
+                foreign.add(identity.name_in_source)
+            if nearest is None or error.distance < nearest[1].distance:
+                nearest = identity, error
+            continue
+        if file.contents.backbone_fault is not None:
+            raise UserError(f'weights={path!r} has the weights of {identity}, but {file.contents.backbone_fault}.')
+        if head.name is None and not new_head:
+            raise UserError(f'weights={path!r} is {identity}, but {head}.')
+        return found
+    named = file.contents.graph is None  # the layers of a graph have no names
+    if nearest is None or (model is None and named and nearest[1].foreign > MAX_FOREIGN * len(file.arrays)):
+        reason = (nearest is None and _unknown_ends(file)) or describe(file.arrays)
+        raise UserError(f'weights={path!r} is no known network: {reason}.')
+    identity, difference = nearest
+    what = f'not {identity}' if model is not None else f'no known network. The nearest is {identity}'
+    fault = f'{file.contents.backbone_fault}; ' if file.contents.backbone_fault else ''
+    raise UserError(f'weights={path!r} is {what}; {fault}{difference}.')
 
 
 class _DoesNotFitError(ValueError):
-    """The file holds another network; `distance` says by how much, 0 for the same weights."""
+    """The file holds another network.
 
-    def __init__(self, distance: float, difference: str):
+    Attributes:
+        distance: by how many arrays; 0 where the weights are the same.
+        foreign: how many of them have names that the network has not.
+    """
+
+    def __init__(self, difference: str, distance: int = 0, foreign: int = 0):
         super().__init__(difference)
-        self.distance = distance
+        self.distance, self.foreign = distance, foreign
 
 
-def _fill(file: WeightFile, identity: Identity, num_classes: int) -> tuple[Identity, ImageClassifier, dict]:
+def _fill(file: WeightFile, identity: Identity, head: '_Head') -> tuple[Identity, ImageClassifier, dict]:
     """The identity, the network and its variables, if the file holds just that network; else `_DoesNotFitError`."""
     layout, graph = LAYOUTS[file.layout], file.contents.graph
-    network = trace(identity.name, identity.create_model(num_classes))
-    layer_names = names.SOURCES[identity.source].maps[identity.name](network)
-    mismatch = compare(network, layer_names, layout, file.arrays)
+    model = identity.create_model(head.num_classes)
+    network = trace(identity.name, model)
+    layer_names = names.SOURCES[identity.source].maps[identity.name](network) | {'logits': head.name}
+    arrays = {name: array for name, array in file.arrays.items() if not name.startswith(head.left_out)}
+    mismatch = compare(network, layer_names, layout, arrays)
     if len(mismatch):
-        raise _DoesNotFitError(len(mismatch), str(mismatch))
-    variables = to_variables(network, layer_names, layout, file.arrays)
-    if graph is not None:
-        try:
-            fields = settle(graph, identity.name, num_classes, identity.width_multiplier, identity.convention)
-            identity = dataclasses.replace(identity, fields=tuple(fields.items()))
-            settled = trace(identity.name, identity.create_model(num_classes))
-            check_outputs(graph, identity.create_model(num_classes), variables, settled.layers)
-        except DifferentNetworkError as error:
-            raise _DoesNotFitError(0, str(error)) from error
-    return identity, identity.create_model(num_classes), variables
+        raise _DoesNotFitError(str(mismatch), len(mismatch), mismatch.foreign)
+    variables = to_variables(network, layer_names, layout, arrays)
+    if graph is None:
+        return identity, model, variables
+    try:
+        fields = settle(graph, identity.name, head.num_classes, identity.width_multiplier, identity.convention)
+        identity = dataclasses.replace(identity, fields=tuple(fields.items()))
+        model = identity.create_model(head.num_classes)
+        check_outputs(graph, model, variables, trace(identity.name, model).layers)
+    except DifferentNetworkError as error:
+        raise _DoesNotFitError(str(error)) from error
+    return identity, model, variables
+
+
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    """What a file has of a classifier.
+
+    Attributes:
+        layers: of the file.
+        name: of its only layer, or None.
+        num_classes: of it; 1 where there is none.
+        fault: why it cannot be taken, where the reader knows.
+    """
+
+    layers: tuple[str, ...]
+    name: str | None
+    num_classes: int
+    fault: str | None = None
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the names of arrays begin with that have no place in the network."""
+        return () if self.name else tuple(f'{layer}{mark}' for layer in self.layers for mark in './')
+
+    def __str__(self) -> str:
+        layers = f'{len(self.layers)} layers ({", ".join(self.layers)})'
+        several = f'its classifier has {layers} where the network has one'
+        what = self.fault or (several if self.layers else 'it has no classifier')
+        return f'{what}: num_classes=N of load_pretrained, or new_head=True of a training run, gives it a new one'
 
 
 def _candidates(
     file: WeightFile, model: str | None, convention: str | None, width: float | None
-) -> Iterator[tuple[Identity, int]]:
-    """Networks whose first and last layer are in the file with their widths, and their numbers of classes.
+) -> Iterator[tuple[Identity, _Head]]:
+    """Networks whose first and last layer are in the file with their widths, and what there is of their classifier.
 
-    Where `model` is given and nothing fits, the network itself, so that a refusal can say what is wrong.
+    Where nothing fits, those with the first layer alone, so that a refusal can say what is wrong; where `model` is
+    given and nothing fits, the network itself.
     """
-    tried: list[tuple] = []
-    named: list[tuple[Identity, int]] = []
+    fitting: list[tuple[Identity, _Head]] = []
+    others: list[tuple[Identity, _Head]] = []
+    named: list[tuple[Identity, _Head]] = []
+    tables: list[tuple] = []  # another convention with the same table holds the same weights
     for source_name, source in names.SOURCES.items():
         if source.layout != file.layout:
             continue
         for name, name_map in source.maps.items():
             if model not in (None, name):
                 continue
-            ends = _ends(file, name_map)
-            num_classes = ends[2] if ends else 1000
+            stem = _stem(file, name_map)
+            head, head_channels = _head(file, name_map)
             conventions = [convention] if convention else [source.convention, *source.other_conventions]
             for chosen in [chosen for chosen in conventions if chosen in get_architecture(name).conventions]:
-                named.append((Identity(source_name, name, width or 1.0, chosen), num_classes))
-                for candidate in _widths(name, chosen, ends, width):
-                    spec = get_spec(name, candidate, chosen)
-                    table = source_name, name, dataclasses.replace(spec, convention=None)
-                    if ends and _spec_ends(spec) == ends[:2] and table not in tried:
-                        tried.append(table)  # with another convention's name it is the same table
-                        yield Identity(source_name, name, candidate, chosen), num_classes
-    if model is not None and not tried:
-        yield from named
+                named.append((Identity(source_name, name, width or 1.0, chosen), head))
+                for candidate in [width] if width else _widths(name):
+                    identity = Identity(source_name, name, candidate, chosen)
+                    spec = _spec(identity)
+                    table = spec and (source_name, name, dataclasses.replace(spec, convention=None))
+                    if spec is None or stem is None or stem.shape[-1] != spec.stem.channels or table in tables:
+                        continue
+                    tables.append(table)
+                    fits = head_channels in (None, _channels_before_logits(spec))
+                    (fitting if fits else others).append((identity, head))
+    fitting.sort(key=lambda item: item[0].width_multiplier in RARE_WIDTHS)
+    if model is not None:
+        others = named
+    yield from fitting or (others if file.contents.graph is None or model is not None else ())
 
 
-def _widths(name: str, convention: str, ends: tuple[int, int, int] | None, given: float | None) -> list[float]:
-    """Those that the network can have: the given, or published and usual ones, and what the file's last layer needs."""
-
-    def exists(width: float) -> bool:
-        try:
-            return bool(get_spec(name, width, convention))
-        except UserError:  # some networks have a least width
-            return False
-
-    if given is not None:
-        return list(filter(exists, [given]))
+def _widths(name: str) -> list[float]:
     architecture = get_architecture(name)
     published = {width for width, _ in architecture.published}
-    asked = {round(ends[1] / _spec_ends(get_spec(name, 1.0, convention))[1], 2)} if ends else set()
-    return list(filter(exists, architecture.widths or sorted(published | set(WIDTHS) | asked)))
+    return list(architecture.widths or (*sorted(published), *sorted({*WIDTHS} - published), *RARE_WIDTHS))
 
 
-def _ends(file: WeightFile, name_map: NameMap) -> tuple[int, int, int] | None:
-    """Channels of the stem, channels before the logits, and classes; None where the file has no such layers."""
-    layout = LAYOUTS[file.layout]
-    stem = _kernel(file, f'{name_map.stem}{layout.suffixes["conv"]["kernel"]}', 'conv')
-    logits = _kernel(file, f'{name_map.logits}{layout.suffixes["dense"]["kernel"]}', 'dense')
-    return None if stem is None or logits is None else (stem.shape[-1], *logits.shape[-2:])
+def _head(file: WeightFile, name_map: NameMap) -> tuple[_Head, int | None]:
+    """What the file has of a classifier, and the channels before it; None where there is no classifier of one layer."""
+    layers, fault = classifier(file, name_map), file.contents.classifier_fault
+    if len(layers) == 1 and fault is None:
+        kernel = _kernel(file, f'{layers[0]}{LAYOUTS[file.layout].suffixes["dense"]["kernel"]}', 'dense')
+        if kernel is not None:
+            return _Head(layers, layers[0], kernel.shape[-1]), kernel.shape[-2]
+    return _Head(layers, None, 1, fault), None
+
+
+def _unknown_ends(file: WeightFile) -> str | None:
+    """What is wrong with a file whose first layer is that of a known network, but not the channels of both ends."""
+    if file.contents.graph is not None:
+        layers = file.contents.graph.layers
+        ends = (
+            f'{len(layers[0].bias)} channels behind its first and {layers[-1].kernel.shape[-1]} before its last layer'
+        )
+        return f'it has {len(layers)} layers with weights, and {ends}, as none of ours'
+    sources = [(name, source) for name, source in names.SOURCES.items() if source.layout == file.layout]
+    stems = {name_map.stem: name for name, source in sources for name_map in source.maps.values()}
+    for stem, source in stems.items():
+        kernel = file.arrays.get(f'{stem}{LAYOUTS[file.layout].suffixes["conv"]["kernel"]}')
+        if kernel is not None:
+            return f'its first layer, {stem} as {source} names it, is {list(kernel.shape)}, as at no known width'
+    return None
+
+
+def _stem(file: WeightFile, name_map: NameMap) -> np.ndarray | None:
+    return _kernel(file, f'{name_map.stem}{LAYOUTS[file.layout].suffixes["conv"]["kernel"]}', 'conv')
 
 
 def _kernel(file: WeightFile, key: str, kind: str) -> np.ndarray | None:
@@ -181,6 +257,13 @@ def _kernel(file: WeightFile, key: str, kind: str) -> np.ndarray | None:
     return None if array is None or array.ndim not in (2, 4) else LAYOUTS[file.layout].kernel(array, kind)
 
 
-def _spec_ends(spec: NetworkSpec) -> tuple[int, int]:
-    head = spec.head_conv.channels if spec.head_conv else spec.blocks[-1].out_channels
-    return spec.stem.channels, spec.pre_logits or head
+def _spec(identity: Identity) -> NetworkSpec | None:
+    """The network's table; None for a width that the architecture does not have."""
+    try:
+        return get_spec(identity.name, identity.width_multiplier, identity.convention)
+    except UserError:
+        return None
+
+
+def _channels_before_logits(spec: NetworkSpec) -> int:
+    return spec.pre_logits or (spec.head_conv.channels if spec.head_conv else spec.blocks[-1].out_channels)

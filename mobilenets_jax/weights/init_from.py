@@ -35,12 +35,13 @@ class StartingPoint(NamedTuple):
     class_names: tuple[str, ...] | None
 
 
-def starting_point(source: str, given: Mapping[str, Any]) -> StartingPoint:
+def starting_point(source: str, given: Mapping[str, Any], *, new_head: bool = False) -> StartingPoint:
     """Reads published weights, or the newest checkpoint of a run: its averaged parameters, where it has some.
 
     Args:
         source: a file, a name in `CARDS`, or the workdir of a run.
         given: what the command line sets of the config, by dotted path.
+        new_head: whether the classifier starts afresh, so that the weights need none.
 
     Raises:
         UserError: there is no such thing, or it is damaged.
@@ -49,6 +50,8 @@ def starting_point(source: str, given: Mapping[str, Any]) -> StartingPoint:
     if checkpoints.is_dir():
         return _checkpoint(source, checkpoints, given)
     network = {name: given.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
+    network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
+    network['num_classes'] = 1 if new_head else None  # `fit` puts a head of the data's classes there
     pretrained = load_pretrained(source, given.get('model.name'), **network)
     fields = config_fields(pretrained)
     fields = {name: fields[name] for name in NETWORK_FIELDS if name not in given}

@@ -67,7 +67,8 @@ LAYOUTS = {
             {'scale': '.weight', 'bias': '.bias', 'mean': '.running_mean', 'var': '.running_var'},
         ),
         kernel=_oihw_kernel,
-        ignored=re.compile(r'\.num_batches_tracked$'),
+        # of batch norms, and what the FLOP counter thop leaves behind
+        ignored=re.compile(r'\.num_batches_tracked$|(?:^|\.)total_(?:ops|params)$'),
     ),
     'keras': Layout(suffixes=_suffixes('/kernel', '/bias', _TF_NORM), kernel=_hwio_kernel),
     'slim': Layout(

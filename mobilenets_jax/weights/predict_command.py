@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from mobilenets_jax.data import image_files
+from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.weights.cards import Preprocessing
 from mobilenets_jax.weights.imagenet import class_names
@@ -25,6 +26,9 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser('predict', help='classify images with published weights')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='files: JPEG, PNG, WebP, BMP, GIF, TIFF, PPM')
     parser.add_argument('--weights', required=True, help='a file, or a name that `weights` lists')
+    parser.add_argument('--normalization', choices=NORMALIZATIONS, help="the input's range, where no file states it")
+    parser.add_argument('--image_size', type=int, help="the input's height and width, where no file states it")
+    parser.add_argument('--convention', help="whose padding and constants: 'tf' for timm's ports of TensorFlow")
     parser.add_argument('--top', type=int, default=5, help='how many classes to name')
     parser.add_argument('--json', action='store_true', help='print a list of objects')
     parser.add_argument('--out', metavar='PNG', help='draw the images and their classes to this file')
@@ -34,7 +38,18 @@ def add_parser(subparsers) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Predicts and prints, and draws where that is asked for."""
     check(arguments.top > 0, '--top', arguments.top, 'must be positive')
-    pretrained = load_pretrained(arguments.weights)
+    check(
+        arguments.image_size is None or arguments.image_size > 0,
+        '--image_size',
+        arguments.image_size,
+        'must be positive',
+    )
+    pretrained = load_pretrained(
+        arguments.weights,
+        convention=arguments.convention,
+        image_size=arguments.image_size,
+        value_range=arguments.normalization,
+    )
     images = [read_image(path, pretrained.card.preprocessing) for path in arguments.images]
     image_files.report_orientations(sum(image_files.has_orientation(_read_bytes(path)) for path in arguments.images))
     names = class_names(pretrained.model.num_classes)

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +12,11 @@ from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.weights.cache import fetch
 from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, Preprocessing, WeightCard
-from mobilenets_jax.weights.files import read
+from mobilenets_jax.weights.files import WeightFile, read
 from mobilenets_jax.weights.identify import identify
 from mobilenets_jax.weights.layouts import LAYOUTS
-from mobilenets_jax.weights.readers.contents import Contents
+from mobilenets_jax.weights.timm_facts import TimmFacts, timm_facts, with_facts
+from mobilenets_jax.weights.wrappers import unwrapped
 
 PyTree = Any
 
@@ -42,56 +44,108 @@ def load_pretrained(
     *,
     convention: str | None = None,
     width_multiplier: float | None = None,
+    image_size: int | None = None,
+    value_range: str | None = None,
 ) -> Pretrained:
     """Loads weights from a file, or by the name of a card, which is downloaded once.
 
     The network, its width and its number of classes are found in the file. A head of 1001 classes loses its first, the
-    background, unless `num_classes` is 1001.
+    background, unless `num_classes` is 1001; a head of one logit (a sigmoid's) becomes the equal one of two classes.
+    What had to be assumed or was left out is said on standard error.
 
     Args:
         path_or_name: a .pth, .safetensors, .h5, .keras or .tflite file, the prefix of a TensorFlow checkpoint, a tar
             archive of one of these, or a name in `CARDS`.
         model: the architecture, where one wants to be sure.
-        num_classes: any other number than the file's gives the network a new head, all zeros, to be trained.
+        num_classes: any other number than the file's gives the network a new head, all zeros, to be trained; so it does
+            where the file has no classifier, or one that this project's networks cannot have.
         convention: whose padding and constants the network has; by default those of the card, or of the implementation
-            that named the layers. Names alone do not tell timm's ports of TensorFlow's weights ('tf') from its own.
+            that named the layers. Names alone do not tell timm's ports of TensorFlow's weights ('tf') from its own:
+            that is read from timm's config.json beside the file, or from the name of a timm model in the file's.
         width_multiplier: where one wants to be sure.
+        image_size: height and width of the images that the network takes, in pixels, where the file does not say it.
+        value_range: the range of its input, a key of `data.options.NORMALIZATIONS`, where the file does not say it.
 
     Raises:
         UserError: the file is missing, damaged, of no known network or not of the one that was asked for.
     """
     card = CARDS.get(path_or_name) or _card_of(path_or_name)
     path = fetch(card) if path_or_name in CARDS else pathlib.Path(path_or_name)
-    file = read(path, card and card.member)
-    if card is not None:
-        model, convention = model or card.model, convention or card.convention
-        width_multiplier = width_multiplier or card.width_multiplier
+    file = unwrapped(read(path, card and card.member), path_or_name)
+    facts = timm_facts(file, path_or_name) if card is None else TimmFacts()
+    known = facts if card is None else card
     identity, network, variables = identify(
-        file, path_or_name, model=model, convention=convention, width=width_multiplier
+        file,
+        path_or_name,
+        model=model or known.model,
+        convention=convention or known.convention,
+        width=width_multiplier or known.width_multiplier,
+        new_head=num_classes is not None,
     )
+    notes = list(file.contents.notes)
     if card is None:
         card = WeightCard(
             name=path_or_name,
             model=identity.name,
             width_multiplier=identity.width_multiplier,
             convention=identity.convention,
-            preprocessing=_stated(PREPROCESSING[identity.source], file.contents),
+            preprocessing=with_facts(PREPROCESSING[identity.source], facts),
         )
-    for note in file.contents.notes:
-        print(f'weights={path_or_name!r}: {note}', file=sys.stderr, flush=True)
-    folded = LAYOUTS[file.layout].folded
-    card = dataclasses.replace(card, convention=identity.convention, fields=dict(identity.fields), folded=folded)
+        told = {'image_size': image_size, 'value_range': value_range, 'convention': convention}
+        notes += _assumptions(card, file, facts, told, source=identity.source)
+    stated = {'image_size': file.contents.image_size, 'value_range': file.contents.value_range}
+    card = dataclasses.replace(
+        card,
+        convention=identity.convention,
+        fields=dict(identity.fields),
+        folded=LAYOUTS[file.layout].folded,
+        preprocessing=_with(_with(card.preprocessing, stated), {'image_size': image_size, 'value_range': value_range}),
+    )
     if network.num_classes == IMAGENET_CLASSES + 1 and num_classes != network.num_classes:
         network, variables = _without_background(network, variables)
+    if _is_one_logit(network, variables) and num_classes in (None, 2):
+        network, variables = _with_two_logits(network, variables)
+        notes.append(
+            'its one logit is taken for a sigmoid of class 1, and class 0 gets the logit 0, which is the same.'
+        )
     if num_classes not in (None, network.num_classes):
         network, variables = _with_new_head(network, variables, num_classes)
+        notes.append('its classifier is left out: a new one starts from zeros.')
+    for note in notes:
+        print(f'weights={path_or_name!r}: {" ".join(note.split())}', file=sys.stderr, flush=True)
     return Pretrained(network, variables, card)
 
 
-def _stated(preprocessing: Preprocessing, contents: Contents) -> Preprocessing:
-    """`preprocessing` with the size and the range of the input that the file states."""
-    stated = {'image_size': contents.image_size, 'value_range': contents.value_range}
-    return dataclasses.replace(preprocessing, **{field: value for field, value in stated.items() if value is not None})
+def _assumptions(
+    card: WeightCard, file: WeightFile, facts: TimmFacts, told: Mapping[str, Any], *, source: str
+) -> list[str]:
+    """What of the network's input and convention nobody and nothing states, as one note or none."""
+    preprocessing, assumed, fields = card.preprocessing, [], []
+    for name, value, field in (
+        ('image_size', f'{preprocessing.image_size} px', 'image_size'),
+        ('value_range', f'the range {preprocessing.value_range!r}', 'data.normalization'),
+    ):
+        if (getattr(file.contents, name), told[name]) == (None, None) and name not in facts.preprocessing:
+            assumed.append(value)
+            fields.append(f'--config.{field}')
+    if (
+        source == 'timm'
+        and facts.convention is None
+        and told['convention'] is None
+        and card.model.startswith('mobilenet_v3')
+    ):
+        assumed.append("padding and epsilon of timm's own networks, not of its tf_ ones")
+        fields.append('--config.model.convention=tf with the range symmetric')
+    if not assumed:
+        return []
+    return [
+        f'the file does not say what its input is; assumed: {", ".join(assumed)}. Otherwise set {", ".join(fields)}.'
+    ]
+
+
+def _with(preprocessing: Preprocessing, fields: Mapping[str, Any]) -> Preprocessing:
+    """`preprocessing` with those fields that are known."""
+    return dataclasses.replace(preprocessing, **{field: value for field, value in fields.items() if value is not None})
 
 
 def _card_of(path: str) -> WeightCard | None:
@@ -113,6 +167,17 @@ def _with_new_head(network: ImageClassifier, variables: PyTree, num_classes: int
     old = variables['params']['logits']
     logits = {name: np.zeros((*leaf.shape[:-1], num_classes), np.float32) for name, leaf in old.items()}
     return network.clone(num_classes=num_classes), _with_logits(variables, logits)
+
+
+def _is_one_logit(network: ImageClassifier, variables: PyTree) -> bool:
+    return network.num_classes == 1 and variables['params']['logits']['kernel'].any()
+
+
+def _with_two_logits(network: ImageClassifier, variables: PyTree) -> tuple[ImageClassifier, PyTree]:
+    """The softmax of (0, z) is the sigmoid of z."""
+    old = variables['params']['logits']
+    logits = {name: np.concatenate([np.zeros_like(leaf), leaf], axis=-1) for name, leaf in old.items()}
+    return network.clone(num_classes=2), _with_logits(variables, logits)
 
 
 def _with_logits(variables: PyTree, logits: PyTree) -> PyTree:

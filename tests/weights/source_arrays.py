@@ -20,16 +20,20 @@ def source_arrays(source, name, width=1.0, num_classes=1000, seed=0, convention=
     for layer in network.layers:
         for leaf, shape in layer.shapes.items():
             array = ours[leaf] = generator.random(shape, np.float32)
-            theirs[_key(layer, leaf, names, LAYOUTS[layout])] = _to_source(array, layer.kind, layout)
+            theirs[_key(layer, leaf, names, LAYOUTS[layout])] = _to_source(array, layer, layout)
     return ours, theirs
 
 
-def _to_source(array, kind, layout):
+def _to_source(array, layer, layout):
     if layout == 'pytorch':
         axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[array.ndim]
         return np.ascontiguousarray(array.transpose(axes))
-    if kind == 'depthwise' and array.ndim == 4:
+    if layout == 'tflite':
+        return array
+    if layer.kind == 'depthwise' and array.ndim == 4:
         return array.transpose(0, 1, 3, 2)
+    if layer.kind == 'dense' and layer.path != 'logits' and array.ndim == 2:
+        return array[np.newaxis, np.newaxis]  # a 1x1 convolution
     return array
 
 

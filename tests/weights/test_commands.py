@@ -63,17 +63,35 @@ def test_predict_prints_and_draws(weights, photo, tmp_path, capsys):
         assert image.size == (960, 640)
 
 
+def test_one_logit_is_a_sigmoid(photo, tmp_path, capsys):
+    _, arrays = source_arrays('torchvision', 'mobilenet_v2', 0.1, num_classes=1)
+    arrays = {name: np.zeros_like(array) for name, array in arrays.items()} | {
+        'classifier.1.weight': np.ones((1, 1280), np.float32),  # of features that are 0
+        'classifier.1.bias': np.array([-2.0], np.float32),
+    }
+    weight_files.write_safetensors(tmp_path / 'weights.safetensors', arrays)
+    assert main(['predict', photo, f'--weights={tmp_path / "weights.safetensors"}', '--json']) == 0
+    output = capsys.readouterr()
+    classes = json.loads(output.out)[0]['classes']
+    assert [entry['class'] for entry in classes] == [0, 1]
+    np.testing.assert_allclose([entry['probability'] for entry in classes], [0.8807971, 0.1192029], rtol=1e-5)
+    assert 'its one logit is taken for a sigmoid of class 1' in output.err
+    assert load_pretrained(str(tmp_path / 'weights.safetensors'), num_classes=1).model.num_classes == 1
+
+
 def test_predict_says_what_is_wrong(weights, photo, tmp_path, capsys):
+    assert main(['predict', photo, '--top=0', f'--weights={weights}']) == 2
+    assert capsys.readouterr().err == 'error: --top=0 must be positive.\n'
     (tmp_path / 'text.jpg').write_text('no image')
     for arguments, message in (
         (['missing.jpg'], "image 'missing.jpg' cannot be read: No such file or directory."),
         ([str(tmp_path / 'text.jpg')], 'cannot be read: it is none of JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM'),
-        ([photo, '--top=0'], '--top=0 must be positive.'),
         ([photo, f'--out={tmp_path}/none/out.png'], 'cannot be written'),
     ):
         assert main(['predict', *arguments, f'--weights={weights}']) == 2
         error = capsys.readouterr().err
-        assert message in error and error.count('\n') == 1
+        note, line = error.splitlines()
+        assert message in line and "assumed: 224 px, the range 'imagenet'" in note
 
 
 def test_predict_draws_what_the_network_sees(weights, tmp_path, capsys):

@@ -7,7 +7,10 @@ from source_arrays import assert_same, source_arrays
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights import load_pretrained
+from mobilenets_jax.weights.files import WeightFile
+from mobilenets_jax.weights.identify import identify
 from mobilenets_jax.weights.names import SOURCES
+from mobilenets_jax.weights.readers.contents import Contents
 
 WRITERS = {
     'pytorch': ('weights.safetensors', weight_files.write_safetensors),
@@ -102,13 +105,23 @@ def test_checkpoint_of_numbered_layers(name, width, convention, tmp_path):
     assert_same(variables, expected)
 
 
-def test_another_number_of_classes_needs_to_be_asked_for(tmp_path):
+def test_folded_weights_are_told_among_all_architectures():
+    """Their names mean nothing, so every architecture is a candidate, also at widths that it does not have."""
+    _, arrays = source_arrays('tflite', 'mobilenet_v1', 0.25, num_classes=7)
+    file = WeightFile('tflite', Contents({name: array for name, array in arrays.items() if name}))
+    identity, model, variables = identify(file, 'file')
+    assert (identity.name, identity.width_multiplier, model.num_classes) == ('mobilenet_v1', 0.25, 7)
+    assert np.array_equal(variables['params']['logits']['kernel'], arrays['last/kernel'])
+
+
+def test_another_number_of_classes_needs_to_be_asked_for(tmp_path, capsys):
     expected, arrays = source_arrays('timm', 'mobilenet_v2', 0.25, num_classes=7)
     weight_files.write_safetensors(tmp_path / 'weights.safetensors', arrays)
     path = str(tmp_path / 'weights.safetensors')
     assert load_pretrained(path).model.num_classes == 7
     model, variables, _ = load_pretrained(path, num_classes=3)
     assert model.num_classes == 3 and variables['params']['logits']['kernel'].shape == (1280, 3)
+    assert 'its classifier is left out: a new one starts from zeros' in capsys.readouterr().err
     assert np.array_equal(
         variables['params']['backbone']['stem']['conv']['kernel'], expected['params/backbone/stem/conv/kernel']
     )

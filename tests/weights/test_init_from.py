@@ -92,6 +92,19 @@ def test_the_network_comes_with_the_weights(tmp_path):
     assert not start.folded and start.class_names == ()
 
 
+def test_with_a_new_head_the_weights_need_none(tmp_path):
+    _, arrays = source_arrays('timm', 'mobilenet_v2', 0.1, num_classes=7)
+    arrays = {name: array for name, array in arrays.items() if not name.startswith('classifier')}
+    weight_files.write_safetensors(tmp_path / 'weights.safetensors', arrays)
+    with pytest.raises(UserError, match=r'it has no classifier: .*new_head=True of a training run, gives it a new one'):
+        starting_point(str(tmp_path / 'weights.safetensors'), {})
+    start = starting_point(str(tmp_path / 'weights.safetensors'), {}, new_head=True)
+    model = create_model('mobilenet_v2', 3, 0.1, 'timm')
+    target = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), zeros((1, 32, 32, 3)))
+    fitted = fit(start.variables, target, 'file', new_head=True)
+    assert fitted['params']['logits']['kernel'].shape == (1280, 3)
+
+
 RUN_CONFIG = {
     'model': {'name': 'mobilenet_v1', 'width_multiplier': 0.5, 'convention': 'tf', 'dropped_strides': 2},
     'data': {'normalization': 'unit'},

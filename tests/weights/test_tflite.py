@@ -82,8 +82,10 @@ def test_runs_and_evaluations_take_the_fields_of_the_graph(tmp_path):
 def test_a_float_file_that_does_not_say_its_range_says_what_is_assumed(tmp_path, capsys):
     assert load(tmp_path).card.preprocessing.value_range == 'symmetric'
     error = capsys.readouterr().err
-    assert error.count('\n') == 1 and 'does not say in which range its input lies' in error
-    assert '--config.data.normalization=unit' in error and 'model.tflite' in error
+    assert error.count('\n') == 1 and "assumed: the range 'symmetric'" in error
+    assert '--config.data.normalization' in error and 'model.tflite' in error
+    load_pretrained(str(tmp_path / 'model.tflite'), value_range='unit')
+    assert capsys.readouterr().err == ''
 
 
 @pytest.mark.parametrize(('mean', 'std', 'value_range'), [(127.5, 127.5, 'symmetric'), (0.0, 255.0, 'unit')])

@@ -1,8 +1,10 @@
 """Files that would run code, are cut short or lead elsewhere: refused in one line, nothing executed, nothing left."""
 
+import gzip
 import io
 import os
 import pickle
+import re
 import tarfile
 import zipfile
 
@@ -14,6 +16,7 @@ from source_arrays import source_arrays
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights import load_pretrained
+from mobilenets_jax.weights.readers import pytorch
 
 
 class _Touch:
@@ -44,7 +47,7 @@ def test_a_pickle_runs_nothing(protocol, tmp_path):
         archive.writestr('archive/data.pkl', program)
     (tmp_path / 'legacy.pth').write_bytes(program)
     head = b''.join(pickle.dumps(value, 2) for value in (weight_files.LEGACY_MAGIC, 1001, {}))
-    (tmp_path / 'inside.pth').write_bytes(head + program)
+    (tmp_path / 'inside.pth').write_bytes(head + program + pickle.dumps([], 2))
     for name in ('zip.pth', 'legacy.pth', 'inside.pth'):
         refused(tmp_path / name, r'it would call (posix|nt|os)\.mkdir; only tensors are read')
     assert not (tmp_path / 'ran').exists()
@@ -59,6 +62,61 @@ def test_other_ways_to_name_a_function(program, tmp_path):
     with zipfile.ZipFile(tmp_path / 'weights.pth', 'w') as archive:
         archive.writestr('archive/data.pkl', program)
     refused(tmp_path / 'weights.pth', 'cannot be read')
+
+
+def test_what_stands_beside_the_weights_is_named_and_not_run(arrays, tmp_path, capsys):
+    weight_files.write_pth(
+        tmp_path / 'weights.pth', arrays, lambda tensors: {'state_dict': tensors, 'hook': _Touch(tmp_path / 'ran')}
+    )
+    assert load_pretrained(str(tmp_path / 'weights.pth')).card.model == 'mobilenet_v2'
+    assert re.search(r'1 kind of object .* nothing of them was run: (posix|nt|os)\.mkdir', capsys.readouterr().err)
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_a_tensor_that_a_call_would_make_is_refused(arrays, tmp_path):
+    weight_files.write_pth(
+        tmp_path / 'weights.pth', arrays, lambda tensors: tensors | {'classifier.1.bias': _Touch(tmp_path / 'ran')}
+    )
+    refused(tmp_path / 'weights.pth', r'to make classifier\.1\.bias, it would call (posix|nt|os)\.mkdir; only tensors')
+    assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize(
+    ('program', 'message'),
+    [
+        (b'(lp0\nQ.', 'it refers to something that is no storage'),
+        (b'(U\x07storagecposix\nsystem\nU\x011tQ.', r'it would call posix\.system; only tensors are read'),
+        (b'\x80\x02}q\x00U\x05modelh\x00s.', "there is no state dict in it: its keys are 'model'"),  # it holds itself
+        (b'\x80\x02]a.', 'its pickle program is damaged'),
+        (b'\x80\x02]', 'its pickle program is damaged'),
+        (b'\x80\x02\x82\x01.', 'its pickle program uses EXT1, which no known writer does'),
+    ],
+    ids=['persistent id', 'foreign storage', 'cycle', 'underflow', 'no end', 'extension'],
+)
+def test_hostile_programs_end_in_one_line(program, message, tmp_path):
+    with zipfile.ZipFile(tmp_path / 'weights.pth', 'w') as archive:
+        archive.writestr('archive/data.pkl', program)
+    refused(tmp_path / 'weights.pth', message)
+
+
+def test_keys_whose_hash_takes_forever_are_not_hashed(tmp_path):
+    doubled = (
+        b'\x80\x02}()' + b'2\x86' * 64 + b'K\x01s.'
+    )  # a dict with the key ((((...), (...)), ...), ...): 2**64 leaves
+    with zipfile.ZipFile(tmp_path / 'weights.pth', 'w') as archive:
+        archive.writestr('archive/data.pkl', doubled.replace(b'()', b')'))
+    refused(tmp_path / 'weights.pth', 'there is no state dict in it')
+
+
+def test_one_storage_behind_many_tensors_is_no_bomb(tmp_path, monkeypatch):
+    """Each of the tensors is as large as the file, all together are more than any network."""
+    monkeypatch.setattr(pytorch, 'MAX_WEIGHTS_BYTES', 1 << 20)
+    tensor = weight_files._Tensor('0', np.zeros((256, 256), np.float32))
+    with zipfile.ZipFile(tmp_path / 'weights.pth', 'w') as archive:
+        with archive.open('archive/data.pkl', 'w') as stream:
+            weight_files._pickled(stream, {str(number): tensor for number in range(5)})
+        archive.writestr('archive/data/0', bytes(256 * 256 * 4))
+    refused(tmp_path / 'weights.pth', 'its tensors have more than 1048576 bytes')
 
 
 @pytest.mark.parametrize('suffix', ['safetensors', 'pth', 'legacy.pth', 'h5'])
@@ -149,11 +207,42 @@ def test_archives_with_links(arrays, tmp_path):
     refused(tmp_path / 'weights.tgz', 'leads out of the archive')
 
 
+@pytest.mark.parametrize('mode', ['w', 'w:gz'])
+def test_archives_that_are_damaged_or_hold_other_things(mode, arrays, tmp_path):
+    path = tmp_path / 'archive.tar'
+    weight_files.write_safetensors(tmp_path / 'weights.safetensors', arrays)
+    with tarfile.open(path, mode) as archive:
+        archive.add(tmp_path / 'weights.safetensors', 'weights.safetensors')
+    path.write_bytes(path.read_bytes()[:5000])
+    refused(path, 'its archive is cut short or damaged')
+    with tarfile.open(path, mode) as archive:
+        for number in range(8):
+            archive.add(__file__, f'file{number}.py')
+    refused(path, 'does not hold one set of weights. It holds: file0.py, .*, file4.py and 3 more')
+
+
 def test_a_plain_archive_is_read(arrays, tmp_path):
     weight_files.write_safetensors(tmp_path / 'weights.safetensors', arrays)
     with tarfile.open(tmp_path / 'weights.tgz', 'w:gz') as archive:
         archive.add(tmp_path / 'weights.safetensors', './folder/weights.safetensors')
     assert load_pretrained(str(tmp_path / 'weights.tgz')).card.model == 'mobilenet_v2'
+
+
+def test_foreign_archives_are_named(tmp_path):
+    for name in ('archive/code/__torch__.py', 'archive/constants.pkl'):
+        with zipfile.ZipFile(tmp_path / 'script.pt', 'w') as archive:
+            archive.writestr('archive/data.pkl', b'\x80\x02}.')
+            archive.writestr(name, b'')
+        refused(tmp_path / 'script.pt', r'it is a TorchScript program .*; save model.state_dict\(\) instead')
+    with zipfile.ZipFile(tmp_path / 'other.zip', 'w') as archive:
+        archive.writestr('notes.txt', b'text')
+    refused(
+        tmp_path / 'other.zip', 'a zip archive with neither the data.pkl of PyTorch nor the model.weights.h5 of Keras'
+    )
+    (tmp_path / 'weights.pth.gz').write_bytes(gzip.compress(b'no tar archive' * 100))
+    refused(tmp_path / 'weights.pth.gz', 'compressed by gzip and no tar archive')
+    (tmp_path / 'short.pth').write_bytes((tmp_path / 'script.pt').read_bytes()[:60])
+    refused(tmp_path / 'short.pth', 'a zip archive that was cut short or damaged')
 
 
 def test_what_is_no_weight_file(tmp_path):

@@ -1,7 +1,8 @@
 """What every reader returns."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,10 @@ class Contents:
         arrays: by the file's names.
         image_size: height and width of the network's input in pixels, where the file states them.
         value_range: range of the network's input, a key of `data.options.NORMALIZATIONS`, where the file states it.
+        classifier: the layers that make up the classifier, where the file states them.
+        classifier_fault: why they are no classifier of this project, or None.
+        backbone_fault: what makes the network another one than the names and shapes of its arrays say, or None.
+        timm: what the file says of a network of timm's, by the keys of timm's pretrained configs and 'architecture'.
         graph: what the file does with the weights, where it says so: of a TFLite file.
         notes: what was assumed or left out: each becomes one line on standard error.
     """
@@ -24,5 +29,9 @@ class Contents:
     arrays: dict[str, np.ndarray]
     image_size: int | None = None
     value_range: str | None = None
-    notes: tuple[str, ...] = ()
+    classifier: tuple[str, ...] | None = None
+    classifier_fault: str | None = None
+    backbone_fault: str | None = None
+    timm: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     graph: 'Graph | None' = None
+    notes: tuple[str, ...] = ()

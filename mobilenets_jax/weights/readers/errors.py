@@ -1,4 +1,6 @@
-"""The error of every reader."""
+"""The error of every reader, and the size beyond which a file is no mobile network's."""
+
+MAX_WEIGHTS_BYTES = 1 << 30  # far above any mobile network; what a file says beyond it is a mistake or a bomb
 
 
 class UnreadableFileError(ValueError):

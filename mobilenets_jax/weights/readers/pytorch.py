@@ -1,18 +1,13 @@
-"""Reads the tensors of .pth, .pt and .pth.tar files without PyTorch and without unpickling.
+"""Reads the tensors of .pth, .pt, .ckpt and .pth.tar files without PyTorch and without unpickling.
 
-PyTorch writes a pickle program and the tensors' bytes beside it. Python's unpickler runs whatever function such a
-program names. Here the program is decoded (`pickletools.genops`, which executes nothing) and interpreted by the few
-instructions that build dictionaries, lists and tensors; a function is a name that is looked up in `_CALLS`, and any
-other name refuses the file.
+PyTorch writes a pickle program and the tensors' bytes beside it. `pickles` interprets the program: of the functions
+that it names, only those of `_CALLS` are known, which build dictionaries and tensors; nothing else is imported or run.
 
 Reference: torch/serialization.py of PyTorch 2.13 (`_save`, `_legacy_save`), torch/_utils.py (`_rebuild_tensor_v2`).
 """
 
-import dataclasses
 import io
-import math
 import pathlib
-import pickletools
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -20,15 +15,17 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from mobilenets_jax.weights.readers import state_dicts
 from mobilenets_jax.weights.readers.contents import Contents
-from mobilenets_jax.weights.readers.errors import UnreadableFileError
+from mobilenets_jax.weights.readers.errors import MAX_WEIGHTS_BYTES, UnreadableFileError
+from mobilenets_jax.weights.readers.pickles import Inert, Interpreter, Name
+from mobilenets_jax.weights.readers.tensors import Storage, Tensor
 
 # The first object of a file in the format before PyTorch 1.6, and the second, its version.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
-# Which part of a file holds the network, in the order of preference: plain state dicts have none of these keys.
-STATE_DICT_KEYS = ('state_dict_ema', 'state_dict', 'model')
-PREFIX = 'module.'  # of DataParallel
+MAX_PROGRAM_BYTES = 1 << 26  # of the pickle program; those of real checkpoints have less than a hundredth of it
+LISTED = 5  # names in a note
 
 STORAGES = {
     'DoubleStorage': np.dtype('<f8'),
@@ -45,216 +42,129 @@ STORAGES = {
 
 
 def read(path: pathlib.Path) -> Contents:
-    """The tensors of the file's state dict by name.
+    """The tensors of the file's network by name.
 
     Raises:
-        UnreadableFileError: the file asks for anything but tensors, or is cut short.
+        UnreadableFileError: there are no tensors, calls that are not known would make them, or the file is cut short.
     """
-    content = path.read_bytes()
-    document = _read_zip(content) if content[:2] == b'PK' else _read_legacy(content)
-    return Contents(_state_dict(document))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            document, interpreter = _read_zip(archive)
+            return _contents(document, interpreter, path.stat().st_size)
+    return _contents(*_read_legacy(path.read_bytes()), path.stat().st_size)
 
 
-def _state_dict(document: Any) -> dict[str, np.ndarray]:
-    """The named tensors of a state dict, or of the part of a training checkpoint that holds one."""
-    for key in STATE_DICT_KEYS:
-        if isinstance(document, dict) and isinstance(document.get(key), dict):
-            document = document[key]
-            break
-    if not isinstance(document, dict) or not any(isinstance(value, _Tensor) for value in document.values()):
-        raise UnreadableFileError('there is no state dict in it')
-    tensors = {name: value for name, value in document.items() if isinstance(value, _Tensor)}
-    return {name.removeprefix(PREFIX): tensor.array() for name, tensor in tensors.items()}
+def _contents(document: Any, interpreter: Interpreter, file_bytes: int) -> Contents:
+    chosen = state_dicts.choose(document)
+    if any(tensor.nbytes > file_bytes for tensor in chosen.tensors.values()):  # nothing is compressed
+        raise UnreadableFileError('a tensor reaches beyond its storage')
+    if sum(tensor.nbytes for tensor in chosen.tensors.values()) > MAX_WEIGHTS_BYTES:
+        raise UnreadableFileError(f'its tensors have more than {MAX_WEIGHTS_BYTES} bytes')
+    arrays = {name: tensor.array() for name, tensor in chosen.tensors.items()}
+    notes = chosen.notes
+    if interpreter.inert and not chosen.module:
+        names = list(interpreter.inert)
+        listed = ', '.join(names[:LISTED]) + (f' and {len(names) - LISTED} more' if len(names) > LISTED else '')
+        kinds = 'kind of object' if len(names) == 1 else 'kinds of objects'
+        notes += (f'{len(names)} {kinds} beside the weights left out, nothing of them was run: {listed}.',)
+    return Contents(arrays, notes=notes, timm=chosen.timm)
 
 
-def _read_zip(content: bytes) -> Any:
+def _read_zip(archive: zipfile.ZipFile) -> tuple[Any, Interpreter]:
     """The format since PyTorch 1.6: ARCHIVE/data.pkl and the storages ARCHIVE/data/KEY, all stored uncompressed."""
-    archive = zipfile.ZipFile(io.BytesIO(content))
-    programs = [name for name in archive.namelist() if name.endswith('/data.pkl')]
+    names = archive.namelist()
+    programs = [name for name in names if name.endswith('/data.pkl')]
     if len(programs) != 1:
-        raise UnreadableFileError('there is no data.pkl in it')
+        raise UnreadableFileError(f'it holds {len(programs)} files data.pkl where PyTorch writes one')
     root = programs[0].removesuffix('data.pkl')
+    if any(name.startswith((f'{root}code/', f'{root}constants.pkl')) for name in names):
+        raise UnreadableFileError('it is a TorchScript program (torch.jit.save); save model.state_dict() instead')
+    if f'{root}byteorder' in names and archive.read(f'{root}byteorder')[:16] == b'big':
+        raise UnreadableFileError('it was written by a big-endian machine')
 
-    def member(name: str) -> bytes:
+    def member(name: str, limit: int) -> bytes:
         info = archive.getinfo(name)
         if info.compress_type != zipfile.ZIP_STORED:  # PyTorch never compresses; a bomb would have to
-            raise UnreadableFileError(f'{name} is compressed')
+            raise UnreadableFileError(f'{name} is compressed, which PyTorch does not do')
+        if info.file_size > limit:
+            raise UnreadableFileError(f'{name} has more than {limit} bytes')
         return archive.read(info)
 
-    def load(storage: '_Storage') -> bytes:
-        return member(f'{root}data/{storage.key}')
+    def load(storage: Storage) -> bytes:
+        return member(f'{root}data/{storage.key}', MAX_WEIGHTS_BYTES)
 
-    return _Interpreter(load).run(io.BytesIO(member(programs[0])))
+    interpreter = Interpreter(_CALLS, _Storages(load))
+    return interpreter.run(io.BytesIO(member(programs[0], MAX_PROGRAM_BYTES))), interpreter
 
 
-def _read_legacy(content: bytes) -> Any:
+def _read_legacy(content: bytes) -> tuple[Any, Interpreter]:
     """The format before PyTorch 1.6: five pickle programs, then each storage's length and bytes."""
     stream = io.BytesIO(content)
-    storages: dict[str, bytes] = {}
-
-    def load(storage: '_Storage') -> bytes:
-        return storages[storage.key]
-
-    interpreter = _Interpreter(load)
+    found: dict[str, bytes] = {}
+    storages = _Storages(lambda storage: found[storage.key])
+    interpreter = Interpreter(_CALLS, storages)
     if interpreter.run(stream) != LEGACY_MAGIC or interpreter.run(stream) != LEGACY_VERSION:
-        raise UnreadableFileError('it is no PyTorch file')
-    interpreter.run(stream)  # the writer's byte order and type sizes
+        calls = ''.join(f'; it would call {name}; only tensors are read' for name in list(interpreter.inert)[:1])
+        raise UnreadableFileError(f'it is a pickle, but no file of PyTorch{calls}')
+    system = interpreter.run(stream)
+    if isinstance(system, dict) and system.get('little_endian') is False:
+        raise UnreadableFileError('it was written by a big-endian machine')
     document = interpreter.run(stream)
     for key in interpreter.run(stream):
         length = int.from_bytes(stream.read(8), 'little')
-        storage = interpreter.storages[key]
-        storages[key] = stream.read(length * storage.dtype.itemsize)
-    return document
+        if key not in storages.known:
+            raise UnreadableFileError(f'its storage {key!r} is of an unknown type')
+        found[key] = stream.read(length * storages.known[key].dtype.itemsize)
+    return document, interpreter
 
 
-@dataclasses.dataclass(frozen=True)
-class _Storage:
-    """The flat bytes that one or more tensors look at."""
+class _Storages:
+    """From the persistent ids of a file to its storages."""
 
-    key: str
-    dtype: np.dtype
-    load: Callable[['_Storage'], bytes]
+    def __init__(self, load: Callable[[Storage], bytes]):
+        self._load = load
+        self.known: dict[str, Storage] = {}
 
-
-@dataclasses.dataclass(frozen=True)
-class _Tensor:
-    """A view of a storage; offset and strides count elements."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def array(self) -> np.ndarray:
-        flat = np.frombuffer(self.storage.load(self.storage), self.storage.dtype)
-        last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
-        elements = math.prod(self.shape)
-        if (
-            min((self.offset, *self.shape, *self.strides)) < 0
-            or elements > flat.size
-            or (elements and last >= flat.size)
-        ):
-            raise UnreadableFileError('a tensor reaches beyond its storage')
-        strides = [stride * flat.itemsize for stride in self.strides]
-        return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides).copy()
+    def __call__(self, reference: Any) -> Storage | Inert:
+        """The storage that a persistent id ('storage', type, key, device, length[, view]) names."""
+        if not isinstance(reference, tuple) or len(reference) < 3 or reference[0] != 'storage':
+            raise UnreadableFileError('it refers to something that is no storage')
+        _, storage_type, key = reference[:3]
+        if not isinstance(storage_type, Name) or not isinstance(key, str):
+            raise UnreadableFileError('it refers to something that is no storage')
+        dtype = STORAGES.get(storage_type.name.removeprefix('torch.'))
+        if dtype is None:
+            return Inert(storage_type.name)
+        storage = self.known.setdefault(key, Storage(key, dtype, self._load))
+        if storage.dtype != dtype:
+            raise UnreadableFileError(f'its storage {key!r} has two types')
+        return storage
 
 
-def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+def _tensor(storage: Storage | Inert, offset: int, shape: tuple, strides: tuple, *_) -> Tensor | Inert:
+    if not isinstance(storage, Storage):  # quantized, complex, or no storage at all
+        return Inert(getattr(storage, 'name', 'an object of its own'))
+    return Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _subclassed(function: Name, _, arguments: tuple, *__) -> Tensor | Inert:
+    """A tensor with attributes of its own, such as a timm parameter's `_no_weight_decay`."""
+    known = isinstance(function, Name) and function.name.startswith('torch._utils._rebuild')
+    return _CALLS[function.name](*arguments) if known and function.name in _CALLS else Inert(str(function))
+
+
+def _same(tensor: Tensor, *_) -> Tensor:
+    return tensor
 
 
 # All that a file may call, by the name it has there.
 _CALLS: dict[str, Callable[..., Any]] = {
-    'torch._utils _rebuild_tensor_v2': _rebuild_tensor,
-    'torch._utils _rebuild_parameter': lambda tensor, *_: tensor,
-    'collections OrderedDict': lambda items=(): dict(items),
-    'collections defaultdict': lambda *_: {},
-    'torch Size': tuple,
+    'torch._utils._rebuild_tensor': _tensor,
+    'torch._utils._rebuild_tensor_v2': _tensor,
+    'torch._utils._rebuild_parameter': _same,
+    'torch._utils._rebuild_parameter_with_state': _same,
+    'torch._tensor._rebuild_from_type_v2': _subclassed,
+    'collections.OrderedDict': lambda items=(): dict(items),
+    'collections.defaultdict': lambda *_: {},
+    'torch.Size': tuple,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class _Name:
-    """A function or class that the program names; it is never imported."""
-
-    name: str
-
-
-class _Interpreter:
-    """Runs pickle programs that build plain values and tensors; one instance for all programs of a file."""
-
-    _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
-    _CONTAINERS = {'EMPTY_DICT': dict, 'EMPTY_LIST': list, 'EMPTY_TUPLE': tuple, 'EMPTY_SET': set}
-    _LITERALS = {
-        *('BININT', 'BININT1', 'BININT2', 'LONG1', 'LONG4', 'INT', 'BINFLOAT', 'FLOAT'),
-        *('BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8', 'BINSTRING', 'SHORT_BINSTRING', 'BINBYTES'),
-        'SHORT_BINBYTES',
-    }
-    _TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
-
-    def __init__(self, load: Callable[[_Storage], bytes]):
-        self._load = load
-        self.storages: dict[str, _Storage] = {}
-
-    def run(self, stream: io.BytesIO) -> Any:
-        """The value of the program that starts at the stream's position; leaves the stream behind it."""
-        self._stack: list[Any] = []
-        self._marks: list[int] = []
-        self._memo: dict[int, Any] = {}
-        for opcode, argument, _ in pickletools.genops(stream):
-            if opcode.name == 'STOP':
-                return self._stack.pop()
-            self._step(opcode.name, argument)
-        raise UnreadableFileError('its program has no end')
-
-    def _step(self, name: str, argument: Any) -> None:
-        stack = self._stack
-        if name in self._LITERALS:
-            stack.append(argument)
-        elif name in self._CONSTANTS:
-            stack.append(self._CONSTANTS[name])
-        elif name in self._CONTAINERS:
-            stack.append(self._CONTAINERS[name]())
-        elif name in self._TUPLES:
-            count = self._TUPLES[name]
-            stack[-count:] = [tuple(stack[-count:])]
-        elif name == 'GLOBAL':
-            stack.append(_Name(argument))
-        elif name == 'MARK':
-            self._marks.append(len(stack))
-        else:
-            self._instruction(name)(argument)
-
-    def _instruction(self, name: str) -> Callable[[Any], None]:
-        instructions = {
-            'TUPLE': lambda _: self._stack.append(tuple(self._pop_mark())),
-            'APPEND': lambda _: self._extend([self._stack.pop()]),
-            'APPENDS': lambda _: self._extend(self._pop_mark()),
-            'SETITEM': lambda _: self._set_items([self._stack.pop(-2), self._stack.pop()]),
-            'SETITEMS': lambda _: self._set_items(self._pop_mark()),
-            'REDUCE': lambda _: self._call(),
-            'BUILD': lambda _: self._stack.pop(),  # attributes, such as a state dict's _metadata
-            'BINPERSID': lambda _: self._stack.append(self._storage(self._stack.pop())),
-            'STACK_GLOBAL': lambda _: self._stack.append(_Name(f'{self._stack.pop(-2)} {self._stack.pop()}')),
-            'POP': lambda _: self._stack.pop(),
-            'MEMOIZE': lambda _: self._memo.__setitem__(len(self._memo), self._stack[-1]),
-            'PROTO': lambda _: None,
-            'FRAME': lambda _: None,
-            **dict.fromkeys(('BINPUT', 'LONG_BINPUT', 'PUT'), lambda i: self._memo.__setitem__(i, self._stack[-1])),
-            **dict.fromkeys(('BINGET', 'LONG_BINGET', 'GET'), lambda i: self._stack.append(self._memo[i])),
-        }
-        if name not in instructions:
-            raise UnreadableFileError(f'it uses {name}, which no state dict needs')
-        return instructions[name]
-
-    def _pop_mark(self) -> list[Any]:
-        start = self._marks.pop()
-        items, self._stack[start:] = self._stack[start:], []
-        return items
-
-    def _extend(self, items: list[Any]) -> None:
-        target = self._stack[-1]
-        if not isinstance(target, list):
-            raise UnreadableFileError('it appends to what is no list')
-        target.extend(items)
-
-    def _set_items(self, items: list[Any]) -> None:
-        target = self._stack[-1]
-        if not isinstance(target, dict):
-            raise UnreadableFileError('it sets items of what is no dictionary')
-        target.update(zip(items[::2], items[1::2], strict=True))
-
-    def _call(self) -> None:
-        arguments, function = self._stack.pop(), self._stack.pop()
-        if not isinstance(function, _Name) or function.name not in _CALLS:
-            name = function.name.replace(' ', '.') if isinstance(function, _Name) else repr(function)
-            raise UnreadableFileError(f'it would call {name}; only tensors are read')
-        self._stack.append(_CALLS[function.name](*arguments))
-
-    def _storage(self, reference: tuple) -> _Storage:
-        """The storage that a persistent id ('storage', type, key, device, length[, view]) names."""
-        kind, storage_type, key = reference[:3]
-        dtype = STORAGES.get(storage_type.name.removeprefix('torch ')) if isinstance(storage_type, _Name) else None
-        if kind != 'storage' or dtype is None or not isinstance(key, str):
-            raise UnreadableFileError('it refers to something that is no storage')
-        return self.storages.setdefault(key, _Storage(key, dtype, self._load))

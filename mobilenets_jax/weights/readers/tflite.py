@@ -21,10 +21,6 @@ _RANGES = {
 _RANGE_TOLERANCE = 0.03  # the scale of a quantized input leaves out a step at one end
 # What people feed to float inputs: a file that scales its input itself says which by what comes out.
 _FED = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0))
-ASSUMED = (
-    'the file does not say in which range its input lies; [-1, 1] is assumed. '
-    'Another one is set by --config.data.normalization=unit ([0, 1]) or imagenet'
-)
 
 
 def read(path: pathlib.Path) -> Contents:
@@ -35,9 +31,7 @@ def read(path: pathlib.Path) -> Contents:
     for key, layer in zip(keys, graph.layers, strict=True):
         arrays[f'{key}/kernel'] = layer.kernel.transpose(_AXES[layer.name])
         arrays[f'{key}/bias'] = layer.bias
-    value_range = _value_range(graph)
-    notes = () if value_range else (ASSUMED,)
-    return Contents(arrays, graph.image_size, value_range, notes, graph)
+    return Contents(arrays, graph.image_size, _value_range(graph), graph=graph)
 
 
 def _value_range(graph: Graph) -> str | None:

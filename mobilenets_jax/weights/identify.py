@@ -9,7 +9,7 @@ import numpy as np
 from mobilenets_jax.errors import UserError, check_choice
 from mobilenets_jax.models import create_model, get_architecture, get_spec, list_models
 from mobilenets_jax.models.network import ImageClassifier
-from mobilenets_jax.models.specs import NetworkSpec
+from mobilenets_jax.models.specs import RECTIFIERS, NetworkSpec
 from mobilenets_jax.weights import names
 from mobilenets_jax.weights.convert import compare, to_variables
 from mobilenets_jax.weights.files import WeightFile
@@ -17,7 +17,7 @@ from mobilenets_jax.weights.foreign import describe
 from mobilenets_jax.weights.heads import classifier
 from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.names import NameMap
-from mobilenets_jax.weights.network import trace
+from mobilenets_jax.weights.network import Network, trace
 from mobilenets_jax.weights.same_network import DifferentNetworkError, check_outputs, settle
 
 MAX_FOREIGN = 0.2  # of a file's arrays: where more have other names than a network's, it is another one
@@ -138,7 +138,8 @@ def _fill(file: WeightFile, identity: Identity, head: '_Head') -> tuple[Identity
         raise _DoesNotFitError(str(mismatch), len(mismatch), mismatch.foreign)
     variables = to_variables(network, layer_names, layout, arrays)
     if graph is None:
-        return identity, model, variables
+        identity = _with_rectifier(identity, network, file.contents.rectifier)
+        return identity, identity.create_model(head.num_classes), variables
     try:
         fields = settle(graph, identity.name, head.num_classes, identity.width_multiplier, identity.convention)
         identity = dataclasses.replace(identity, fields=tuple(fields.items()))
@@ -147,6 +148,13 @@ def _fill(file: WeightFile, identity: Identity, head: '_Head') -> tuple[Identity
     except DifferentNetworkError as error:
         raise _DoesNotFitError(str(error)) from error
     return identity, model, variables
+
+
+def _with_rectifier(identity: Identity, network: Network, stated: str | None) -> Identity:
+    """`identity` with the file's ReLU or ReLU6, where the network's table has the other one."""
+    own = {layer.activation for layer in network.layers if layer.activation in RECTIFIERS}
+    changed = stated is not None and own not in (set(), {stated})
+    return dataclasses.replace(identity, fields=(('activation', stated),)) if changed else identity
 
 
 @dataclasses.dataclass(frozen=True)

@@ -172,6 +172,42 @@ def test_another_epsilon_is_another_network(base, tmp_path):
         load_pretrained(str(path))
 
 
+def with_rectifiers(base, change):
+    """`base` with other ReLUs: `change` gets the number of each and returns its `max_value`."""
+    numbers = iter(range(100))
+
+    def clone(layer):
+        is_relu = isinstance(layer, layers.ReLU)
+        return (
+            layers.ReLU(change(next(numbers)), name=layer.name)
+            if is_relu
+            else type(layer).from_config(layer.get_config())
+        )
+
+    model = keras.models.clone_model(base, clone_function=clone)
+    model.set_weights(base.get_weights())
+    return model
+
+
+@pytest.mark.parametrize('suffix', ['keras', 'h5'])
+def test_relu_in_the_place_of_relu6(suffix, base, tmp_path):
+    model = on_top(with_rectifiers(base, lambda number: None))
+    pretrained = load(model, tmp_path, suffix)
+    assert pretrained.card.fields == {'activation': 'relu'}
+    assert_same_logits(pretrained, model(PIXELS / 127.5 - 1, training=False))
+
+
+@pytest.mark.parametrize(
+    ('change', 'fault'),
+    [(lambda number: 6.0 if number % 2 else None, 'relu and relu6'), (lambda number: 4.0, r'ReLU\(max_value=4, ')],
+)
+def test_other_rectifiers_are_another_network(change, fault, base, tmp_path):
+    with pytest.raises(
+        UserError, match=f'has the weights of mobilenet_v1 0.25 .*, but behind its batch norms it has {fault}'
+    ):
+        load(on_top(with_rectifiers(base, change)), tmp_path)
+
+
 def test_grey_images_are_refused(tmp_path):
     grey = keras.applications.MobileNet(input_shape=(32, 32, 1), alpha=0.25, weights=None, classes=4)
     with pytest.raises(UserError, match=r'its input has the shape \[None, 32, 32, 1\]; images of 3 channels are read'):

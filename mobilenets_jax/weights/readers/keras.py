@@ -80,6 +80,7 @@ def _with_statements(arrays: dict[str, np.ndarray], stated: Stated) -> Contents:
         classifier=tuple(_layer_spelling(layer) for layer in stated.classifier),
         classifier_fault=stated.classifier_fault,
         backbone_fault=stated.backbone_fault,
+        rectifier=stated.rectifier,
         notes=stated.notes,
     )
 

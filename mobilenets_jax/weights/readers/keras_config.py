@@ -55,6 +55,7 @@ class Stated:
         classifier: the names of the layers with weights behind the pooling, the first one first.
         classifier_fault: why they are no classifier of this project, or None.
         backbone_fault: see `Contents`.
+        rectifier: see `Contents`.
         consumed: the names of layers with weights that are part of the value range.
         notes: see `Contents`.
     """
@@ -64,6 +65,7 @@ class Stated:
     classifier: tuple[str, ...]
     classifier_fault: str | None
     backbone_fault: str | None
+    rectifier: str | None
     consumed: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -83,7 +85,12 @@ def read_statements(graph: Graph, arrays: dict[str, np.ndarray]) -> Stated:
     value_range, consumed = _value_range([graph.nodes[key] for key in entry], arrays)
     classifier, fault, behind, more = _classifier(graph)
     backbone = [node for key, node in graph.nodes.items() if key not in {*entry, *behind}]
-    return Stated(size, value_range, classifier, fault, _backbone_fault(backbone), consumed, (*notes, *more))
+    rectifiers = _rectifiers(graph)
+    backbone_fault = _backbone_fault(backbone)
+    rectifier = next((name for name in ('relu', 'relu6') if rectifiers == {name}), None)
+    if rectifiers and rectifier is None and backbone_fault is None:
+        backbone_fault = f'behind its batch norms it has {" and ".join(sorted(rectifiers))}'
+    return Stated(size, value_range, classifier, fault, backbone_fault, rectifier, consumed, (*notes, *more))
 
 
 def _entry(graph: Graph) -> list[str]:
@@ -245,6 +252,26 @@ def _is_pointwise(node: Node) -> bool:
 
 def _is_identity(node: Node) -> bool:
     return node.kind == 'Activation' and node.config.get('activation') == 'linear'
+
+
+def _rectifiers(graph: Graph) -> set[str]:
+    """What stands behind the batch norms: 'relu', 'relu6' or, of a ReLU with other constants, what it is."""
+    found = set()
+    for node in graph.nodes.values():
+        if any(graph.nodes[key].kind == 'BatchNormalization' for key in node.inputs):
+            if node.kind == 'ReLU':
+                found.add(_relu(node.config))
+            elif node.kind == 'Activation' and node.config.get('activation') in ('relu', 'relu6'):
+                found.add(node.config['activation'])
+    return found
+
+
+def _relu(config: dict[str, Any]) -> str:
+    constants = {name: config.get(name) or 0.0 for name in ('max_value', 'negative_slope', 'threshold')}
+    plain = constants['negative_slope'] == constants['threshold'] == 0
+    if plain and constants['max_value'] in (0.0, 6.0):
+        return 'relu6' if constants['max_value'] else 'relu'
+    return f'ReLU({", ".join(f"{name}={value:g}" for name, value in constants.items())})'
 
 
 def _backbone_fault(nodes: list[Node]) -> str | None:

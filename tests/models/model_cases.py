@@ -1,6 +1,7 @@
 """What the model tests share: shapes without computing, variables without an initialiser, and quick compilation."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,10 @@ ONE_A_BLOCK = (
 QUICK_COMPILE = {'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False}
 
 
-def all_networks():
-    """All names as parameters of a test, those beyond `ONE_A_BLOCK` marked slow."""
+def all_networks(but: Sequence[str] = ()):
+    """All names as parameters of a test, those beyond `ONE_A_BLOCK`, and those that take longest, marked slow."""
     slow = [pytest.mark.slow]
-    return [pytest.param(name, marks=[] if name in ONE_A_BLOCK else slow) for name in list_models()]
+    return [pytest.param(name, marks=[] if name in ONE_A_BLOCK and name not in but else slow) for name in list_models()]
 
 
 def _abstract(model, image_size: int, train: bool):

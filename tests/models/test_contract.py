@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import abstract_outputs, compile_quickly, random_variables
+from model_cases import abstract_outputs, all_networks, compile_quickly, random_variables
 
 from mobilenets_jax.models import create_backbone, create_model, list_models
 
@@ -25,7 +25,7 @@ def test_train_has_no_default():
         model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
 
-@pytest.mark.parametrize('name', list_models())
+@pytest.mark.parametrize('name', all_networks())
 def test_bfloat16_computes_in_bfloat16_and_keeps_the_rest_in_float32(name):
     (logits, endpoints), variables = abstract_outputs(name, 64, dtype=jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}

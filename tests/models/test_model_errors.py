@@ -24,7 +24,7 @@ def test_unknown_convention():
 
 def test_unknown_field_and_unknown_value_of_a_field():
     message = _message(get_spec, 'mobilenet_v2', bn_eps=1e-3)
-    assert message.startswith("field of mobilenet_v2='bn_eps' is unknown. Known: bn_epsilon, bn_momentum, ")
+    assert message.startswith("field of mobilenet_v2='bn_eps' is unknown. Known: activation, bn_epsilon, bn_momentum, ")
     message = _message(get_spec, 'mobilenet_v2', padding='valid')
     assert message == "padding='valid' is unknown. Known: same, symmetric."
 

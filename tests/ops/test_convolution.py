@@ -94,9 +94,9 @@ INVERTED = ('pointwise', 'depthwise', 'pointwise')
     [
         (INVERTED, 'relu6', 'last'),
         pytest.param(INVERTED, 'hard_swish', 'all', marks=pytest.mark.slow),
-        (INVERTED, 'linear', 'first'),
+        pytest.param(INVERTED, 'linear', 'first', marks=pytest.mark.slow),
         pytest.param(INVERTED, 'swish', 'last', marks=pytest.mark.slow),
-        (('pointwise', 'strided', 'pointwise'), 'hard_swish', 'last'),
+        pytest.param(('pointwise', 'strided', 'pointwise'), 'hard_swish', 'last', marks=pytest.mark.slow),
         (('dense', 'pointwise', 'valid'), 'relu6', 'last'),
         (('depthwise', 'dense', 'pointwise', 'depthwise'), 'relu6', 'all'),
         pytest.param(('pointwise', 'shifted', 'depthwise'), 'relu6', 'last', marks=pytest.mark.slow),

@@ -17,7 +17,7 @@ WRITERS = {
     'keras': ('weights.h5', weight_files.write_h5),
 }
 # The rest are for the long tests.
-QUICK = {'mobilenet_v1', 'mobilenet_v2', 'mobilenet_v3_small', 'shufflenet_v2', 'ghostnet'}
+QUICK = {'mobilenet_v1', 'mobilenet_v2', 'mobilenet_v3_small', 'shufflenet_v2'}
 WIDTHS = {'mobilenet_v1': 0.5, 'mobilenet_v2': 0.35, 'mobilenet_v3_large': 0.75, 'mobilenet_v3_small': 0.75}
 
 

@@ -7,6 +7,7 @@ import pytest
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.init_from import config_fields
+from mobilenets_jax.weights.readers import tflite_graph
 
 tf = pytest.importorskip('tensorflow', reason='TensorFlow, which has the schema of TFLite files, is not installed')
 
@@ -164,9 +165,25 @@ def test_a_network_of_unknown_ends_says_what_it_has(tmp_path):
         load_pretrained(str(tmp_path / 'model.tflite'))
 
 
-@pytest.mark.parametrize('kind', ['float32', pytest.param('float16', marks=pytest.mark.slow)])
-def test_hard_sigmoids_whose_3_is_in_a_bias(kind, tmp_path):
-    """The converter adds the 3 of a hard sigmoid to the bias of the layer before it, and makes weights halves."""
+def test_hard_sigmoids_whose_3_is_in_a_bias():
+    """The converter adds the 3 of a hard sigmoid to the bias of the layer before it."""
+    generator = np.random.default_rng(0)
+    kernel, gate, bias, last = (generator.normal(size=shape).astype('f') for shape in ((3, 3, 3, 8), (8, 8), 8, (8, 2)))
+
+    def network(images):
+        x = tf.nn.relu6(tf.nn.conv2d(images, kernel, 2, 'SAME'))
+        scale = tf.nn.relu6(tf.reduce_mean(x, (1, 2)) @ gate + bias + 3) / 6
+        return tf.reduce_mean(x * scale[:, None, None], (1, 2)) @ last
+
+    concrete = tf.function(network).get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))
+    graph = tflite_graph.load(tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert())
+    assert [layer.activation for layer in graph.layers] == ['relu6', 'relu6', 'linear']
+    np.testing.assert_allclose(graph.layers[1].bias, bias, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['float32', 'float16'])
+def test_keras_mobilenet_v3_as_the_converter_writes_it(kind, tmp_path):
     theirs = tf.keras.applications.MobileNetV3Small((64, 64, 3), 1.0, weights=None, classes=3)
     generator = np.random.default_rng(0)
     theirs.set_weights(

@@ -76,7 +76,7 @@ def open_builder(name: str, directory: str) -> tfds.core.DatasetBuilder:
 
 def classification_keys(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:
     """The names of the image and of the label feature: the supervised keys, or the only ones that there are."""
-    features = dict(info.features.items())
+    features = dict(sorted(info.features.items()))
     images = [key for key, feature in features.items() if _is_image(feature)]
     labels = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
     keys = tuple(info.supervised_keys or ())[:2]

@@ -85,7 +85,9 @@ def test_killed_then_stopped_on_four_devices(launcher, straight_run, tmp_path):
 def test_second_run_in_the_workdir_ends_and_leaves_it_alone(launcher, straight_run, tmp_path):
     run = launcher.train(tmp_path)
     run.read('step', 5)  # the checkpoint of step 4 is there, or begun
+    run.send(signal.SIGSTOP)  # or it might have ended before the other one has started
     second = launcher.train(tmp_path).end()
+    run.send(signal.SIGCONT)
     line = rf"error: workdir='{tmp_path}' is in use by process \d+ on .+ since .+\."
     assert (second.status, second.output) == (2, []), second
     assert re.fullmatch(line, second.errors[-1]), second

@@ -37,7 +37,7 @@ test: $(INSTALLED)  ## Run the fast tests (at most ten minutes on two idle cores
 # Resuming, two processes, the step, checkpoints, native ops: what another Python or JAX could break.
 PART := tests/checkpoints tests/end_to_end/test_interrupted_runs.py tests/end_to_end/test_two_processes.py \
   tests/end_to_end/test_other_python.py tests/training tests/models/test_training_step.py tests/ops/test_native.py \
-  tests/ops/test_convolution.py tests/ops/test_depthwise.py tests/configs tests/weights/test_import.py
+  tests/ops/test_normalization.py tests/configs
 
 test-part: $(INSTALLED)  ## Run those fast tests that another Python or JAX could break.
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PART)

@@ -54,7 +54,6 @@ def test_killed_at_a_random_moment(launcher, straight_run, tmp_path):
     assert_same_end(tmp_path, straight, f'{moment}\n{ended}')
 
 
-@pytest.mark.slow  # on four devices in the fast tests
 def test_stopped_by_sigterm(launcher, straight_run, tmp_path):
     straight = straight_run()
     process = launcher.train(tmp_path, f'--preempted_status={PREEMPTED_STATUS}')
@@ -68,6 +67,7 @@ def test_stopped_by_sigterm(launcher, straight_run, tmp_path):
     assert_same_end(tmp_path, straight, f'{moment}\n{ended}', not_evaluated=[step])
 
 
+@pytest.mark.slow  # on one device, and on a pair of hosts, in the fast tests
 def test_killed_then_stopped_on_four_devices(launcher, straight_run, tmp_path):
     straight = straight_run(4, PRECISE_RUN)
 

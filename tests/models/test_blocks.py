@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from model_cases import compile_quickly, random_variables
 
 from mobilenets_jax.models import create_model, get_spec
@@ -38,8 +39,10 @@ def test_outputs_and_taps_are_those_of_the_layers(name, monkeypatch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), in_strips, by_layers)
 
 
-@pytest.mark.parametrize('tapped', [False, True])
-@pytest.mark.parametrize(('name', 'place'), [('mobilenet_v1', 1), ('mobilenet_v2', 2), ('mobilenet_v3_small', 4)])
+@pytest.mark.parametrize(
+    ('name', 'place', 'tapped'),
+    covering([('mobilenet_v1', 1), ('mobilenet_v2', 2), ('mobilenet_v3_small', 4)], [False, True]),
+)
 def test_gradients_and_statistics_are_those_of_the_layers(name, place, tapped):
     """Whether or not a head stands on what lies between the layers of a block."""
     row = get_spec(name).blocks[place]

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from covering import covering
 
 from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError
@@ -60,8 +61,7 @@ FRONTS = {
 }
 
 
-@pytest.mark.parametrize('suffix', ['keras', 'h5'])
-@pytest.mark.parametrize('value_range', FRONTS)
+@pytest.mark.parametrize(('value_range', 'suffix'), covering(list(FRONTS), ['keras', 'h5']))
 def test_layers_in_front_state_the_range(value_range, suffix, base, tmp_path, capsys):
     model = on_top(base, *FRONTS[value_range]())
     pretrained = load(model, tmp_path, suffix)
@@ -117,8 +117,7 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize('suffix', ['keras', 'h5', 'weights.h5'])
-@pytest.mark.parametrize('head', HEADS)
+@pytest.mark.parametrize(('head', 'suffix'), covering(list(HEADS), ['keras', 'h5', 'weights.h5']))
 def test_heads_are_found_by_where_they_stand(head, suffix, base, tmp_path):
     model = on_top(base, layers.Rescaling(1 / 127.5, -1), head=[make() for make in HEADS[head]])
     pretrained = load(model, tmp_path, suffix)

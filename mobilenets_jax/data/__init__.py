@@ -83,9 +83,10 @@ def create_dataset(
 
 def fields_of_source(name: str) -> frozenset[str]:
     """The fields of `config.data`, beside its name, that the source `name` uses; none for an unknown one."""
-    kinds = SOURCES.get(_TFDS if name.startswith(_TFDS_PREFIX) else name, ())
-    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
-    return frozenset(fields | {'dir', 'eval_split'} if kinds and name != 'digits' else fields)
+    options = SOURCES.get(_TFDS if name.startswith(_TFDS_PREFIX) else name, ())
+    fields = {field.name for option in options for field in dataclasses.fields(option)}
+    of_files = {'dir', 'train_split', 'eval_split'} if options and name != 'digits' else set()
+    return frozenset(fields | of_files)
 
 
 def _take_choices(choices: Mapping[str, Any], *kinds: type) -> list[Any]:

@@ -47,8 +47,8 @@ class Listing:
     folders: dict[str, list[int]]
 
     def __post_init__(self):
-        kinds = (list, dict, dict)
-        if not all(isinstance(value, kind) for value, kind in zip(dataclasses.astuple(self), kinds, strict=True)):
+        types = (list, dict, dict)
+        if not all(isinstance(value, type_) for value, type_ in zip(dataclasses.astuple(self), types, strict=True)):
             raise TypeError('this is no listing')
 
 

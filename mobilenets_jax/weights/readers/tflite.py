@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.weights.readers.contents import Contents
 from mobilenets_jax.weights.readers.errors import UnreadableFileError
 from mobilenets_jax.weights.readers.tflite_graph import Graph, load
@@ -12,11 +13,10 @@ LAST = 'last'
 
 # From TFLite's layout to ours: OHWI -> HWIO, 1HWC -> HW1C, (out, in) -> (in, out).
 _AXES = {'CONV_2D': (1, 2, 3, 0), 'DEPTHWISE_CONV_2D': (1, 2, 0, 3), 'FULLY_CONNECTED': (1, 0)}
-# Low and high end of an input in [0, 255] behind the scales in front of the network -> what we call that range.
+# What we call a range -> what black and white are in it, by channel.
 _RANGES = {
-    'symmetric': ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)),
-    'unit': ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    'imagenet': ((-2.118, -2.036, -1.804), (2.249, 2.429, 2.640)),
+    name: tuple((pixel - np.array(mean)) / np.array(std) for pixel in (0.0, 1.0))
+    for name, (mean, std) in NORMALIZATIONS.items()
 }
 _RANGE_TOLERANCE = 0.03  # the scale of a quantized input leaves out a step at one end
 # What people feed to float inputs: a file that scales its input itself says which by what comes out.

@@ -10,7 +10,7 @@ PARITY_INSTALLED := $(PARITY_VENV)/.installed
 DEMO_DIR ?= runs/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-part test-slow chaos parity bench bench-input lint format clean
+.PHONY: help install demo test test-part test-slow test-launch chaos parity bench bench-input lint format clean
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,18 @@ test-part: $(INSTALLED)  ## Run those fast tests that another Python or JAX coul
 
 test-slow: $(INSTALLED)  ## Run the long tests: other frameworks, other layouts, the simulated pod, more faults.
 	$(BIN)/python -m pytest -m slow
+
+LAUNCH_VENV := .venv-launch
+LAUNCH_INSTALLED := $(LAUNCH_VENV)/.installed
+
+$(LAUNCH_INSTALLED): tests/launch/requirements.txt
+	$(PYTHON) -m venv $(LAUNCH_VENV)
+	$(LAUNCH_VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/launch/requirements.txt
+	@touch $@
+
+test-launch: $(LAUNCH_INSTALLED)  ## Have SkyPilot and JobSet's schema read the files in launch/, in an environment of their own.
+	$(LAUNCH_VENV)/bin/python -c 'import kubeflow_trainer_api, sky'
+	$(LAUNCH_VENV)/bin/python -m pytest tests/launch/test_engines.py
 
 chaos: $(INSTALLED)  ## Kill a run twenty times at random moments; its end must be that of a run left alone.
 	$(BIN)/python tests/chaos.py
@@ -86,4 +98,4 @@ format: $(INSTALLED)  ## Mend what `make lint` can mend by itself.
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environments and the demo's output.
-	rm -rf $(VENV) $(PARITY_VENV) $(DEMO_DIR)
+	rm -rf $(VENV) $(PARITY_VENV) $(LAUNCH_VENV) $(DEMO_DIR)

@@ -1,29 +1,31 @@
-"""Runs train.py on a Cloud TPU slice: one command an action; `--dry_run` prints the gcloud calls instead.
+"""Runs train.py on a Cloud TPU slice by hand: one command a step, each safe to repeat.
 
     python launch/tpu.py create  --name=NAME --zone=ZONE --type=v3-32 [--spot] [--queued]
     python launch/tpu.py install --name=NAME --zone=ZONE
     python launch/tpu.py start   --name=NAME --zone=ZONE -- --config=FILE --workdir=gs://BUCKET/RUN [...]
     python launch/tpu.py logs    --name=NAME --zone=ZONE
-    python launch/tpu.py keep    --name=NAME --zone=ZONE --type=v3-32 [--spot] [--queued] -- --config=FILE ...
+    python launch/tpu.py stop    --name=NAME --zone=ZONE
     python launch/tpu.py fetch   --workdir=gs://BUCKET/RUN --to=FOLDER
     python launch/tpu.py delete  --name=NAME --zone=ZONE [--queued]
 
-`keep` does all of it: it makes the slice, starts the run, and does so again after a preemption or a failure until the
-run is over. It needs nothing but Python and gcloud, and may itself be stopped and started at any time.
+`--dry_run` prints the gcloud calls instead of making them. It needs nothing but Python, git and gcloud. Nothing here
+watches a run: `launch/sky.yaml` and `launch/jobset.yaml` are for a run that goes on by itself, see docs/tpu.md.
 """
 
 import argparse
 import shlex
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 FOLDER = 'mobilenets_jax'  # in the home folder of each worker
 ARCHIVE = 'mobilenets_jax.tar.gz'
-LOG = f'{FOLDER}/train.log'
-POLL_SECONDS = 60
+LOG = 'train.log'  # in FOLDER
 PREEMPTED_STATUS = 75  # of train.py, whose others are 0 at the end, 2 for a user's mistake and 1
+MAX_NAMED_FILES = 5
 
 # The software of a slice, by the generation of its type (v3-32 -> v3).
 RUNTIMES = {
@@ -35,15 +37,29 @@ RUNTIMES = {
     'v6e': 'v2-alpha-tpuv6e',
 }
 
-# The slices' own Python is older than the project needs.
-INSTALL = f"""set -e
-mkdir -p {FOLDER} && tar -xzf {ARCHIVE} -C {FOLDER} && cd {FOLDER}
+# A run holds the lock on this file, which names its process group: the kernel gives it back however the run ends.
+LOCK = '.run'
+ALONE = f"""mkdir -p {FOLDER} && cd {FOLDER} && exec 9>> {LOCK} || exit 1
+flock -n 9 || {{ echo "$(hostname): a run is going on, nothing was done; launch/tpu.py stop ends it" >&2; exit 1; }}"""
+
+# What was removed from the project goes; environment and log stay. The slices' own Python is older than needed.
+INSTALL = f"""{ALONE}
+set -e
+find . -mindepth 1 -maxdepth 1 ! -name .venv ! -name {LOG} ! -name {LOCK} -exec rm -rf {{}} +
+tar -xzf ../{ARCHIVE}
 python3 -m pip install --quiet --user uv
 test -d .venv || python3 -m uv venv --quiet --python=3.12 .venv
 python3 -m uv pip install --quiet --python=.venv -r requirements.txt 'jax[tpu]'"""
 
-# Whether the run goes on, or how it ended. The brackets keep the question itself from being found.
-ASK = f"pgrep -f '[t]rain.py --multihost' > /dev/null && echo running || tail -n 1 {LOG} || echo not started"
+# The shell outlives the signal that `stop` sends to its group, to write down how the run ended.
+RUN = f'trap : TERM; echo $$ > {LOCK}; echo "$(date -Is)" {{quoted}}; {{train}}; echo exit status $?'
+
+STOP = f"""cd {FOLDER} || exit 1
+if flock -n {LOCK} true; then echo "$(hostname): no run is going on" >&2; else kill -TERM -- "-$(cat {LOCK})"; fi"""
+
+
+class CallError(Exception):
+    """A command failed, or is not there."""
 
 
 class Slice:
@@ -57,111 +73,124 @@ class Slice:
         self._arguments = arguments
         self._dry_run = arguments.dry_run
 
-    def create(self) -> None:
-        """Makes the slice; a queued one is waited for."""
+    def create(self) -> int:
+        """Makes the slice unless it is there; 0 once it can be used, 1 while a queued one is waited for."""
+        arguments = self._arguments
+        state = self._state()
+        if state is None:
+            self._create()
+            state = 'requested' if arguments.queued else 'READY'
+        print(f'{arguments.name}: {state}', file=sys.stderr)
+        if state in ('READY', 'ACTIVE') or self._dry_run:
+            return 0
+        if state in ('requested', 'ACCEPTED', 'PROVISIONING', 'WAITING_FOR_RESOURCES', 'CREATING', 'STARTING'):
+            print('not there yet; the same command asks again', file=sys.stderr)
+        else:  # PREEMPTED, TERMINATED, SUSPENDED, FAILED, ...
+            print('it will not come back; launch/tpu.py delete removes it', file=sys.stderr)
+        return 1
+
+    def _create(self) -> None:
         arguments = self._arguments
         runtime = RUNTIMES[arguments.type.partition('-')[0]]
         spot = ['--spot'] if arguments.spot else []
         place = [f'--zone={arguments.zone}', f'--accelerator-type={arguments.type}']
-        if not arguments.queued:
-            self._tpu_vm('create', arguments.name, *place, f'--version={runtime}', *spot)
-            return
-        node = f'--node-id={arguments.name}'
-        self._queued('create', arguments.name, node, *place, f'--runtime-version={runtime}', *spot)
-        while (state := self._queue_state()) != 'ACTIVE':
-            if state in ('FAILED', 'SUSPENDED'):
-                sys.exit(f'error: the queued resource {arguments.name} is {state}.')
-            time.sleep(POLL_SECONDS)
+        if arguments.queued:
+            node = f'--node-id={arguments.name}'
+            self._tpus('queued-resources', 'create', node, *place, f'--runtime-version={runtime}', *spot)
+        else:
+            self._tpus('tpu-vm', 'create', *place, f'--version={runtime}', *spot)
 
-    def install(self) -> None:
-        """Copies the committed files to all workers and installs what they need."""
-        self._call('git', 'archive', '--format=tar.gz', f'--output={ARCHIVE}', 'HEAD')
-        arguments = self._arguments
-        self._tpu_vm('scp', ARCHIVE, f'{arguments.name}:{ARCHIVE}', f'--zone={arguments.zone}', '--worker=all')
+    def install(self) -> int:
+        """Copies the committed files to all workers and installs what they need; not under a run."""
+        changed = self._call('git', '-C', str(ROOT), 'status', '--porcelain', asks=True).splitlines()
+        if changed:
+            names = ', '.join(line[3:] for line in changed[:MAX_NAMED_FILES])
+            more = f' and {len(changed) - MAX_NAMED_FILES} more' if len(changed) > MAX_NAMED_FILES else ''
+            print(f'not installed, as not committed: {names}{more}', file=sys.stderr)
+        archive = str(Path(tempfile.gettempdir()) / ARCHIVE)
+        self._call('git', '-C', str(ROOT), 'archive', '--format=tar.gz', f'--output={archive}', 'HEAD')
+        there, zone = f'{self._arguments.name}:{ARCHIVE}', f'--zone={self._arguments.zone}'
+        self._gcloud('compute', 'tpus', 'tpu-vm', 'scp', archive, there, zone, '--worker=all')
         self._ssh('all', INSTALL)
+        return 0
 
-    def start(self) -> None:
-        """Starts train.py on all workers; it goes on when this command ends, and leaves its exit status in its log."""
+    def start(self) -> int:
+        """Starts train.py on all workers unless it runs; it goes on when this command ends.
+
+        The log is appended to, and ends with the exit status.
+        """
         train = shlex.join(['.venv/bin/python', 'train.py', '--multihost', *self._arguments.train])
-        script = f'cd {FOLDER}; {train} --preempted_status={PREEMPTED_STATUS}; echo exit status $?'
-        self._ssh('all', f'nohup setsid bash -c {shlex.quote(script)} > {LOG} 2>&1 < /dev/null &')
+        train = f'{train} --preempted_status={PREEMPTED_STATUS}'
+        script = shlex.quote(RUN.format(quoted=shlex.quote(train), train=train))
+        self._ssh('all', f'{ALONE}\nnohup setsid bash -c {script} >> {LOG} 2>&1 < /dev/null &')
+        return 0
 
-    def logs(self) -> None:
+    def logs(self) -> int:
         """Streams the log of worker 0, from its beginning."""
-        self._ssh('0', f'tail -n +1 -F {LOG}')
+        self._ssh('0', f'tail -n +1 -F {FOLDER}/{LOG}')
+        return 0
 
-    def keep(self) -> None:
-        """Sees to it that the run goes on until it has ended."""
-        while True:
-            if self._state() != 'READY':
-                self.delete()
-                self.create()
-                self.install()
-                self.start()
-            match self._ssh('0', ASK, must_succeed=False).split():
-                case ['exit', 'status', ('0' | '2') as status]:  # over, or a user's mistake, which would be made again
-                    sys.exit(int(status))
-                case ['exit', 'status', _]:
-                    self.start()
-                case [answer, *_] if answer != 'running':  # the machine went down, or this command was stopped
-                    self.install()
-                    self.start()
-            if self._dry_run:
-                return
-            time.sleep(POLL_SECONDS)
+    def stop(self) -> int:
+        """Has all workers save a checkpoint and end."""
+        self._ssh('all', STOP)
+        return 0
 
-    def fetch(self) -> None:
+    def fetch(self) -> int:
         """Copies the results, but not the checkpoints."""
         arguments = self._arguments
+        if not self._dry_run:
+            Path(arguments.to).mkdir(parents=True, exist_ok=True)
         self._gcloud('storage', 'rsync', '--recursive', '--exclude=checkpoints/.*', arguments.workdir, arguments.to)
+        return 0
 
-    def delete(self) -> None:
-        """Deletes the slice, if it is there."""
-        name, zone = self._arguments.name, f'--zone={self._arguments.zone}'
-        if self._arguments.queued:
-            self._queued('delete', name, zone, '--force', must_succeed=False)
+    def delete(self) -> int:
+        """Deletes the slice if it is there."""
+        arguments = self._arguments
+        if self._state() is None and not self._dry_run:
+            print(f'{arguments.name}: there is none in {arguments.zone}', file=sys.stderr)
+        elif arguments.queued:
+            self._tpus('queued-resources', 'delete', f'--zone={arguments.zone}', '--force')
         else:
-            self._tpu_vm('delete', name, zone, must_succeed=False)
+            self._tpus('tpu-vm', 'delete', f'--zone={arguments.zone}')
+        return 0
 
-    def _state(self) -> str:
-        """READY, PREEMPTED, ...; empty where there is no slice."""
-        name, zone = self._arguments.name, f'--zone={self._arguments.zone}'
-        return self._tpu_vm('describe', name, zone, '--format=value(state)', must_succeed=False)
+    def _state(self) -> str | None:
+        """READY, PREEMPTED, ...; None if there is no such slice. A question that fails is no answer: it raises."""
+        group, field = ('queued-resources', 'state.state') if self._arguments.queued else ('tpu-vm', 'state')
+        form = f'--format=value(name.basename(),{field})'
+        listed = self._gcloud('compute', 'tpus', group, 'list', f'--zone={self._arguments.zone}', form, asks=True)
+        rows = [line.split() for line in listed.splitlines()]
+        return next((row[-1] for row in rows if row[:1] == [self._arguments.name]), None)
 
-    def _queue_state(self) -> str:
-        name, zone = self._arguments.name, f'--zone={self._arguments.zone}'
-        return self._queued('describe', name, zone, '--format=value(state.state)') or 'ACTIVE'  # in a dry run
+    def _ssh(self, worker: str, command: str) -> None:
+        self._tpus('tpu-vm', 'ssh', f'--zone={self._arguments.zone}', f'--worker={worker}', f'--command={command}')
 
-    def _ssh(self, worker: str, command: str, must_succeed: bool = True) -> str:
-        name, zone = self._arguments.name, f'--zone={self._arguments.zone}'
-        return self._tpu_vm('ssh', name, zone, f'--worker={worker}', f'--command={command}', must_succeed=must_succeed)
+    def _tpus(self, group: str, action: str, *words: str) -> None:
+        self._gcloud('compute', 'tpus', group, action, self._arguments.name, *words)
 
-    def _tpu_vm(self, *words: str, must_succeed: bool = True) -> str:
-        return self._gcloud('compute', 'tpus', 'tpu-vm', *words, must_succeed=must_succeed)
+    def _gcloud(self, *words: str, asks: bool = False) -> str:
+        return self._call('gcloud', '--quiet', *words, asks=asks)  # quiet: asks the user nothing
 
-    def _queued(self, *words: str, must_succeed: bool = True) -> str:
-        return self._gcloud('compute', 'tpus', 'queued-resources', *words, must_succeed=must_succeed)
-
-    def _gcloud(self, *words: str, must_succeed: bool = True) -> str:
-        return self._call('gcloud', '--quiet', *words, must_succeed=must_succeed)  # asks nothing
-
-    def _call(self, *words: str, must_succeed: bool = True) -> str:
-        """Runs a command, or prints it in a dry run; returns what it wrote if its failure or its answer matters."""
+    def _call(self, *words: str, asks: bool = False) -> str:
+        """Runs a command, or prints it in a dry run; returns what it wrote where that is asked for."""
         if self._dry_run:
             print(shlex.join(words))
             return ''
-        asks = 'describe' in words or not must_succeed
-        ended = subprocess.run(words, stdout=subprocess.PIPE if asks else None, text=True)
-        if must_succeed and ended.returncode:
-            sys.exit(f'error: {shlex.join(words)} ended with status {ended.returncode}.')
-        return (ended.stdout or '').strip()
+        try:
+            ended = subprocess.run(words, stdout=subprocess.PIPE if asks else None, text=True)
+        except OSError as error:
+            raise CallError(f'{words[0]} cannot be run: {error.strerror}') from None
+        if ended.returncode:
+            call = ' '.join(word for word in words if not word.startswith('-'))
+            raise CallError(f'{call}: status {ended.returncode}; the same command may be given again')
+        return ended.stdout or ''
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line; what follows `--` goes to train.py."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     actions = parser.add_subparsers(dest='action', required=True)
-    for action in ('create', 'install', 'start', 'logs', 'keep', 'fetch', 'delete'):
+    for action in ('create', 'install', 'start', 'logs', 'stop', 'fetch', 'delete'):
         own = actions.add_parser(action)
         own.add_argument('--dry_run', action='store_true', help='print the calls instead of making them')
         if action == 'fetch':
@@ -170,27 +199,33 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             continue
         own.add_argument('--name', required=True, help='of the slice')
         own.add_argument('--zone', required=True, help='e.g. europe-west4-a')
-        if action in ('create', 'keep'):
+        if action == 'create':
             own.add_argument('--type', required=True, help='e.g. v3-32, v4-32, v5litepod-16')
             own.add_argument('--spot', action='store_true', help='cheaper, and may be preempted')
-        if action in ('create', 'keep', 'delete'):
+        if action in ('create', 'delete'):
             own.add_argument('--queued', action='store_true', help='as a queued resource')
     split = argv.index('--') if '--' in argv else len(argv)
     arguments = parser.parse_args(argv[:split])
     arguments.train = argv[split + 1 :]
-    if arguments.action in ('create', 'keep') and arguments.type.partition('-')[0] not in RUNTIMES:
+    if arguments.action == 'create' and arguments.type.partition('-')[0] not in RUNTIMES:
         known = ', '.join(sorted(RUNTIMES))
         parser.exit(2, f'error: --type={arguments.type} is unknown. Known generations: {known}.\n')
-    if arguments.action in ('start', 'keep') and not arguments.train:
+    if arguments.action == 'start' and not arguments.train:
         parser.exit(2, 'error: the flags of train.py are missing, e.g. -- --config=FILE --workdir=gs://BUCKET/RUN\n')
     return arguments
 
 
-def main(argv: Sequence[str]) -> None:
-    """Does one action."""
+def main(argv: Sequence[str]) -> int:
+    """Does one action; returns the exit status."""
     arguments = parse(argv)
-    getattr(Slice(arguments), arguments.action)()
+    try:
+        return getattr(Slice(arguments), arguments.action)()
+    except CallError as error:
+        print(f'error: {error}', file=sys.stderr)
+    except KeyboardInterrupt:
+        print('interrupted; what gcloud was asked for may go on', file=sys.stderr)
+    return 1
 
 
 if __name__ == '__main__':
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -84,7 +84,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.beta1 = 0.9  # adamw
     config.optimizer.beta2 = 0.999  # adamw
     config.optimizer.clip_norm = placeholder(float)  # global gradient norm; unset: never clipped
-    # (pattern, factor): parameters whose path has the pattern learn at that multiple of the rate; 0 freezes them.
+    # (pattern, factor): parameters whose path has the pattern learn at that multiple of the rate; 0 freezes them. A
+    # module without other parameters (a batch norm, a block, the backbone) runs as in evaluation then.
     config.optimizer.rate_factors = ()
     config.optimizer.accumulation_steps = 1  # each device's batch is taken in so many parts
 

@@ -21,6 +21,7 @@ from mobilenets_jax.models import DTYPES, create_model
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.ema import EmaOptions
+from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.loop import LoopOptions
 from mobilenets_jax.training.optimizers import WeightDecayOptions, create_optimizer
 from mobilenets_jax.training.schedules import create_schedule
@@ -63,6 +64,7 @@ class Experiment:
         options: length and intervals of the run; raises `UserError` when read if the config sets no length.
         schedule: step to learning rate.
         weight_decay: which parameters are drawn to zero, and how.
+        frozen: which parts do not learn.
 
     Raises:
         UserError: for any value that cannot be run.
@@ -99,6 +101,7 @@ class Experiment:
             preprocess=self.dataset.device_preprocess,
             mix=self.dataset.device_mix,
             label_smoothing=config.label_smoothing,
+            frozen=self.frozen,
         )
         self._ema = EmaOptions(**fields_in_use(config, 'ema'))
         self.weight_decay = WeightDecayOptions(**fields_in_use(config, 'weight_decay'))
@@ -173,6 +176,12 @@ class Experiment:
         return create_optimizer(schedule=self.schedule, weight_decay=self.weight_decay, **fields)
 
     @functools.cached_property
+    def frozen(self) -> Frozen:
+        """What does not learn."""
+        rate_factors = self._config.optimizer.rate_factors
+        return Frozen.by_rate_factors(rate_factors, self.abstract_variables()['params']) if rate_factors else NOTHING
+
+    @functools.cached_property
     def _init(self) -> Callable[[jax.Array], TrainState]:
         image_size = self._config.image_size
         check(image_size > 0, 'image_size', image_size, 'must be positive')
@@ -221,6 +230,7 @@ class Experiment:
             weight_decay=self.weight_decay,
             seed=self._config.seed,
             accumulation_steps=self._config.optimizer.accumulation_steps,
+            frozen=self.frozen,
         )
         return parallel.parallel_train_step(step, self._compiled_for)
 

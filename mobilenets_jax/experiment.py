@@ -12,7 +12,7 @@ import jax
 
 from mobilenets_jax.config import ConfigView, duration, spellings
 from mobilenets_jax.config_use import fields_in_use
-from mobilenets_jax.data import Dataset, Layout, create_dataset
+from mobilenets_jax.data import Dataset, Layout, create_dataset, fingerprint
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.evaluation.classification import ClassificationEvaluator
 from mobilenets_jax.hosts import check_agreement
@@ -37,6 +37,7 @@ STATISTICS_IMAGES = 64
 def dataset_of(config: ConfigView, batch_size: int, *, shapes_only: bool = False) -> Dataset:
     """The data set of a config, in batches of `batch_size`; see `create_dataset`."""
     fields = fields_in_use(config, 'data')
+    fields.pop('accept_changes', None)  # which concerns a run that goes on
     return create_dataset(
         directory=fields.pop('dir', ''),
         image_size=config.image_size,
@@ -82,6 +83,7 @@ class Experiment:
         self._num_devices = len(compiled_for or jax.devices())
         self._start = start
         self._init_from, self._new_head = config.init_from, config.new_head
+        self._accept_changes = config.data.accept_changes
         self.batch_size = config.batch_size
         devices = self._num_devices
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
@@ -91,6 +93,8 @@ class Experiment:
         facts['hash of the class names'] = zlib.crc32(
             '\0'.join(self.dataset.class_names).encode('utf-8', 'surrogateescape')
         )
+        for split, found in self.dataset.fingerprints.items():
+            facts[f'hash of the {split} examples'] = fingerprint.summary(found)
         check_agreement({f'{self.dataset.name} {name}': fact for name, fact in facts.items()})
         if start is not None and start.class_names != () and not config.new_head:
             source, (names, data) = f'init_from={config.init_from!r}', self._classes
@@ -117,6 +121,12 @@ class Experiment:
         names, data = self._classes
         fields = {**network_fields(self._config), 'num_classes': self.model.num_classes}
         return Identity(fields=fields, class_names=names, data=data)
+
+    def check_data(self, checkpoint: str, stored: Mapping[str, fingerprint.Fingerprint] | None) -> None:
+        """Raises `UserError` if a run cannot go on with its data; see `data.fingerprint`."""
+        found = self.dataset.fingerprints
+        fingerprint.check_training_data(checkpoint, stored, found, accept=self._accept_changes)
+        fingerprint.say_other_evaluation_data(checkpoint, stored, found)
 
     @property
     def _classes(self) -> tuple[Sequence[str], str]:

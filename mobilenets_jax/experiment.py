@@ -94,7 +94,7 @@ class Experiment:
             '\0'.join(self.dataset.class_names).encode('utf-8', 'surrogateescape')
         )
         for split, found in self.dataset.fingerprints.items():
-            facts[f'hash of the {split} examples'] = fingerprint.summary(found)
+            facts[f'order of the {split} examples'] = fingerprint.summary(found)
         check_agreement({f'{self.dataset.name} {name}': fact for name, fact in facts.items()})
         if start is not None and start.class_names != () and not config.new_head:
             source, (names, data) = f'init_from={config.init_from!r}', self._classes

@@ -89,6 +89,9 @@ def open_builder(name: str, directory: str) -> tfds.core.DatasetBuilder:
     except tfds.core.DatasetNotFoundError as error:
         command = f'tfds build {name} --data_dir={directory} --file_format=array_record'
         raise UserError(f"data.name='tfds:{name}' is not prepared in {directory}. To prepare it: {command}") from error
+    except Exception as error:  # of a damaged description TFDS, protobuf and json raise what they like
+        reason = ' '.join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"data.name='tfds:{name}' cannot be read from {directory}: {reason}.") from error
 
 
 def classification_keys(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:

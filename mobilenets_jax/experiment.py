@@ -23,7 +23,7 @@ from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.ema import EmaOptions
 from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.loop import LoopOptions
-from mobilenets_jax.training.optimizers import WeightDecayOptions, create_optimizer
+from mobilenets_jax.training.optimizers import WeightDecayOptions, check_rate_factors, create_optimizer
 from mobilenets_jax.training.schedules import create_schedule
 from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
@@ -189,7 +189,10 @@ class Experiment:
     def frozen(self) -> Frozen:
         """What does not learn."""
         rate_factors = self._config.optimizer.rate_factors
-        return Frozen.by_rate_factors(rate_factors, self.abstract_variables()['params']) if rate_factors else NOTHING
+        check_rate_factors(rate_factors)
+        if all(factor for _, factor in rate_factors):
+            return NOTHING
+        return Frozen.by_rate_factors(rate_factors, self.abstract_variables()['params'])
 
     @functools.cached_property
     def _init(self) -> Callable[[jax.Array], TrainState]:

@@ -45,10 +45,10 @@ def of_facts(part: str, count: int, *facts: Any) -> Part:
 
 def condensed(parts: Sequence[Part]) -> Fingerprint:
     """The fingerprint of a split with such parts; of many, neighbours become one."""
-    size = -(-len(parts) // MOST_PARTS)
-    groups = [parts[start : start + size] for start in range(0, len(parts), size)] if size > 1 else []
-    if not groups:
+    if len(parts) <= MOST_PARTS:
         return list(parts)
+    size = -(-len(parts) // MOST_PARTS)
+    groups = [parts[start : start + size] for start in range(0, len(parts), size)]
     return [of_facts(f'{group[0][0]} to {group[-1][0]}', sum(part[1] for part in group), *group) for group in groups]
 
 

@@ -163,16 +163,27 @@ def _decoupled_weight_decay(schedule: Schedule, options: WeightDecayOptions) -> 
     return optax.GradientTransformation(init, update)
 
 
+def check_rate_factors(rate_factors: Any) -> None:
+    """Raises `UserError` unless these are pairs of a regular expression and a factor that is not negative."""
+    for entry in rate_factors if isinstance(rate_factors, list | tuple) else [rate_factors]:
+        is_pair = isinstance(entry, list | tuple) and len(entry) == 2
+        is_pair = is_pair and isinstance(entry[0], str) and type(entry[1]) in (int, float)
+        example = "(('^backbone/', 0.1),)"
+        check(is_pair, 'optimizer.rate_factors', entry, f'is no pair of a pattern and a factor, as in {example}')
+        pattern, factor = entry
+        _check_pattern('optimizer.rate_factors', pattern)
+        check(factor >= 0, f'optimizer.rate_factors of {pattern!r}', factor, 'must not be negative')
+
+
 def factors_by_name(rate_factors: Sequence[tuple[str, float]], params: Any) -> dict[str, float]:
     """The multiple of the rate at which each parameter learns, by its path; `rate_factors` as of `create_optimizer`.
 
     Raises:
-        UserError: a pattern is no regular expression or found in no parameter, or a factor is negative.
+        UserError: as of `check_rate_factors`, or a pattern is found in no parameter.
     """
+    check_rate_factors(rate_factors)
     names = list(named_leaves(params))
-    for pattern, factor in rate_factors:
-        _check_pattern('optimizer.rate_factors', pattern)
-        check(factor >= 0, f'optimizer.rate_factors of {pattern!r}', factor, 'must not be negative')
+    for pattern, _ in rate_factors:
         found = any(re.search(pattern, name) for name in names)
         check(found, 'optimizer.rate_factors', pattern, f'is found in no parameter; one is {names[0]}')
     return {name: next((factor for pattern, factor in rate_factors if re.search(pattern, name)), 1.0) for name in names}

@@ -18,6 +18,7 @@ from mobilenets_jax import cli
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import check_used_in_evaluation
+from mobilenets_jax.data import fingerprint
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.training import parallel
@@ -73,6 +74,8 @@ def _evaluate_checkpoint() -> tuple[Mapping[str, float], dict]:
         restored = checkpoints.restore(experiment.abstract_variables(), step=step, partial=True)
     if restored is None:
         raise UserError(f'checkpoint={str(directory)!r} holds no checkpoint.')
+    stored = restored.meta.get('fingerprints')
+    fingerprint.say_other_evaluation_data(f'step {restored.step}', stored, experiment.dataset.fingerprints)
     which = 'raw' if restored.state['ema_params'] is None else PARAMS.value
     metrics = experiment.evaluator()(*parallel.replicate(evaluated_variables(restored.state, which)))
     return metrics, {'model': experiment.identity.model, 'step': restored.step, 'params': which}

@@ -58,6 +58,8 @@ def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
 
     with CheckpointManager(workdir / 'checkpoints', identity=experiment.identity, **checkpoint_options) as checkpoints:
         restored = checkpoints.restore(target)
+        if restored:
+            experiment.check_data(f'step {restored.step}', restored.meta.get('fingerprints'))
         state = restored.state if restored else experiment.initial_state()
         start_step = restored.step if restored else 0
         if jax.process_index() == 0:
@@ -80,7 +82,7 @@ def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
             schedule=experiment.schedule,
             options=options,
             start_position=restored.meta['position'] if restored else 0,
-            facts={'config': config.to_dict()},
+            facts={'config': config.to_dict(), 'fingerprints': experiment.dataset.fingerprints},
         )
         progress.close()
     if jax.process_index() == 0:
@@ -100,6 +102,8 @@ def _announce(experiment: Experiment, target, start_step: int) -> None:
         f'batch {options.batch_size}, {options.total_steps} steps\n'
         f'{experiment.weight_decay.describe(target.params)}',
     )
+    if experiment.frozen.params:
+        print(experiment.frozen.describe(target.params))
     print(f'going on from the checkpoint of step {start_step}' if start_step else 'starting from step 0', flush=True)
 
 

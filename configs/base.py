@@ -52,6 +52,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.dir = ''  # of the image folder, the records, or TFDS's data ('': TFDS's own)
     config.data.train_split = ''  # '': the source's default; of TFDS also a part, such as 'train[:80%]'
     config.data.eval_split = ''  # '': the source's default
+    config.data.accept_changes = False  # a run goes on though its training data have other examples than it began with
     config.data.normalization = 'symmetric'  # symmetric ([-1, 1]), imagenet (mean and deviation) or unit ([0, 1])
     config.data.repeated_augmentation = 1  # how many times an example stands in a batch, each time augmented anew
     config.data.random_erasing = 0.0  # probability that a rectangle of a training image is erased
@@ -84,7 +85,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.beta1 = 0.9  # adamw
     config.optimizer.beta2 = 0.999  # adamw
     config.optimizer.clip_norm = placeholder(float)  # global gradient norm; unset: never clipped
-    # (pattern, factor): parameters whose path has the pattern learn at that multiple of the rate; 0 freezes them.
+    # (pattern, factor): parameters whose path has the pattern learn at that multiple of the rate; 0 freezes them. A
+    # module without other parameters (a batch norm, a block, the backbone) runs as in evaluation then.
     config.optimizer.rate_factors = ()
     config.optimizer.accumulation_steps = 1  # each device's batch is taken in so many parts
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mobilenets_jax import compile_command, inspect_command, tensorflow_settings
+from mobilenets_jax import buckets, compile_command, inspect_command, tensorflow_settings
 from mobilenets_jax.data import prepare_command
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.report import models_command
@@ -24,6 +24,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, or 2 for a user's mistake."""
     tensorflow_settings.quiet()
+    buckets.use_one_client()
     parser = _Parser(prog='python -m mobilenets_jax', description=__doc__)
     subparsers = parser.add_subparsers(required=True, metavar='COMMAND')
     for command in COMMANDS:

@@ -9,7 +9,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, FieldReference, config_flags
 
-from mobilenets_jax import allocator, compiled_programs, hosts, tensorflow_settings
+from mobilenets_jax import allocator, buckets, compiled_programs, hosts, tensorflow_settings
 from mobilenets_jax.config import ConfigView, check_finite, keep_overriding_spellings
 from mobilenets_jax.errors import UserError, check
 
@@ -54,6 +54,7 @@ def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) 
         trains: whether the memory of a step is worth keeping for the next, see `allocator`.
     """
     tensorflow_settings.quiet()
+    buckets.use_one_client()
     try:
         parse(argv)
         if trains and CONFIG.value is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from etils import epath
 
+from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.errors import UserError, check
 
 DURATION_UNITS = ('steps', 'epochs', 'examples', 'percent')
@@ -169,6 +170,9 @@ def keep_overriding_spellings(config: Any, overridden: Mapping[str, Any]) -> Non
 def write_text(path: epath.PathLike, text: str) -> None:
     """Writes a local or gs:// file in one move: a reader sees the old file or the new one, never a part."""
     path = epath.Path(path)
+    if is_bucket(path):  # whose objects appear whole
+        path.write_text(text)
+        return
     temporary = path.parent / f'.{path.name}.{os.getpid()}'
     temporary.write_text(text)
     temporary.replace(path)

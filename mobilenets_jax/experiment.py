@@ -12,7 +12,7 @@ import jax
 
 from mobilenets_jax.config import ConfigView, duration, spellings
 from mobilenets_jax.config_use import fields_in_use
-from mobilenets_jax.data import Dataset, Layout, create_dataset
+from mobilenets_jax.data import Dataset, Layout, create_dataset, fingerprint
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.evaluation.classification import ClassificationEvaluator
 from mobilenets_jax.hosts import check_agreement
@@ -21,8 +21,9 @@ from mobilenets_jax.models import DTYPES, create_model
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.ema import EmaOptions
+from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.loop import LoopOptions
-from mobilenets_jax.training.optimizers import WeightDecayOptions, create_optimizer
+from mobilenets_jax.training.optimizers import WeightDecayOptions, check_rate_factors, create_optimizer
 from mobilenets_jax.training.schedules import create_schedule
 from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
@@ -36,6 +37,7 @@ STATISTICS_IMAGES = 64
 def dataset_of(config: ConfigView, batch_size: int, *, shapes_only: bool = False) -> Dataset:
     """The data set of a config, in batches of `batch_size`; see `create_dataset`."""
     fields = fields_in_use(config, 'data')
+    fields.pop('accept_changes', None)  # which concerns a run that goes on
     return create_dataset(
         directory=fields.pop('dir', ''),
         image_size=config.image_size,
@@ -63,6 +65,7 @@ class Experiment:
         options: length and intervals of the run; raises `UserError` when read if the config sets no length.
         schedule: step to learning rate.
         weight_decay: which parameters are drawn to zero, and how.
+        frozen: which parts do not learn.
 
     Raises:
         UserError: for any value that cannot be run.
@@ -80,6 +83,7 @@ class Experiment:
         self._num_devices = len(compiled_for or jax.devices())
         self._start = start
         self._init_from, self._new_head = config.init_from, config.new_head
+        self._accept_changes = config.data.accept_changes
         self.batch_size = config.batch_size
         devices = self._num_devices
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
@@ -89,6 +93,8 @@ class Experiment:
         facts['hash of the class names'] = zlib.crc32(
             '\0'.join(self.dataset.class_names).encode('utf-8', 'surrogateescape')
         )
+        for split, found in self.dataset.fingerprints.items():
+            facts[f'order of the {split} examples'] = fingerprint.summary(found)
         check_agreement({f'{self.dataset.name} {name}': fact for name, fact in facts.items()})
         if start is not None and start.class_names != () and not config.new_head:
             source, (names, data) = f'init_from={config.init_from!r}', self._classes
@@ -99,6 +105,7 @@ class Experiment:
             preprocess=self.dataset.device_preprocess,
             mix=self.dataset.device_mix,
             label_smoothing=config.label_smoothing,
+            frozen=self.frozen,
         )
         self._ema = EmaOptions(**fields_in_use(config, 'ema'))
         self.weight_decay = WeightDecayOptions(**fields_in_use(config, 'weight_decay'))
@@ -114,6 +121,12 @@ class Experiment:
         names, data = self._classes
         fields = {**network_fields(self._config), 'num_classes': self.model.num_classes}
         return Identity(fields=fields, class_names=names, data=data)
+
+    def check_data(self, checkpoint: str, stored: Mapping[str, fingerprint.Fingerprint] | None) -> None:
+        """Raises `UserError` if a run cannot go on with its data; see `data.fingerprint`."""
+        found = self.dataset.fingerprints
+        fingerprint.check_training_data(checkpoint, stored, found, accept=self._accept_changes)
+        fingerprint.say_other_evaluation_data(checkpoint, stored, found)
 
     @property
     def _classes(self) -> tuple[Sequence[str], str]:
@@ -173,6 +186,15 @@ class Experiment:
         return create_optimizer(schedule=self.schedule, weight_decay=self.weight_decay, **fields)
 
     @functools.cached_property
+    def frozen(self) -> Frozen:
+        """What does not learn."""
+        rate_factors = self._config.optimizer.rate_factors
+        check_rate_factors(rate_factors)
+        if all(factor for _, factor in rate_factors):
+            return NOTHING
+        return Frozen.by_rate_factors(rate_factors, self.abstract_variables()['params'])
+
+    @functools.cached_property
     def _init(self) -> Callable[[jax.Array], TrainState]:
         image_size = self._config.image_size
         check(image_size > 0, 'image_size', image_size, 'must be positive')
@@ -221,6 +243,7 @@ class Experiment:
             weight_decay=self.weight_decay,
             seed=self._config.seed,
             accumulation_steps=self._config.optimizer.accumulation_steps,
+            frozen=self.frozen,
         )
         return parallel.parallel_train_step(step, self._compiled_for)
 

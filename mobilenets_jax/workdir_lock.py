@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import jax
 from etils import epath
 
+from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.config import write_text
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.hosts import decided_by_primary
@@ -122,8 +123,10 @@ class WorkdirLock:
             other = self._take()
             if other is not None and not other.is_local:
                 other = self._watch(other)
-        except OSError as error:
-            raise UserError(f'workdir={str(self._workdir)!r} cannot be written: {error}.') from error
+        except Exception as error:
+            if isinstance(error, UserError) or not (isinstance(error, OSError) or is_bucket(self._workdir)):
+                raise
+            raise UserError(f'workdir={str(self._workdir)!r} cannot be written: {_reason(error)}.') from error
         if other is not None:
             raise UserError(
                 f'workdir={str(self._workdir)!r} is in use by process {other.pid} on {other.host} since {other.since}.'
@@ -190,7 +193,7 @@ class WorkdirLock:
             os.rmdir(folder)  # fails where it is not empty
 
     def _create_folder(self) -> None:
-        if '://' not in str(self._workdir):  # a bucket has no folders
+        if not is_bucket(self._workdir):  # which has no folders
             folders = [self._workdir, *self._workdir.parents]
             self._created = [folder for folder in folders if not folder.exists()]  # the innermost first
         self._workdir.mkdir(parents=True, exist_ok=True)
@@ -222,6 +225,13 @@ class WorkdirLock:
             except OSError:
                 alone = False
             yield alone
+
+
+def _reason(error: Exception) -> str:
+    """Why a folder cannot be written, in a line; the clients of a bucket raise what they like."""
+    if isinstance(error, FileNotFoundError) and error.strerror is None:
+        return 'there is no such bucket'
+    return ' '.join(f'{error}'.split()) or type(error).__name__
 
 
 def _machine() -> str:

@@ -4,6 +4,9 @@ On disk: `directory/STEP/` holds `state/` (Orbax arrays), `meta/` (JSON) and `ma
 Orbax writes into `STEP.unfinished`; the primary process hashes it, renames it to `STEP`, and only then deletes older
 steps. So a directory named by a bare number is whole unless it was damaged afterwards, which its manifest tells.
 
+A bucket renames nothing in one move. There Orbax writes into `STEP` itself, and the manifest, one object that is
+written last and deleted first, marks the step as whole: without it there is no such step.
+
 Differs: from `orbax.checkpoint.CheckpointManager`, which renames before a manifest could be written, deletes old steps
   before the new one is hashed, restores damaged arrays silently and casts them to the dtype of the target.
 """
@@ -25,8 +28,9 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
+from mobilenets_jax.buckets import is_bucket, list_names
 from mobilenets_jax.checkpoints import arrays
-from mobilenets_jax.checkpoints.manifest import verify_manifest, write_manifest
+from mobilenets_jax.checkpoints.manifest import MANIFEST_NAME, verify_manifest, write_manifest
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.hosts import barrier, decided_by_primary
 
@@ -89,6 +93,7 @@ class CheckpointManager:
     ):
         check(keep_last >= 1, 'keep_last', keep_last, 'must be positive')
         self._directory = _absolute(directory)
+        self._in_bucket = is_bucket(directory)
         self._identity = identity
         self._keep_last = keep_last
         self._keep_best = keep_best
@@ -135,6 +140,8 @@ class CheckpointManager:
         self.wait()
         if decided_by_primary(lambda: self._is_intact(step)):
             return
+        if self._in_bucket:  # where a damaged one is overwritten
+            decided_by_primary(lambda: self._unmark(step))
         document = facts | {'arrays': arrays.describe(state)}
         with _naming_failures(self._step_dir(step)):
             self._checkpointer.save(
@@ -187,8 +194,10 @@ class CheckpointManager:
 
     def steps(self) -> list[int]:
         """Returns the steps on disk in increasing order, damaged ones included; a save still running is not."""
-        names = [path.name for path in self._directory.iterdir()]
-        return sorted(int(name) for name in names if name.isdecimal())
+        names = [name for name in list_names(self._directory) if name.isdecimal()]
+        if self._in_bucket:
+            names = [name for name in names if (self._directory / name / MANIFEST_NAME).exists()]
+        return sorted(map(int, names))
 
     def best_step(self) -> int | None:
         """Returns the step with the highest metric, the newest of equals; None when no step has a metric."""
@@ -231,7 +240,7 @@ class CheckpointManager:
         return self._directory / str(step)
 
     def _unfinished_dir(self, step: int) -> epath.Path:
-        return self._directory / f'{step}{_UNFINISHED}'
+        return self._step_dir(step) if self._in_bucket else self._directory / f'{step}{_UNFINISHED}'
 
     def _prepare_directory(self) -> None:
         if self._read_only:
@@ -261,9 +270,10 @@ class CheckpointManager:
             self._checkpointer.wait_until_finished()
             if jax.process_index() == 0:
                 write_manifest(unfinished)
-                if final.exists():  # save() found it damaged
-                    final.rmtree()
-                unfinished.rename(final)
+                if unfinished != final:
+                    if final.exists():  # save() found it damaged
+                        final.rmtree()
+                    unfinished.rename(final)
                 self._damaged.discard(step)
                 self._delete_old(step)
             barrier('checkpoint_committed')  # so that wait() means the same on every process
@@ -273,23 +283,29 @@ class CheckpointManager:
 
         Damaged steps do not count as kept, and go.
         """
-        for path in self._directory.iterdir():
-            number, suffix, _ = path.name.partition(_UNFINISHED)
-            if suffix and number.isdecimal():
-                path.rmtree()
         steps = self.steps()
+        for name in list_names(self._directory):
+            number, suffix, _ = name.partition(_UNFINISHED)
+            if number.isdecimal() and (suffix or int(number) not in steps):
+                (self._directory / name).rmtree()
         intact = [step for step in steps if step not in self._damaged]
         keep = {saved, *intact[-self._keep_last :]}
         if self._keep_best:
             keep.add(self.best_step())
         for step in set(steps) - keep:
-            doomed = self._unfinished_dir(step)  # renamed first, so that a kill leaves no half-deleted step
-            self._step_dir(step).rename(doomed)
-            doomed.rmtree()
+            self._unmark(step)  # first, so that a kill leaves no half-deleted step
+            self._unfinished_dir(step).rmtree()
             self._damaged.discard(step)
 
     def _is_intact(self, step: int) -> bool:
         return self._step_dir(step).exists() and not verify_manifest(self._step_dir(step))
+
+    def _unmark(self, step: int) -> None:
+        """Makes a step an unfinished one, in one move."""
+        if self._in_bucket:
+            (self._step_dir(step) / MANIFEST_NAME).unlink(missing_ok=True)
+        else:
+            self._step_dir(step).rename(self._unfinished_dir(step))
 
     def _choose(self, step: int | None) -> dict[str, Any] | None:
         """Picks the checkpoint to restore: its step, meta and description of its arrays; None when there is none."""
@@ -347,7 +363,7 @@ class CheckpointManager:
 def _absolute(directory: epath.PathLike) -> epath.Path:
     """Makes a local path absolute, as Orbax asks; leaves a URL alone."""
     path = epath.Path(directory)
-    return path if '://' in str(directory) else path.expanduser().resolve()
+    return path if is_bucket(path) else path.expanduser().resolve()
 
 
 def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 Orbax (0.12) restores wrong values from a data file with a flipped bit without an error: array bytes carry no checksum.
 """
 
-import contextlib
-import io
 import json
 import os
 from collections.abc import Iterator
 
 from etils import epath
 
+from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.hashes import sha256
 
 MANIFEST_NAME = 'manifest.json'
@@ -19,19 +18,22 @@ MANIFEST_NAME = 'manifest.json'
 def write_manifest(step_dir: epath.PathLike) -> None:
     """Writes `manifest.json` into `step_dir`: for every file below it, the relative path, size in bytes and SHA-256.
 
-    The manifest appears whole or not at all: it is written under another name, flushed to the disk and renamed.
+    The manifest appears whole or not at all: on a disk it is written under another name, flushed and renamed; in a
+    bucket every object does.
 
     Args:
       step_dir: directory of a finished checkpoint that nobody writes to any more; local or gs://.
     """
     step_dir = epath.Path(step_dir)
     entries = {name: [path.stat().length, sha256(path)] for name, path in _files(step_dir)}
+    if is_bucket(step_dir):
+        (step_dir / MANIFEST_NAME).write_text(json.dumps(entries, indent=1))
+        return
     temporary = step_dir / f'{MANIFEST_NAME}.tmp'
     with temporary.open('w') as file:
         json.dump(entries, file, indent=1)
         file.flush()
-        with contextlib.suppress(AttributeError, io.UnsupportedOperation):  # a remote object has no descriptor
-            os.fsync(file.fileno())
+        os.fsync(file.fileno())
     temporary.replace(step_dir / MANIFEST_NAME)
 
 

@@ -1,12 +1,13 @@
 """What every classification data set offers to training and evaluation."""
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
 
 from mobilenets_jax.data import augmentation, mixing, order
+from mobilenets_jax.data.fingerprint import Fingerprint
 from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.errors import UserError
@@ -29,15 +30,25 @@ class Dataset(abc.ABC):
         num_train: examples in the training split; 0 if there is only an evaluation split.
         num_eval: examples in the evaluation split.
         image_size: height and width of the images, in pixels.
+        fingerprints: of the splits that there are, by `fingerprint.TRAIN` and `EVALUATION`; {} where there are no data.
     """
 
-    def __init__(self, name: str, class_names: tuple[str, ...], num_train: int, num_eval: int, options: Options):
+    def __init__(
+        self,
+        name: str,
+        class_names: tuple[str, ...],
+        num_train: int,
+        num_eval: int,
+        options: Options,
+        fingerprints: Mapping[str, Fingerprint] | None = None,
+    ):
         self.name = name
         self.class_names = class_names
         self.num_classes = len(class_names)
         self.num_train = num_train
         self.num_eval = num_eval
         self.image_size = options.image_size
+        self.fingerprints = dict(fingerprints or {})
         self._options = options
 
     def train_batches(self, layout: Layout, *, start: int = 0) -> Iterator[dict[str, np.ndarray]]:

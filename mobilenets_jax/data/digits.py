@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from mobilenets_jax.data import augmentation
+from mobilenets_jax.data import augmentation, fingerprint
 from mobilenets_jax.data.memory import MemoryDataset
 from mobilenets_jax.data.options import Options
 
@@ -50,4 +50,8 @@ def create(options: Options) -> MemoryDataset:
         evaluation=(upsample(test_images, options.image_size), test_labels.astype(np.int32)),
         augment=augment,
         options=options,
+        fingerprints={
+            fingerprint.TRAIN: [fingerprint.of_arrays('the digits', train_images, train_labels)],
+            fingerprint.EVALUATION: [fingerprint.of_arrays('the digits', test_images, test_labels)],
+        },
     )

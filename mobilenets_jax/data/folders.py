@@ -14,13 +14,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from mobilenets_jax.data import split_names
+from mobilenets_jax.data import fingerprint, split_names
 from mobilenets_jax.data.folder_index import describe, join, list_files, list_folders, look_into
 from mobilenets_jax.errors import UserError, check
 
-Files = tuple[list[str], list[int]]  # paths and labels, sorted by label and path
-
 BESIDE_CLASSES = 'images beside the folders of classes'
+
+
+class Files(NamedTuple):
+    """The images of a split.
+
+    Attributes:
+        paths: sorted by label, then by path.
+        labels: of each.
+        parts: of the split's fingerprint, one for each class.
+    """
+
+    paths: list[str]
+    labels: list[int]
+    parts: list[fingerprint.Part]
 
 
 class ImageFolder(NamedTuple):
@@ -35,6 +47,12 @@ class ImageFolder(NamedTuple):
     class_names: list[str]
     train: Files | None
     evaluation: Files
+
+    @property
+    def fingerprints(self) -> dict[str, fingerprint.Fingerprint]:
+        """Those of a `Dataset`."""
+        splits = {fingerprint.TRAIN: self.train, fingerprint.EVALUATION: self.evaluation}
+        return {name: fingerprint.condensed(files.parts) for name, files in splits.items() if files}
 
 
 def read_image_folder(directory: str, train_split: str, eval_split: str) -> ImageFolder:
@@ -145,11 +163,12 @@ def _list_split(directory: str, class_names: list[str], folders: Mapping[str, st
     """The images in the folders of a split's classes; adds to `left_out` how many files are none."""
     listings = list_files(directory, [folders[name] for name in class_names if name in folders])
     check(bool(listings), 'data.dir', directory, 'has no images in folders of the known classes')
-    paths, labels = [], []
+    paths, labels, parts = [], [], []
     for label, name in enumerate(class_names):
         if name in folders:
             listing = listings[folders[name]]
             paths += [join(join(directory, folders[name]), file) for file in listing.files]
             labels += [label] * len(listing.files)
+            parts.append(fingerprint.of_names(f'class {name!r}', listing.files))
             left_out.update(listing.left_out)
-    return paths, labels
+    return Files(paths, labels, parts)

@@ -6,7 +6,7 @@ batched.
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,7 @@ import tensorflow as tf
 from mobilenets_jax import allocator
 from mobilenets_jax.data import preprocessing
 from mobilenets_jax.data.dataset import Dataset
+from mobilenets_jax.data.fingerprint import Fingerprint
 from mobilenets_jax.data.options import ImageOptions, Options, Reading
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.splits import Element, Split
@@ -36,9 +37,11 @@ class HostDataset(Dataset):
         options: Options,
         image_options: ImageOptions,
         reading: Reading,
+        fingerprints: Mapping[str, Fingerprint],
     ):
         """Joins two splits; `train` is None for an evaluation set."""
-        super().__init__(name, class_names, train.num_examples if train else 0, evaluation.num_examples, options)
+        num_train = train.num_examples if train else 0
+        super().__init__(name, class_names, num_train, evaluation.num_examples, options, fingerprints)
         self._train = train
         self._evaluation = evaluation
         self._image_options = image_options

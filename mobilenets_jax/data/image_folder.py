@@ -24,11 +24,12 @@ def create(
     return HostDataset(
         'image_folder',
         tuple(folder.class_names),
-        train=open_split(*folder.train) if folder.train else None,
-        evaluation=open_split(*folder.evaluation),
+        train=open_split(folder.train.paths, folder.train.labels) if folder.train else None,
+        evaluation=open_split(folder.evaluation.paths, folder.evaluation.labels),
         options=options,
         image_options=image_options,
         reading=reading,
+        fingerprints=folder.fingerprints,
     )
 
 

@@ -1,12 +1,13 @@
 """Data sets small enough to live in memory: read without TensorFlow, augmented on the device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
 
 from mobilenets_jax.data import order
 from mobilenets_jax.data.dataset import AUGMENTATION, Dataset
+from mobilenets_jax.data.fingerprint import Fingerprint
 from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
 
@@ -24,6 +25,7 @@ class MemoryDataset(Dataset):
         evaluation: Arrays,
         augment: Callable[[jax.Array, jax.Array], jax.Array],
         options: Options,
+        fingerprints: Mapping[str, Fingerprint] | None = None,
     ):
         """Keeps the arrays.
 
@@ -35,8 +37,9 @@ class MemoryDataset(Dataset):
             augment: maps keys [n] and images uint8 [n, H, W, 3] to augmented images float32 [n, H, W, 3], still in
                 [0, 255]; example i may depend on key i and image i alone.
             options: the choices that hold for every source.
+            fingerprints: as of `Dataset`.
         """
-        super().__init__(name, class_names, len(train[1]), len(evaluation[1]), options)
+        super().__init__(name, class_names, len(train[1]), len(evaluation[1]), options, fingerprints)
         self._train = train
         self._evaluation = evaluation
         self._augment = augment

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from mobilenets_jax.data import augmentation, image_files
-from mobilenets_jax.data.folders import read_image_folder
+from mobilenets_jax.data.folders import Files, read_image_folder
 from mobilenets_jax.data.memory import Arrays, MemoryDataset
 from mobilenets_jax.data.options import MemoryOptions, Options
 from mobilenets_jax.errors import UserError, check
@@ -33,8 +33,8 @@ def create(
         images = augmentation.random_shift(shift_keys, images, max_pixels=memory_options.shift_pixels)
         return augmentation.random_flip(flip_keys, images) if memory_options.random_flip else images
 
-    train, turned_train = _read_split(*folder.train, options.image_size)
-    evaluation, turned_evaluation = _read_split(*folder.evaluation, options.image_size)
+    train, turned_train = _read_split(folder.train, options.image_size)
+    evaluation, turned_evaluation = _read_split(folder.evaluation, options.image_size)
     image_files.report_orientations(turned_train + turned_evaluation)
     return MemoryDataset(
         name='memory_folder',
@@ -43,11 +43,13 @@ def create(
         evaluation=evaluation,
         augment=augment,
         options=options,
+        fingerprints=folder.fingerprints,
     )
 
 
-def _read_split(paths: list[str], labels: list[int], image_size: int) -> tuple[Arrays, int]:
+def _read_split(files: Files, image_size: int) -> tuple[Arrays, int]:
     """Images and labels, and how many of the images have an EXIF orientation."""
+    paths, labels = files.paths, files.labels
     images = np.empty((len(paths), image_size, image_size, 3), np.uint8)
 
     def read(row: int) -> bool:

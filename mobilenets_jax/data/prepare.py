@@ -15,10 +15,9 @@ from etils import epath
 from mobilenets_jax.data import image_files, order, split_names
 from mobilenets_jax.data.folders import find_splits, read_splits, report_others
 from mobilenets_jax.data.host_pipeline import reason
-from mobilenets_jax.data.manifest import MANIFEST_FILE, Manifest, Shard
+from mobilenets_jax.data.manifest import FILE_FORMATS, MANIFEST_FILE, Manifest, Shard
 from mobilenets_jax.data.preprocessing import decode
 from mobilenets_jax.data.records import IMAGE_KEY, LABEL_KEY
-from mobilenets_jax.data.shards import FILE_FORMATS
 from mobilenets_jax.errors import UserError, check, check_choice
 from mobilenets_jax.hashes import sha256
 
@@ -32,7 +31,7 @@ def prepare(source: str, directory: str, *, file_format: str, num_shards: int, r
     Args:
         source: has one or more splits, as `folders` says; the names of their folders are those of the splits.
         directory: a new data set's folder.
-        file_format: one of `shards.FILE_FORMATS`.
+        file_format: one of `manifest.FILE_FORMATS`.
         num_shards: of each split; a split of fewer examples has one a shard.
         report: is told a line about each split.
 
@@ -50,7 +49,7 @@ def prepare(source: str, directory: str, *, file_format: str, num_shards: int, r
     target.mkdir(parents=True, exist_ok=True)
 
     written, turned = {}, []
-    for split, (paths, labels) in files.items():
+    for split, (paths, labels, _) in files.items():
         examples = _examples(*_shuffled(paths, labels), turned)
         shards = []
         for number, length in enumerate(_shard_lengths(len(paths), num_shards)):

@@ -1,6 +1,6 @@
 """Image folders prepared as sharded records by `python -m mobilenets_jax prepare`, see `prepare`."""
 
-from mobilenets_jax.data import shards, split_names
+from mobilenets_jax.data import fingerprint, shards, split_names
 from mobilenets_jax.data.folder_index import join
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.manifest import Manifest
@@ -42,6 +42,11 @@ def create(
         options=options,
         image_options=image_options,
         reading=reading,
+        fingerprints={
+            name: manifest.fingerprint(split)
+            for name, split in ((fingerprint.TRAIN, train), (fingerprint.EVALUATION, evaluation))
+            if split
+        },
     )
 
 

@@ -9,14 +9,12 @@ from mobilenets_jax.data.array_records import ArrayRecords
 from mobilenets_jax.data.record_stream import RecordStream, ShardPart
 from mobilenets_jax.data.splits import Element, IndexedSplit, Split
 
-FILE_FORMATS = ('array_record', 'tfrecord')  # random access, local disks only; a stream, from anywhere
-
 
 def open_split(file_format: str, parts: Sequence[ShardPart], image_key: str, label_key: str) -> Split:
     """Opens shards whose records are serialised tf.train.Examples.
 
     Args:
-        file_format: one of `FILE_FORMATS`.
+        file_format: one of `manifest.FILE_FORMATS`.
         parts: the shards, or parts of them.
         image_key: the feature with the image file's bytes.
         label_key: the feature with the label, an integer.

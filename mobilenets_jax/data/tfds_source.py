@@ -1,12 +1,14 @@
 """Any image classification set that TFDS has prepared, in ArrayRecord (random access) or TFRecord (a stream)."""
 
+import os
 import sys
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from mobilenets_jax.data import shards
+from mobilenets_jax.data import fingerprint, shards
 from mobilenets_jax.data.host_pipeline import HostDataset
+from mobilenets_jax.data.manifest import FILE_FORMATS
 from mobilenets_jax.data.options import ImageOptions, Options, Reading
 from mobilenets_jax.data.record_stream import ShardPart
 from mobilenets_jax.data.splits import Split
@@ -50,7 +52,7 @@ def create(
 
     def open_split(parts: list[ShardPart]) -> Split:
         file_format = builder.info.file_format.value
-        check_choice('file format of data.name', file_format, shards.FILE_FORMATS)
+        check_choice('file format of data.name', file_format, FILE_FORMATS)
         return shards.open_split(file_format, parts, image_key, label_key)
 
     return HostDataset(
@@ -61,6 +63,21 @@ def create(
         options=options,
         image_options=image_options,
         reading=reading,
+        fingerprints={
+            split: fingerprint_of(parts, builder.info.full_name)
+            for split, parts in ((fingerprint.TRAIN, train), (fingerprint.EVALUATION, evaluation))
+            if parts
+        },
+    )
+
+
+def fingerprint_of(parts: list[ShardPart], full_name: str) -> fingerprint.Fingerprint:
+    """The fingerprint of parts of shards of a set with a version, such as 'mnist/3.0.1'."""
+    return fingerprint.condensed(
+        [
+            fingerprint.of_facts(f'shard {os.path.basename(part.path)}', part.take, full_name, part.length, part.skip)
+            for part in parts
+        ]
     )
 
 
@@ -72,6 +89,9 @@ def open_builder(name: str, directory: str) -> tfds.core.DatasetBuilder:
     except tfds.core.DatasetNotFoundError as error:
         command = f'tfds build {name} --data_dir={directory} --file_format=array_record'
         raise UserError(f"data.name='tfds:{name}' is not prepared in {directory}. To prepare it: {command}") from error
+    except Exception as error:  # of a damaged description TFDS, protobuf and json raise what they like
+        reason = ' '.join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"data.name='tfds:{name}' cannot be read from {directory}: {reason}.") from error
 
 
 def classification_keys(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:

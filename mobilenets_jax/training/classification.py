@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from mobilenets_jax.errors import check
+from mobilenets_jax.training.frozen import NOTHING, Frozen
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
@@ -24,12 +25,14 @@ class ClassificationTask:
         mix: maps (batch, preprocessed images) of a training step to mixed images, the labels mixed in, int32 [n], and
             the share of each image that is its own, float32 [n]; None: nothing is mixed.
         label_smoothing: the share of the target that is spread evenly over all classes, in [0, 1).
+        frozen: the modules that run as in evaluation while the others train.
     """
 
     model: Any
     preprocess: Callable[..., jax.Array]
     mix: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array, jax.Array]] | None = None
     label_smoothing: float = 0.0
+    frozen: Frozen = NOTHING
 
     def __post_init__(self):
         check(0.0 <= self.label_smoothing < 1.0, 'label_smoothing', self.label_smoothing, 'must be in [0, 1)')
@@ -49,13 +52,14 @@ class ClassificationTask:
         images, labels = self.preprocess(batch, train=True), batch['label']
         if self.mix:
             images, other_labels, share = self.mix(batch, images)
-        (logits, _), updated = self.model.apply(
-            {'params': params, 'batch_stats': batch_stats},
-            images,
-            train=True,
-            mutable=['batch_stats'],
-            rngs={'dropout': key},
-        )
+        with self.frozen.evaluation_inside():
+            (logits, _), updated = self.frozen.in_training(self.model).apply(
+                {'params': params, 'batch_stats': batch_stats},
+                images,
+                train=True,
+                mutable=['batch_stats'],
+                rngs={'dropout': key},
+            )
         losses = smoothed_cross_entropy(logits, labels, self.label_smoothing)
         if self.mix:  # cross-entropy is linear in the targets
             losses = share * losses + (1 - share) * smoothed_cross_entropy(logits, other_labels, self.label_smoothing)

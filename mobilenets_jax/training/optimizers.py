@@ -116,7 +116,7 @@ def create_optimizer(
         clip_norm: gradients are scaled down to this global L2 norm; None never clips.
         weight_decay: applied here if it is decoupled; as a loss term it is the step's.
         rate_factors: (regular expression, factor): parameters whose path the expression is found in learn at that
-            multiple of the rate, 0 not at all; the first that is found counts.
+            multiple of the rate, 0 not at all (see `frozen`); the first that is found counts.
         **fields: the keyword-only arguments of the rule.
 
     Raises:
@@ -163,28 +163,44 @@ def _decoupled_weight_decay(schedule: Schedule, options: WeightDecayOptions) -> 
     return optax.GradientTransformation(init, update)
 
 
-def _scaled_rates(rate_factors: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
-    """Multiplies the updates of the parameters that a pattern is found in; raises `UserError` for one found in none."""
-    for pattern, factor in rate_factors:
+def check_rate_factors(rate_factors: Any) -> None:
+    """Raises `UserError` unless these are pairs of a regular expression and a factor that is not negative."""
+    for entry in rate_factors if isinstance(rate_factors, list | tuple) else [rate_factors]:
+        is_pair = isinstance(entry, list | tuple) and len(entry) == 2
+        is_pair = is_pair and isinstance(entry[0], str) and type(entry[1]) in (int, float)
+        example = "(('^backbone/', 0.1),)"
+        check(is_pair, 'optimizer.rate_factors', entry, f'is no pair of a pattern and a factor, as in {example}')
+        pattern, factor = entry
         _check_pattern('optimizer.rate_factors', pattern)
         check(factor >= 0, f'optimizer.rate_factors of {pattern!r}', factor, 'must not be negative')
 
-    def factor_of(name: str) -> float:
-        return next((factor for pattern, factor in rate_factors if re.search(pattern, name)), 1.0)
+
+def factors_by_name(rate_factors: Sequence[tuple[str, float]], params: Any) -> dict[str, float]:
+    """The multiple of the rate at which each parameter learns, by its path; `rate_factors` as of `create_optimizer`.
+
+    Raises:
+        UserError: as of `check_rate_factors`, or a pattern is found in no parameter.
+    """
+    check_rate_factors(rate_factors)
+    names = list(named_leaves(params))
+    for pattern, _ in rate_factors:
+        found = any(re.search(pattern, name) for name in names)
+        check(found, 'optimizer.rate_factors', pattern, f'is found in no parameter; one is {names[0]}')
+    return {name: next((factor for pattern, factor in rate_factors if re.search(pattern, name)), 1.0) for name in names}
+
+
+def _scaled_rates(rate_factors: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
+    """Multiplies the updates of each parameter by its factor."""
 
     def init(params):
-        names = list(named_leaves(params))
-        for pattern, _ in rate_factors:
-            found = any(re.search(pattern, name) for name in names)
-            check(found, 'optimizer.rate_factors', pattern, f'is found in no parameter; one is {names[0]}')
+        factors_by_name(rate_factors, params)
         return optax.EmptyState()
 
     def update(updates, state, params=None):
         del params
-        scaled = [
-            jnp.zeros_like(leaf) if factor_of(name) == 0 else factor_of(name) * leaf
-            for name, leaf in named_leaves(updates).items()
-        ]
+        factors = factors_by_name(rate_factors, updates).values()
+        leaves = zip(jax.tree.leaves(updates), factors, strict=True)
+        scaled = [jnp.zeros_like(leaf) if factor == 0 else factor * leaf for leaf, factor in leaves]
         return jax.tree.unflatten(jax.tree.structure(updates), scaled), state
 
     return optax.GradientTransformation(init, update)

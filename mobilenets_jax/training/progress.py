@@ -6,12 +6,14 @@ Only the primary process writes; on the others every method does nothing.
 import contextlib
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
 from etils import epath
 
+from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.config import write_text
 
 # What of a row depends on the machine and its faults, not on the run.
@@ -197,8 +199,11 @@ def _tensorboard_writer(directory: epath.Path, start_step: int):
         from tensorboardX import SummaryWriter
 
         return SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
-    except ImportError as error:  # of tensorboardX itself, or of what it needs to write to a bucket
-        print(f'no TensorBoard scalars ({error}); metrics.jsonl has them all', flush=True)
+    except Exception as error:  # of tensorboardX, or of its client for buckets, which is another than that of the run
+        if not (isinstance(error, ImportError) or is_bucket(directory)):
+            raise
+        reason = ' '.join(str(error).split())
+        print(f'no TensorBoard scalars ({reason}); metrics.jsonl has them all', file=sys.stderr, flush=True)
         return None
 
 

@@ -14,6 +14,7 @@ from jax import lax
 
 from mobilenets_jax.errors import check
 from mobilenets_jax.training.ema import EmaOptions
+from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.optimizers import WeightDecayOptions
 from mobilenets_jax.training.parallel import AXIS_NAME
 from mobilenets_jax.training.state import TrainState
@@ -29,6 +30,7 @@ def make_train_step(
     weight_decay: WeightDecayOptions,
     seed: int,
     accumulation_steps: int = 1,
+    frozen: Frozen = NOTHING,
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, PyTree]]:
     """One update, to be mapped over the devices by `parallel.parallel_train_step`.
 
@@ -39,6 +41,7 @@ def make_train_step(
         weight_decay: adds its L2 term to the loss, unless it is decoupled.
         seed: of dropout; the key of a step is a function of (seed, step, device).
         accumulation_steps: each device's batch is taken in so many parts, one after the other.
+        frozen: what keeps its value, bit for bit. The L2 term counts it, but does not move it.
 
     Returns:
         A function of (state, batch) that returns the new state and metrics: sums over the global batch of the task's
@@ -47,6 +50,7 @@ def make_train_step(
     check(accumulation_steps >= 1, 'accumulation_steps', accumulation_steps, 'must be positive')
 
     def loss(params, batch_stats, batch, key):
+        params = frozen.without_gradients(params)
         value, extras = task.loss(params, batch_stats, batch, key)
         l2 = weight_decay.l2_loss(params)
         return value + l2, (*extras, l2)
@@ -80,7 +84,8 @@ def make_train_step(
         metrics = lax.psum(metrics, AXIS_NAME)
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = frozen.keep_params(optax.apply_updates(state.params, updates), state.params)
+        batch_stats = frozen.keep_statistics(batch_stats, state.batch_stats)
         step = state.step + 1
         ema_params, ema_batch_stats = state.ema_params, state.ema_batch_stats
         if ema_params is not None:

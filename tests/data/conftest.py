@@ -3,8 +3,8 @@
 import pytest
 from photos import photo, write_class
 
+from mobilenets_jax.data.manifest import FILE_FORMATS
 from mobilenets_jax.data.prepare import prepare
-from mobilenets_jax.data.shards import FILE_FORMATS
 
 
 @pytest.fixture(scope='session')

@@ -69,12 +69,20 @@ def test_new_and_removed_classes_are_noticed(folder, monkeypatch):
         '{"a": {"changed": 0, "files": ["000.jpg"]}}',
         '{"version": 2, "classes": null}',
         '{"version": 2, "classes": {"a": {"files": null, "left_out": {}, "folders": {"": [1, 1, 1]}}}}',
-        '{"version": 2, "classes": {"a": {"files": ["000.jpg"], "left_out": {}, "folders": {}}}}',  # from a bucket
+        '{"version": 2, "classes": {"a": {"files": [0], "left_out": {}, "folders": {"": [1, 1, 1]}}}}',
+        '{"version": 2, "classes": {"a": {"files": [], "left_out": {".txt": "1"}, "folders": {"": [1, 1, 1]}}}}',
+        '{"version": 2, "classes": {"a": {"files": [], "left_out": {}, "folders": {"": 1}}}}',
+        '[' * 100_000,
+        'caf\xe9',
     ],
 )
-def test_unreadable_index_is_made_again(folder, monkeypatch, content):
-    (folder / INDEX_FILE).write_text(content)
+def test_unreadable_index_is_made_again(folder, monkeypatch, content, capsys):
+    index = folder / INDEX_FILE
+    index.write_bytes(content.encode('latin1'))
     assert listed(folder, monkeypatch)[1] == ['a', 'b']
+    reason = 'it is damaged, or something else wrote it'
+    assert capsys.readouterr().err == f'{index} cannot be read ({reason}): the files are listed again\n'
+    assert listed(folder, monkeypatch)[1] == [] and capsys.readouterr().err == ''
     assert list(json.loads((folder / INDEX_FILE).read_text())['classes']) == ['a', 'b']
 
 
@@ -156,18 +164,25 @@ def test_linked_folder_belongs_to_the_class(folder, monkeypatch):
     assert listed(folder, monkeypatch)[0]['a'][3:] == ['more/000.jpg', 'more/001.jpg', 'more/002.jpg']
 
 
-def test_index_of_a_bucket_holds_until_it_is_removed(folder, monkeypatch, capsys):
-    monkeypatch.setattr(folder_index, '_is_bucket', lambda _: True)
-    write_class(folder / 'a' / 'inner', 1, 7)
-    expected = ['000.jpg', '001.jpg', '002.jpg', 'inner/007.jpg']
-    assert list_files(str(folder), ['a'])['a'].files == expected
-    assert capsys.readouterr().err == ''
-    photo(0).save(folder / 'a' / '003.jpg')
-    assert list_files(str(folder), ['a'])['a'].files == expected
-    index = folder / INDEX_FILE
-    assert capsys.readouterr().err == f'{folder}: the files are those of its index; to list them anew, remove {index}\n'
-    index.unlink()
-    assert '003.jpg' in list_files(str(folder), ['a'])['a'].files
+def test_a_bucket_is_listed_at_every_start(bucket, capsys):
+    for number in range(2500):
+        bucket.objects[f'data/b/{number:05}.jpg'] = b'', 1
+    for name in ('a/000.jpg', 'a/inner/007.JPEG', 'a/notes.txt', 'a/.hidden.jpg', 'top.jpg'):
+        bucket.write(f'data/{name}', b'')
+    listings = list_files('gs://bucket/data', ['a', 'b'])
+    assert listings['a'].files == ['000.jpg', 'inner/007.JPEG'] and listings['a'].left_out == {'.txt': 1}
+    assert listings['b'].files == [f'{number:05}.jpg' for number in range(2500)]
+    bucket.write('data/a/001.jpg', b'')  # as another machine does
+    bucket.delete('data/a/inner/007.JPEG')
+    assert list_files('gs://bucket/data', ['a'])['a'].files == ['000.jpg', '001.jpg']
+    assert folder_index.look_into('gs://bucket/data') == (['a', 'b'], ['top.jpg'])
+    assert len(bucket.names()) == 2505 and capsys.readouterr().err == ''
+
+
+def test_a_folder_that_a_bucket_lacks_is_named(bucket):
+    for directory in ('gs://bucket/nothing', 'gs://no-bucket/data'):
+        with pytest.raises(UserError, match=f'^data.dir: cannot list {directory}: .'):
+            folder_index.look_into(directory)
 
 
 @pytest.fixture
@@ -201,3 +216,12 @@ def test_unreadable_directory_is_named(readable_folder, request):
     request.getfixturevalue('unprivileged')
     with pytest.raises(UserError, match=f'^data.dir: cannot list {readable_folder}/b: Permission denied.$'):
         list_files(str(readable_folder), ['a', 'b'])
+
+
+def test_an_index_that_may_not_be_read_is_said(readable_folder, request, capsys):
+    index = readable_folder / INDEX_FILE
+    index.write_text('{}')
+    index.chmod(0)
+    request.getfixturevalue('unprivileged')
+    assert len(list_files(str(readable_folder), ['a'])['a'].files) == 3
+    assert f'{index} cannot be read (Permission denied): the files are listed again\n' in capsys.readouterr().err

@@ -27,7 +27,9 @@ def read(root, train_split='', eval_split=''):
     """Class names, and the files of the splits with their labels, as paths within `root`."""
     folder = read_image_folder(str(root), train_split, eval_split)
     splits = [
-        None if files is None else [(os.path.relpath(path, root), label) for path, label in zip(*files, strict=True)]
+        None
+        if files is None
+        else [(os.path.relpath(path, root), label) for path, label in zip(*files[:2], strict=True)]
         for files in (folder.train, folder.evaluation)
     ]
     return folder.class_names, *splits

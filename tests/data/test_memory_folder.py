@@ -94,3 +94,13 @@ print(next(dataset.eval_batches(Layout(0, 1, 1)))['image'][0, :, 0, 0, 0].tolist
 """
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert result.stdout == '[41, 41]\n'
+
+
+def test_a_folder_in_a_bucket_is_the_folder_on_the_disk(folder, bucket):
+    for file in folder.rglob('*.png'):
+        bucket.write(f'small/{file.relative_to(folder)}', file.read_bytes())
+    local, remote = make(folder), make('gs://bucket/small')
+    assert remote.fingerprints == local.fingerprints
+    for one, other in zip(local.eval_batches(ONE), remote.eval_batches(ONE), strict=True):
+        np.testing.assert_array_equal(one['image'], other['image'])
+        np.testing.assert_array_equal(one['label'], other['label'])

@@ -181,12 +181,54 @@ def test_label_out_of_range_is_named(prepared_folders, tmp_path, file_format):
         read(make(folder))
 
 
-@pytest.mark.parametrize('content', ['{}', '[]', 'no json', '{"version": 2}'])
-def test_what_is_no_manifest_is_refused(tmp_path, content):
-    (tmp_path / 'manifest.json').write_text(content)
-    with pytest.raises(UserError, match=f'{tmp_path}/manifest.json') as error:
+SHARD = {'file': 'train-0', 'num_examples': 1, 'num_bytes': 3, 'sha256': 'ab'}
+MANIFEST = {'version': 1, 'file_format': 'tfrecord', 'class_names': ['a', 'b'], 'splits': {'train': [SHARD]}}
+
+
+def manifest_with(**fields):
+    return json.dumps(MANIFEST | fields).encode()
+
+
+def shard_with(**fields):
+    return manifest_with(splits={'train': [SHARD, SHARD | fields]})
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'{}', " is no manifest of prepared records: it lacks 'version'."),
+        (b'[]', '=[] is no part of a manifest of prepared records.'),
+        (b'no json', ' is no manifest of prepared records: Expecting value: line 1 column 1 (char 0).'),
+        (manifest_with()[:-6], ' is no manifest of prepared records: Unterminated string starting at: line 1 column '),
+        (b'\xff\xfe{', ' is no manifest of prepared records: '),
+        (b'[' * 100_000, ' is no manifest of prepared records: maximum recursion depth exceeded'),
+        (manifest_with(version=2), ': version=2 is not 1.'),
+        (manifest_with(more=0), " is no manifest of prepared records: it has 'more'."),
+        (manifest_with(file_format=['tfrecord']), ": file_format=['tfrecord'] is none of array_record, tfrecord."),
+        (manifest_with(class_names='ab'), ": class_names='ab' is no list of different names."),
+        (manifest_with(class_names=['a', 'a']), ": class_names=['a', 'a'] is no list of different names."),
+        (manifest_with(splits=[]), ': splits=[] holds no splits.'),
+        (manifest_with(splits={'train': {}}), ': splits.train={} is no list of shards.'),
+        (manifest_with(splits={'train': [7]}), ': splits.train[0]=7 is no part of a manifest of prepared records.'),
+        (shard_with(num_examples='1'), ": splits.train[1].num_examples='1' is not a positive whole number."),
+        (shard_with(num_examples=True), ': splits.train[1].num_examples=True is not a positive whole number.'),
+        (shard_with(num_bytes=-1), ': splits.train[1].num_bytes=-1 is not a whole number.'),
+        (shard_with(file='../../other'), ": splits.train[1].file='../../other' is not a name of a file."),
+        (shard_with(sha256=None), ': splits.train[1].sha256=None is not a hash.'),
+    ],
+)  # fmt: skip
+def test_what_is_no_manifest_is_refused_by_its_place(tmp_path, content, message):
+    path = tmp_path / 'manifest.json'
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
         make(tmp_path)
-    assert '\n' not in str(error.value)
+    assert str(error.value).startswith(f'{path}{message}') and '\n' not in str(error.value)
+
+
+def test_a_manifest_that_cannot_be_read_is_not_called_missing(tmp_path):
+    (tmp_path / 'manifest.json').mkdir()
+    with pytest.raises(UserError, match=f'^{tmp_path}/manifest.json cannot be read: Is a directory.$'):
+        make(tmp_path)
 
 
 def test_array_records_in_a_bucket_are_refused():

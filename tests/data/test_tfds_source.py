@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from mobilenets_jax.data import Layout, create_dataset, record_stream
+from mobilenets_jax.data.fingerprint import TRAIN, difference
 from mobilenets_jax.errors import UserError
 
 ONE = Layout(0, 1, 1)
@@ -329,3 +330,28 @@ def test_missing_shard_is_named(prepared, tmp_path):
     tf.io.gfile.remove(shard)
     with pytest.raises(UserError, match=f'^{shard} cannot be read: No such file or directory.$'):
         make(directory)
+
+
+@pytest.mark.parametrize('file', ['dataset_info.json', 'features.json'])
+@pytest.mark.parametrize(
+    'content', ['', '{"name": "tiny', '[]', '{}', 'null', '{"splits": 3, "type": 5}', '[' * 100_000]
+)
+def test_a_broken_description_of_the_set_is_one_line(prepared, tmp_path, file, content):
+    damaged_copy(prepared, tmp_path, lambda records: records)
+    path = tmp_path / 'tiny_images' / '1.0.0' / file
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"^data.name='tfds:tiny_images' cannot be read from {tmp_path}") as error:
+        make(str(tmp_path))
+    assert '\n' not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_fingerprints_are_of_the_shards_and_their_parts(prepared):
+    first, again = (make(prepared['tfrecord']).fingerprints for _ in range(2))
+    assert first == again and [count for _, count, _ in first[TRAIN]] == [
+        part.take for part in make(prepared['tfrecord'])._train.parts
+    ]
+    parts = make_only_train(prepared['tfrecord'], train_split='train[:60]', eval_split='train[60:]').fingerprints
+    other = make_only_train(prepared['tfrecord'], train_split='train[:61]', eval_split='train[61:]').fingerprints
+    assert difference(parts[TRAIN], other[TRAIN]).startswith('61 examples, not 60; shard only_train-train.tfrecord-')
+    shifted = make_only_train(prepared['tfrecord'], train_split='train[1:61]', eval_split='train[61:]').fingerprints
+    assert difference(parts[TRAIN], shifted[TRAIN]).startswith('60 examples, as before; ')

@@ -1,6 +1,7 @@
-"""A run's classes and its network stay what they were: in evaluation, when it goes on, and as another run's start."""
+"""A run's classes, network and examples stay what they were: in evaluation, when it goes on, as another's start."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ FROM_RUN = f'{TRAIN} --config.init_from=FOLDER/run'
 ONE_STEP = flags(
     'num_steps=1 schedule.learning_rate=1e-9 schedule.name=constant schedule.warmup_percent=0 model.bn_momentum=0.99999'
 )
+SHORT = f'{TRAIN} {flags(STRIDES)} --workdir=FOLDER/short'
+GO_ON = f'{SHORT} --config.num_steps=5'
 COMMANDS = {
     'run': f'{TRAIN} {flags(STRIDES)} --config.data.dir=FOLDER/pets --config.num_steps=20 --workdir=FOLDER/run',
     'eval renamed': 'eval.py --workdir=FOLDER/run --config.data.dir=FOLDER/renamed',
@@ -35,6 +38,11 @@ COMMANDS = {
     'start renamed': f'{FROM_RUN} --config.data.dir=FOLDER/renamed --workdir=FOLDER/new {ONE_STEP}',
     'eval other strides': 'eval.py --workdir=FOLDER/run --config.model.dropped_strides=0',
     'start': f'{FROM_RUN} --config.data.dir=FOLDER/pets --workdir=FOLDER/start {ONE_STEP}',
+    'short': f'{SHORT} --config.data.dir=FOLDER/pets --config.num_steps=4',
+    'eval grown': 'eval.py --workdir=FOLDER/short --config.data.dir=FOLDER/grown',
+    'go on grown': f'{GO_ON} --config.data.dir=FOLDER/grown',
+    'go on grown, accepted': f'{GO_ON} --config.data.dir=FOLDER/grown --config.data.accept_changes=True',
+    'go on accepted': f'{GO_ON} --config.data.dir=FOLDER/grown',
     'new head': f'{FROM_RUN} --config.new_head=True --config.data.dir=FOLDER/renamed --workdir=FOLDER/head {ONE_STEP}',
 }
 
@@ -56,6 +64,9 @@ def results(made_once, launcher):
     def run_all(folder):
         draw(folder / 'pets', COLOURS)
         draw(folder / 'renamed', RENAMED)
+        draw(folder / 'grown', COLOURS)
+        shutil.copy(folder / 'grown' / 'train' / 'cat' / '3.png', folder / 'grown' / 'train' / 'cat' / '33.png')
+        (folder / 'grown' / 'val' / 'dog' / '5.png').unlink()
         commands = [command.replace('FOLDER', str(folder)).split() for command in COMMANDS.values()]
         (folder / 'commands.json').write_text(json.dumps(commands))
         (folder / 'folder').write_text(str(folder))
@@ -110,3 +121,27 @@ def test_run_that_starts_from_another_computes_what_that_one_did(results):
 def test_new_classifier_takes_other_classes(results):
     _, _, by_command = results
     assert by_command['new head']['status'] == 0, by_command['new head']
+
+
+MORE_IMAGES = "the training data are others than those of step 4: 17 examples, not 16; class 'cat' has 9, not 8"
+FEWER_IMAGES = "the evaluation data are others than those of step 4: 15 examples, not 16; class 'dog' has 7, not 8"
+
+
+def test_an_added_image_is_refused_until_it_is_accepted(results):
+    folder, _, by_command = results
+    refused, accepted = by_command['go on grown'], by_command['go on grown, accepted']
+    assert (refused['status'], refused['output']) == (2, [])
+    assert refused['errors'][-1] == (
+        f'error: {MORE_IMAGES}. What is left of the epoch would be other examples; '
+        '--config.data.accept_changes=True goes on with them.'
+    )
+    assert accepted['status'] == 0 and 'going on from the checkpoint of step 4' in accepted['output']
+    assert {f'{MORE_IMAGES}; the run goes on with them', FEWER_IMAGES} <= {*accepted['errors']}
+    assert by_command['go on accepted']['status'] == 0 and by_command['go on accepted']['errors'] == []
+    assert read_summary(folder / 'short')['step'] == 5
+
+
+def test_other_evaluation_data_are_said(results):
+    _, _, by_command = results
+    assert (by_command['eval grown']['status'], by_command['eval grown']['errors']) == (0, [FEWER_IMAGES])
+    assert json.loads(by_command['eval grown']['output'][-1])['count'] == 15

@@ -39,6 +39,11 @@ def test_frozen_parameters_do_not_decay_either():
             "optimizer.rate_factors='^bakbone/' is found in no parameter; one is backbone/block01.",
         ),
         ((('(', 0.1),), "optimizer.rate_factors='(' is no regular expression"),
+        (('^backbone/', 0.0), "optimizer.rate_factors='^backbone/' is no pair of a pattern and a factor, as in (("),
+        ((('stem', '0'),), "optimizer.rate_factors=('stem', '0') is no pair of a pattern and a factor"),
+        (((0.0, 'stem'),), "optimizer.rate_factors=(0.0, 'stem') is no pair of a pattern and a factor"),
+        ((('stem',),), "optimizer.rate_factors=('stem',) is no pair of a pattern and a factor"),
+        ('stem', "optimizer.rate_factors='stem' is no pair of a pattern and a factor"),
         ((('stem', -1.0),), "optimizer.rate_factors of 'stem'=-1.0 must not be negative."),
     ],
 )

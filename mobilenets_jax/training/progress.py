@@ -49,6 +49,11 @@ class Timing:
     replica_check_seconds: float = 0.0
     starts: int = 0
 
+    @classmethod
+    def saved(cls, values: Mapping[str, float]) -> 'Timing':
+        """Of a checkpoint, whose version may have known other parts of the time."""
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})
+
     def percent(self, part: str) -> float:
         """The share that `part`, e.g. 'training', has in the run's time, in [0, 100]."""
         return 100 * getattr(self, f'{part}_seconds') / self.seconds

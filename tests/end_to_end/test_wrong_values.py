@@ -129,9 +129,9 @@ WRONG_COMMANDS = [
     ('train.py --workdir=FOLDER/run --config=absent.py', r"--config: .*No such file or directory: 'absent\.py'"),
     ('train.py --workdir=FOLDER/run --config=absent.py --config.seed=1', r"--config: .*No such file .*'absent\.py'"),
     ('train.py --workdir=FOLDER/run --config=FOLDER/broken.py', r"--config: name 'x' is not defined"),
-    ('eval.py', r'give .*--workdir.* or .*--checkpoint with --config\.'),
-    ('eval.py --workdir=FOLDER/empty', r'workdir: there is no .*/empty/config\.json, .*'),
-    (f'{EVAL} --workdir=FOLDER/run --checkpoint=FOLDER/run', r'give .*--workdir.* or .*--checkpoint with --config\.'),
+    ('eval.py', r'give one of --workdir, --checkpoint or --weights\.'),
+    ('eval.py --workdir=FOLDER/empty', r"checkpoint directory='.*/empty/checkpoints' does not exist\."),
+    (f'{EVAL} --workdir=FOLDER/run --checkpoint=FOLDER/run', r'give one of --workdir, --checkpoint or --weights\.'),
     (
         f'{EVAL} --checkpoint=FOLDER/empty --config.data.crop=resize',
         r"data\.crop='resize' has no effect with data\.name='digits'; it needs .*",

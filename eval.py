@@ -18,7 +18,7 @@ from etils import epath
 
 from configs import base
 from mobilenets_jax import cli
-from mobilenets_jax.checkpoints import CheckpointManager
+from mobilenets_jax.checkpoints import CheckpointManager, locate
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import check_used_in_evaluation
 from mobilenets_jax.errors import UserError, check
@@ -60,7 +60,9 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     num_classes, data_classes = experiment.model.num_classes, experiment.dataset.num_classes
     check(num_classes == data_classes, 'data', data_classes, f'classes, where the weights know {num_classes}')
     target = experiment.abstract_variables()
-    variables = fit(pretrained.variables, {name: target[name] for name in pretrained.variables}, path_or_name)
+    variables = fit(
+        pretrained.variables, {name: target[name] for name in pretrained.variables}, f'weights={path_or_name!r}'
+    )
     metrics = experiment.evaluator()(*parallel.replicate((variables['params'], variables['batch_stats'])))
     preprocessing = {
         name: config.data[name] for name in ('eval_crop', 'crop_fraction', 'interpolation', 'normalization')
@@ -95,10 +97,8 @@ def _checkpoint() -> tuple[epath.Path, int | None]:
     """The folder of checkpoints and the step that the flags name."""
     if WORKDIR.value is not None:
         return epath.Path(WORKDIR.value).expanduser() / 'checkpoints', STEP.value
-    path = epath.Path(CHECKPOINT.value).expanduser()
-    if path.name.isdecimal() and STEP.value is None:
-        return path.parent, int(path.name)
-    return (path / 'checkpoints' if (path / 'checkpoints').is_dir() else path), STEP.value
+    directory, step = locate(CHECKPOINT.value)
+    return directory, step if STEP.value is None else STEP.value
 
 
 def _with_config(argv: list[str]) -> tuple[list[str], bool]:

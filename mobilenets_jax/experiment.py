@@ -184,7 +184,7 @@ class Experiment:
         if self._start is None:
             return state
         fresh = {'params': state.params, 'batch_stats': state.batch_stats}
-        variables = fit(self._start.variables, fresh, self._init_from, new_head=self._new_head)
+        variables = fit(self._start.variables, fresh, f'init_from={self._init_from!r}', new_head=self._new_head)
         if self._start.folded:
             variables = unfold_batch_norms(self.model, variables, self._first_images())
         params, batch_stats = variables['params'], variables['batch_stats']

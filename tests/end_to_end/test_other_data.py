@@ -35,6 +35,9 @@ COMMANDS = {
     'start renamed': f'{FROM_RUN} --config.data.dir=FOLDER/renamed --workdir=FOLDER/new {ONE_STEP}',
     'eval other strides': 'eval.py --workdir=FOLDER/run --config.model.dropped_strides=0',
     'start': f'{FROM_RUN} --config.data.dir=FOLDER/pets --workdir=FOLDER/start {ONE_STEP}',
+    'go on': f'{TRAIN} --config.init_from=FOLDER/gone --config.data.dir=FOLDER/pets --workdir=FOLDER/start {ONE_STEP}'
+    ' --config.num_steps=2',
+    'eval': 'eval.py --workdir=FOLDER/start',
     'new head': f'{FROM_RUN} --config.new_head=True --config.data.dir=FOLDER/renamed --workdir=FOLDER/head {ONE_STEP}',
 }
 
@@ -104,7 +107,22 @@ def test_run_that_starts_from_another_computes_what_that_one_did(results):
     assert (config['model']['dropped_strides'], config['data']['normalization']) == (2, 'unit')
     run, start = read_summary(folder / 'run'), read_summary(folder / 'start')
     assert start['test_top1'] == run['test_top1']
-    assert start['test_loss'] == pytest.approx(run['test_loss'], rel=1e-3)  # after one step of almost no length
+    assert start['test_loss'] == pytest.approx(run['test_loss'], rel=1e-3)  # after two steps of almost no length
+
+
+def test_run_that_started_from_weights_needs_them_no_more(results):
+    """The strides and the range that it took from them are those of its checkpoint."""
+    folder, made_in, by_command = results
+    assert by_command['go on']['status'] == 0, by_command['go on']
+    assert by_command['go on']['errors'] == [
+        f"config.init_from: '{made_in}/gone' instead of '{made_in}/run' in checkpoint 1; "
+        'a run that goes on does not read it',
+        'config.num_steps: 2 instead of 1 in checkpoint 1',
+    ]
+    config = json.loads((folder / 'start' / 'config.json').read_text())
+    assert (config['model']['dropped_strides'], config['data']['normalization']) == (2, 'unit')
+    evaluated = json.loads(by_command['eval']['output'][-1])
+    assert (evaluated['step'], evaluated['loss']) == (2, read_summary(folder / 'start')['test_loss'])
 
 
 def test_new_classifier_takes_other_classes(results):

@@ -140,8 +140,8 @@ WRONG_COMMANDS = [
         f'{EVAL} --checkpoint=FOLDER/empty --config.model.dropout_rate=0.5',
         r'model\.dropout_rate=0\.5 has no effect in evaluation, only in training\.',
     ),
-    (f'{EVAL} --checkpoint=FOLDER/run', r"checkpoint directory='.*/run' does not exist\."),
-    (f'{EVAL} --checkpoint=FOLDER/empty', r"checkpoint='.*/empty' holds no checkpoint\."),
+    (f'{EVAL} --checkpoint=FOLDER/run', r"checkpoint directory='.*/run/checkpoints' does not exist\."),
+    (f'{EVAL} --checkpoint=FOLDER/empty', r"checkpoint directory='.*/empty/checkpoints' does not exist\."),
     (f'{EVAL} --checkpoint=FOLDER/empty --params=best', r'flag --params=best: value should be one of <ema\|raw>'),
 ]
 

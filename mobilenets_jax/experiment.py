@@ -213,7 +213,9 @@ class Experiment:
         return {'params': params, 'batch_stats': batch_stats, 'ema_params': params, 'ema_batch_stats': batch_stats}
 
     def train_step(self) -> Callable:
-        """The training step, mapped over all devices."""
+        """The training step, mapped over all devices; raises `UserError` for float16, which it would not train."""
+        dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
+        check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
         step = make_train_step(
             self._task,
             self._optimizer,

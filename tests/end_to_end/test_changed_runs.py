@@ -35,6 +35,7 @@ COMMANDS = [
     'eval.py --workdir=FOLDER/changed',
     'eval.py --checkpoint=FOLDER/changed/checkpoints/12',
     'eval.py --workdir=FOLDER/broken',
+    'eval.py --workdir=FOLDER/broken --config.model.dtype=float16',
 ]
 
 
@@ -108,7 +109,7 @@ def test_run_goes_on_with_what_was_changed_and_names_it(results, straight_run):
 
 
 @pytest.mark.parametrize(
-    ('command', 'step', 'run'), [(COMMANDS[-3], STEPS, 'changed'), (COMMANDS[-2], 12, ''), (COMMANDS[-1], 12, '')]
+    ('command', 'step', 'run'), [(COMMANDS[-4], STEPS, 'changed'), (COMMANDS[-3], 12, ''), (COMMANDS[-2], 12, '')]
 )
 def test_checkpoint_is_evaluated_with_the_config_that_it_was_saved_with(command, step, run, results, straight_run):
     """Images of 24 pixels belong to step 17, of 32 to step 12; config.json has no say, whatever became of it."""
@@ -121,3 +122,12 @@ def test_checkpoint_is_evaluated_with_the_config_that_it_was_saved_with(command,
     assert [evaluated[name] for name in ('top1', 'top5', 'loss')] == [
         summary[f'test_{name}'] for name in ('top1', 'top5', 'loss')
     ]
+
+
+def test_half_precision_that_is_not_trained_is_evaluated(results, straight_run):
+    _, _, by_command = results
+    result = by_command[COMMANDS[-1]]
+    assert (result['status'], result['errors']) == (0, []), result
+    assert json.loads(result['output'][-1])['loss'] == pytest.approx(
+        read_summary(straight_run())['test_loss'], rel=1e-2
+    )

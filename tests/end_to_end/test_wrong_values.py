@@ -97,6 +97,11 @@ WRONG_VALUES = [
 # The same, of values that are looked at when the schedule has been built, which computes a few numbers on the device.
 WRONG_AFTER_THE_SCHEDULE = [
     (
+        '--config.model.dtype=float16',
+        r"model\.dtype='float16' cannot be trained: gradients below 6e-8 vanish in it, as the loss is not scaled\. "
+        r"Take 'bfloat16'\.",
+    ),
+    (
         '--config.model.depthwise_implementation=fast',
         r"implementation='fast' is unknown\. Known: auto, grouped, native, shifted\.",
     ),

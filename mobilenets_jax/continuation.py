@@ -21,7 +21,9 @@ from mobilenets_jax.saved_config import describe_unknown, with_saved
 
 PyTree = Any
 
-LISTED = 8  # lines of changed fields; the others are counted
+LISTED = 8  # changed fields that get a line each; the others share one
+# What of a config says how often a run reports and saves, which changes nothing of its result: it is listed last.
+REPORTING = ('log.', 'evaluation.', 'checkpoint.', 'replica_check.', 'hang_timeout_seconds')
 
 # Read when a run starts, and never again.
 OF_THE_START = ('init_from', 'new_head')
@@ -135,17 +137,18 @@ class Continuation:
             raise UserError(f'num_steps={total_steps} is behind the checkpoint, which has {self.step} steps.')
 
     def changes(self, config: ConfigView) -> list[Change]:
-        """The fields that differ and have an effect in one of both runs, in the order of the config."""
+        """The fields that differ and have an effect in one of both runs, those of `REPORTING` last."""
         if self._saved is None:
             return []
         now = json.loads(json.dumps(config.to_dict()))  # tuples are lists in what was saved
         now, before = ConfigView(now).leaves(), ConfigView(json.loads(json.dumps(self._saved))).leaves()
         paths = [path.removeprefix('config.') for path in now if now[path] != before[path]]
+        paths.sort(key=lambda path: path.startswith(REPORTING))
         changes = [Change(path, now[f'config.{path}'], before[f'config.{path}']) for path in paths]
         return [change for change in changes if has_effect(now, change.path) or has_effect(before, change.path)]
 
     def describe_changes(self, config: ConfigView) -> list[str]:
-        """A line for each of the `changes`, of which the first `LISTED` are named and the others counted."""
+        """A line for each of the first `LISTED` of the `changes`, and one with the names of the others."""
         changes = self.changes(config)
         lines = [
             change.describe(self.step)
@@ -153,7 +156,8 @@ class Continuation:
             for change in changes[:LISTED]
         ]
         if len(changes) > LISTED:
-            lines.append(f'{len(changes) - LISTED} more fields of the config differ from {self._source}')
+            others = ', '.join(change.path for change in changes[LISTED:])
+            lines.append(f'{len(changes) - LISTED} more field(s) of the config differ from {self._source}: {others}')
         return [describe_unknown(self._unknown, self._source), *lines] if self._unknown else lines
 
 

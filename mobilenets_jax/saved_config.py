@@ -45,7 +45,7 @@ def with_saved(config: ConfigDict, saved: Any, source: str) -> tuple[ConfigDict,
             node[field] = value
         except TypeError as error:
             kind = type(known[path]).__name__ if known[path] is not None else 'number or word'
-            raise UserError(f'{name}={value!r} is no value of this field, a {kind}.') from error
+            raise UserError(f'{name}={value!r} is no value of this field ({kind}).') from error
     return config, unknown
 
 

@@ -333,8 +333,9 @@ class CheckpointManager:
             faults[step] = _summary(found)
         else:
             listed = '; '.join(f'{step} ({fault})' for step, fault in faults.items())
-            advice = '' if self._read_only else ' Restore a copy, or remove the directory to start from the beginning.'
-            raise UserError(f'every checkpoint in {self._directory} is damaged: {listed}.{advice}')
+            raise UserError(
+                f'every checkpoint in {self._directory} is damaged: {listed}. Restore a copy, or take another workdir.'
+            )
         self._damaged.update(faults)
         for damaged, fault in faults.items() if warn else ():
             warning = f'checkpoint {damaged} is damaged ({fault}); falling back to {step}'

@@ -88,14 +88,13 @@ def test_run_goes_on_with_what_was_changed_and_names_it(results, straight_run):
         f'WARNING: {made_in}/changed/metrics.jsonl: 3 of 17 lines cannot be read and are left out, first line 15; '
         'the file as it was is kept as metrics.damaged.jsonl',
         'config.batch_size: 16 instead of 32 in checkpoint 12',
-        'config.checkpoint.keep_last: 9 instead of 2 in checkpoint 12',
         'config.image_size: 24 instead of 32 in checkpoint 12',
-        'config.log.every_steps: 2 instead of 1 in checkpoint 12',
         'config.num_epochs: 0.2 instead of None in checkpoint 12',
         'config.num_steps: None instead of 12 in checkpoint 12',
         'config.optimizer.accumulation_steps: 2 instead of 1 in checkpoint 12',
         'config.schedule.learning_rate: 0.001 instead of 0.006 in checkpoint 12',
-        '1 more fields of the config differ from checkpoint 12',
+        'config.seed: 1 instead of 0 in checkpoint 12',
+        '2 more field(s) of the config differ from checkpoint 12: checkpoint.keep_last, log.every_steps',
     ]
     assert 'going on from the checkpoint of step 12' in result['output']
     workdir = folder / 'changed'

@@ -207,3 +207,17 @@ def test_finetune_needs_a_folder_alone(image_folder, tmp_path):
     assert trained['logits/kernel'].shape == (256, 2) and trained['logits/kernel'].any()
     evaluated = run('eval.py', f'--workdir={tmp_path / "run"}')
     assert evaluated.returncode == 0 and '"model": "mobilenet_v1"' in evaluated.stdout, evaluated.stderr
+
+
+@pytest.mark.slow  # with a small network in tests/end_to_end/test_other_data.py
+def test_recipe_from_scratch_needs_a_folder_alone(image_folder, tmp_path):
+    result = run(
+        'train.py',
+        '--config=configs/image_folder.py',
+        f'--config.data.dir={image_folder}',
+        f'--workdir={tmp_path / "run"}',
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ''
+    assert 'image_folder: 12 training and 4 evaluation images' in result.stdout
+    assert 'step 37/37  evaluation: ' in result.stdout

@@ -1,10 +1,12 @@
 """Evaluates a checkpoint: `python eval.py --workdir=W [--step=N] [--params=ema|raw] [--config.key=value ...]`.
 
-Wiring only. `--config=FILE --checkpoint=DIR` evaluates a checkpoint with the data of another config.
+Wiring only. `--checkpoint=DIR` takes a folder of checkpoints, or of one step. Either has the config that it was saved
+with; `--config=FILE` gives it another one, such as of other data.
 `--weights=FILE_OR_CARD --config.data.name=image_folder --config.data.dir=DIR` evaluates published weights with their
 own preprocessing. The last line of standard output is one JSON object.
 """
 
+import functools
 import json
 import pathlib
 import sys
@@ -14,13 +16,15 @@ import jax
 from absl import flags
 from etils import epath
 
+from configs import base
 from mobilenets_jax import cli
-from mobilenets_jax.checkpoints import CheckpointManager
+from mobilenets_jax.checkpoints import CheckpointManager, locate
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import check_used_in_evaluation
 from mobilenets_jax.data import fingerprint
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.experiment import Experiment
+from mobilenets_jax.saved_config import config_of_checkpoint
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.state import evaluated_variables
 from mobilenets_jax.weights import load_pretrained
@@ -28,18 +32,18 @@ from mobilenets_jax.weights.init_from import config_fields, fit
 
 IMAGES_PER_DEVICE = 64  # in a batch of published weights, unless the config says otherwise
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run; its own config is used.')
-CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of checkpoints, or of one step, with --config.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run.')
+CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of checkpoints, or of one step.')
 STEP = flags.DEFINE_integer('step', None, 'Step to evaluate; the newest intact one by default.')
 WEIGHTS = flags.DEFINE_string('weights', None, 'Published weights: a file, or a name of `mobilenets_jax weights`.')
 PARAMS = flags.DEFINE_enum('params', 'ema', ['ema', 'raw'], 'Averaged parameters where there are any, or raw ones.')
 
 
-def main() -> None:
-    """Measures published weights or a checkpoint."""
+def main(*, own_config: bool) -> None:
+    """Measures published weights, or a checkpoint with the config that it was saved with or that of `--config`."""
     if [WEIGHTS.value, WORKDIR.value, CHECKPOINT.value].count(None) != 2:
-        raise UserError('give one of --workdir, --weights, or --checkpoint with --config.')
-    metrics, facts = _evaluate_weights(WEIGHTS.value) if WEIGHTS.value is not None else _evaluate_checkpoint()
+        raise UserError('give one of --workdir, --checkpoint or --weights.')
+    metrics, facts = _evaluate_weights(WEIGHTS.value) if WEIGHTS.value is not None else _evaluate_checkpoint(own_config)
     if jax.process_index() == 0:
         result = {'model': facts.pop('model'), **{name: metrics[name] for name in ('top1', 'top5', 'loss', 'count')}}
         print(json.dumps(result | facts), flush=True)
@@ -57,7 +61,9 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     num_classes, data_classes = experiment.model.num_classes, experiment.dataset.num_classes
     check(num_classes == data_classes, 'data', data_classes, f'classes, where the weights know {num_classes}')
     target = experiment.abstract_variables()
-    variables = fit(pretrained.variables, {name: target[name] for name in pretrained.variables}, path_or_name)
+    variables = fit(
+        pretrained.variables, {name: target[name] for name in pretrained.variables}, f'weights={path_or_name!r}'
+    )
     metrics = experiment.evaluator()(*parallel.replicate((variables['params'], variables['batch_stats'])))
     preprocessing = {
         name: config.data[name] for name in ('eval_crop', 'crop_fraction', 'interpolation', 'normalization')
@@ -66,14 +72,16 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     return metrics, {'model': experiment.identity.model, **facts}
 
 
-def _evaluate_checkpoint() -> tuple[Mapping[str, float], dict]:
+def _evaluate_checkpoint(own_config: bool) -> tuple[Mapping[str, float], dict]:
     """Metrics of a checkpoint of this project, and what was evaluated."""
     directory, step = _checkpoint()
-    experiment = _experiment(cli.config_view())
+    fields = None
+    if own_config:
+        step, fields = config_of_checkpoint(directory, step, base.get_config())
+    experiment = _experiment(cli.config_view(fields))
     with CheckpointManager(directory, identity=experiment.identity, read_only=True) as checkpoints:
         restored = checkpoints.restore(experiment.abstract_variables(), step=step, partial=True)
-    if restored is None:
-        raise UserError(f'checkpoint={str(directory)!r} holds no checkpoint.')
+    check(restored is not None, 'checkpoint', str(directory), 'holds no checkpoint')
     stored = restored.meta.get('fingerprints')
     fingerprint.say_other_evaluation_data(f'step {restored.step}', stored, experiment.dataset.fingerprints)
     which = 'raw' if restored.state['ema_params'] is None else PARAMS.value
@@ -91,26 +99,18 @@ def _experiment(config: ConfigView) -> Experiment:
 def _checkpoint() -> tuple[epath.Path, int | None]:
     """The folder of checkpoints and the step that the flags name."""
     if WORKDIR.value is not None:
-        return epath.Path(WORKDIR.value) / 'checkpoints', STEP.value
-    path = epath.Path(CHECKPOINT.value)
-    if path.name.isdecimal() and STEP.value is None:
-        return path.parent, int(path.name)
-    return (path / 'checkpoints' if (path / 'checkpoints').is_dir() else path), STEP.value
+        return epath.Path(WORKDIR.value).expanduser() / 'checkpoints', STEP.value
+    directory, step = locate(CHECKPOINT.value)
+    return directory, step if STEP.value is None else STEP.value
 
 
-def _with_config(argv: list[str]) -> list[str]:
-    """Adds a config to the flags where there is none: of `--workdir` the run's own, for `--weights` the base."""
-    given = {}
-    for argument, following in zip(argv, [*argv[1:], ''], strict=True):  # --name=value or --name value
-        name, equals, value = argument.partition('=')
-        given[name.lstrip('-')] = value if equals else following
-    configs = pathlib.Path(__file__).parent / 'configs'
-    if 'config' not in given and 'workdir' in given:
-        return [argv[0], f'--config={configs / "saved.py"}:{given["workdir"]}/config.json', *argv[1:]]
-    if 'config' not in given and 'weights' in given:
-        return [argv[0], f'--config={configs / "base.py"}', *argv[1:]]
-    return argv
+def _with_config(argv: list[str]) -> tuple[list[str], bool]:
+    """Adds the base config to the flags where there is none; whether there was none."""
+    if any(argument.partition('=')[0] in ('--config', '-config') for argument in argv):
+        return argv, False
+    return [argv[0], f'--config={pathlib.Path(base.__file__)}', *argv[1:]], True
 
 
 if __name__ == '__main__':
-    cli.run(main, _with_config(sys.argv))
+    arguments, own_config = _with_config(sys.argv)
+    cli.run(functools.partial(main, own_config=own_config), arguments)

@@ -5,6 +5,7 @@ status 0 (`--preempted_status`); started again, it goes on.
 """
 
 import sys
+from collections.abc import Sequence
 
 import jax
 from absl import flags
@@ -15,6 +16,7 @@ from mobilenets_jax import cli
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView, write_json
 from mobilenets_jax.config_use import check_used
+from mobilenets_jax.continuation import Continuation, newest_checkpoint
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.report.run import finish_report
@@ -32,7 +34,7 @@ def main() -> None:
     """Trains in the workdir, alone."""
     if WORKDIR.value is None:
         raise UserError('--workdir is missing, e.g. --workdir=runs/digits.')
-    config, workdir = cli.config_view(), epath.Path(WORKDIR.value)
+    config, workdir = cli.config_view(), epath.Path(WORKDIR.value).expanduser()
     with WorkdirLock(workdir):
         outcome = _train(config, workdir)
     if outcome.preempted:
@@ -41,13 +43,13 @@ def main() -> None:
 
 def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
     """Builds the parts of the run, checks all of them, then trains."""
-    start = None
-    if config.init_from:
+    found, start = newest_checkpoint(workdir / 'checkpoints'), None
+    going_on = found and Continuation(found, base.get_config())
+    if going_on:
+        config = config.updated(going_on.network_of_start(config, cli.overrides()))
+    elif config.init_from:
         start = starting_point(config.init_from, cli.overrides(), new_head=config.new_head)
-    if start is not None:
-        replaced = describe_replaced(start, config, base.get_config())
-        if replaced and jax.process_index() == 0:
-            print(replaced, file=sys.stderr)
+        _say([describe_replaced(start, config, base.get_config())])
         config = config.updated(start.fields)
     experiment = Experiment(config, start)
     target = experiment.abstract_state()
@@ -55,6 +57,8 @@ def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
     options = experiment.options
     checkpoint_options = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
     check_used(config, cli.overrides(), base.get_config().to_dict())
+    if going_on:
+        going_on.check(config, target, options.total_steps)
 
     with CheckpointManager(workdir / 'checkpoints', identity=experiment.identity, **checkpoint_options) as checkpoints:
         restored = checkpoints.restore(target)
@@ -62,16 +66,17 @@ def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
             experiment.check_data(f'step {restored.step}', restored.meta.get('fingerprints'))
         state = restored.state if restored else experiment.initial_state()
         start_step = restored.step if restored else 0
-        if jax.process_index() == 0:
-            write_json(workdir / 'config.json', config.to_dict())
-            _announce(experiment, target, start_step)
         progress = Progress(
             workdir,
             total_steps=options.total_steps,
             batch_size=options.batch_size,
             start_step=start_step,
-            timing=Timing(**restored.meta['timing']) if restored else None,
+            timing=Timing.saved(restored.meta['timing']) if restored else None,
         )
+        _say(going_on.describe_changes(config) if going_on else [])
+        if jax.process_index() == 0:  # now that nothing refuses the run
+            write_json(workdir / 'config.json', config.to_dict())
+            _announce(experiment, target, start_step)
         outcome = loop.train(
             state,
             train_step,
@@ -91,6 +96,13 @@ def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
         else:
             finish_report(workdir, experiment.identity.model, outcome, progress)
     return outcome
+
+
+def _say(lines: Sequence[str | None]) -> None:
+    """Prints what there is to say on standard error, once for all hosts."""
+    if jax.process_index() == 0:
+        for line in filter(None, lines):
+            print(line, file=sys.stderr, flush=True)
 
 
 def _announce(experiment: Experiment, target, start_step: int) -> None:

@@ -1,22 +1,23 @@
-"""The config that a run saved: `--config=configs/saved.py:WORKDIR/config.json`, which eval.py uses for `--workdir`.
+"""The config that a run saved: `--config=configs/saved.py:WORKDIR/config.json`, to train another run like it.
 
 Only JSON is read; no code beside a checkpoint is ever run.
 """
 
-import json
-
-from etils import epath
+import sys
 
 from configs import base
+from mobilenets_jax.config import read_json
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.saved_config import describe_unknown, with_saved
 
 
 def get_config(path: str):
     """The fields of `base` with the values of the JSON file at `path`."""
     try:
-        saved = json.loads(epath.Path(path).read_text())
+        saved = read_json(path)
     except FileNotFoundError:
-        raise UserError(f'workdir: there is no {path}, which every run writes when it starts.') from None
-    config = base.get_config()
-    config.update(saved)
+        raise UserError(f'--config: there is no {path}; every run writes its config.json when it starts.') from None
+    config, unknown = with_saved(base.get_config(), saved, path)
+    if unknown:
+        print(describe_unknown(unknown, path), file=sys.stderr)
     return config

@@ -181,3 +181,24 @@ def write_text(path: epath.PathLike, text: str) -> None:
 def write_json(path: epath.PathLike, values: Any) -> None:
     """Writes `values` as `write_text` does."""
     write_text(path, json.dumps(values, indent=2, sort_keys=True) + '\n')
+
+
+def read_json(path: epath.PathLike) -> Any:
+    """What a local or gs:// file of JSON holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it cannot be read, or is no JSON; names the line and the column of the first fault.
+    """
+    try:
+        return json.loads(epath.Path(path).read_bytes().decode('utf-8'))
+    except FileNotFoundError:
+        raise
+    except json.JSONDecodeError as error:
+        raise UserError(f'{path}, line {error.lineno}, column {error.colno}: no JSON ({error.msg}).') from error
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        line, column = before.count(b'\n') + 1, len(before) - before.rfind(b'\n')
+        raise UserError(f'{path}, line {line}, column {column}: no UTF-8, so no JSON.') from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f'{path} cannot be read: {getattr(error, "strerror", None) or error}.') from error

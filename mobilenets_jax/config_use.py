@@ -97,10 +97,20 @@ def _conditions() -> dict[str, list[Condition]]:
 CONDITIONS = _conditions()
 
 
+def has_effect(leaves: Mapping[str, Any], path: str) -> bool:
+    """Whether the field at a dotted path, e.g. 'optimizer.beta1', has one.
+
+    Args:
+        leaves: all values of the config, by paths like 'config.optimizer.beta1'.
+        path: of the field.
+    """
+    return _unmet(leaves, path) is None
+
+
 def fields_in_use(config: ConfigView, section: str) -> dict[str, Any]:
     """The fields of a section that have an effect, by their names; the others are not read."""
     leaves = config.leaves()
-    return {name: config[section][name] for name in config[section] if _unmet(leaves, f'{section}.{name}') is None}
+    return {name: config[section][name] for name in config[section] if has_effect(leaves, f'{section}.{name}')}
 
 
 def check_used(config: ConfigView, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

@@ -206,7 +206,7 @@ class Experiment:
         if self._start is None:
             return state
         fresh = {'params': state.params, 'batch_stats': state.batch_stats}
-        variables = fit(self._start.variables, fresh, self._init_from, new_head=self._new_head)
+        variables = fit(self._start.variables, fresh, f'init_from={self._init_from!r}', new_head=self._new_head)
         if self._start.folded:
             variables = unfold_batch_norms(self.model, variables, self._first_images())
         params, batch_stats = variables['params'], variables['batch_stats']
@@ -235,7 +235,9 @@ class Experiment:
         return {'params': params, 'batch_stats': batch_stats, 'ema_params': params, 'ema_batch_stats': batch_stats}
 
     def train_step(self) -> Callable:
-        """The training step, mapped over all devices."""
+        """The training step, mapped over all devices; raises `UserError` for float16, which it would not train."""
+        dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
+        check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
         step = make_train_step(
             self._task,
             self._optimizer,

@@ -30,6 +30,7 @@ from jax.experimental import multihost_utils
 
 from mobilenets_jax.buckets import is_bucket, list_names
 from mobilenets_jax.checkpoints import arrays
+from mobilenets_jax.checkpoints.document import Description, read_document
 from mobilenets_jax.checkpoints.manifest import MANIFEST_NAME, verify_manifest, write_manifest
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.hosts import barrier, decided_by_primary
@@ -170,10 +171,10 @@ class CheckpointManager:
             in its identity, or from `target` in its tree, a shape or a dtype.
         """
         self.wait()
-        chosen = decided_by_primary(lambda: self._choose(step))
+        chosen = self.describe(step)
         if chosen is None:
             return None
-        step, stored = chosen['step'], chosen['arrays']
+        step, stored = chosen.step, chosen.arrays
         if target is None:
             target = arrays.nested_placeholders(stored)
         missing = {}
@@ -188,9 +189,19 @@ class CheckpointManager:
         return Restored(
             step=step,
             state=state | missing if partial else state,
-            meta=chosen['meta'],
-            identity=chosen['identity'],
+            meta=chosen.meta,
+            identity=chosen.identity,
         )
+
+    def describe(self, step: int | None = None, *, warn: bool = True) -> Description | None:
+        """What `restore` would restore, without its arrays; None when the directory holds no checkpoint.
+
+        Args:
+          step: as in `restore`, whose errors it raises, but for what is about the target.
+          warn: whether newer checkpoints that are damaged are named; `restore` will do it again.
+        """
+        chosen = decided_by_primary(lambda: self._choose(step, warn))
+        return chosen and Description(**chosen)
 
     def steps(self) -> list[int]:
         """Returns the steps on disk in increasing order, damaged ones included; a save still running is not."""
@@ -307,13 +318,13 @@ class CheckpointManager:
         else:
             self._step_dir(step).rename(self._unfinished_dir(step))
 
-    def _choose(self, step: int | None) -> dict[str, Any] | None:
-        """Picks the checkpoint to restore: its step, meta and description of its arrays; None when there is none."""
+    def _choose(self, step: int | None, warn: bool) -> dict[str, Any] | None:
+        """Picks the checkpoint to restore: the fields of its `Description`; None when there is none."""
         steps = self.steps()
         if step is not None:
             self._check_requested(step, steps)
         elif steps:
-            step = self._newest_intact(steps)
+            step = self._newest_intact(steps, warn)
         else:
             return None
         document = self._document(step)
@@ -329,7 +340,7 @@ class CheckpointManager:
         if faults:
             raise UserError(f'checkpoint {self._step_dir(step)} is damaged ({_summary(faults)}). Known steps: {known}.')
 
-    def _newest_intact(self, steps: list[int]) -> int:
+    def _newest_intact(self, steps: list[int], warn: bool) -> int:
         faults = {}
         for step in reversed(steps):
             found = verify_manifest(self._step_dir(step))
@@ -339,19 +350,17 @@ class CheckpointManager:
         else:
             listed = '; '.join(f'{step} ({fault})' for step, fault in faults.items())
             raise UserError(
-                f'every checkpoint in {self._directory} is damaged: {listed}. '
-                'Restore a copy, or remove the directory to start from the beginning.'
+                f'every checkpoint in {self._directory} is damaged: {listed}. Restore a copy, or take another workdir.'
             )
         self._damaged.update(faults)
-        for damaged, fault in faults.items():
+        for damaged, fault in faults.items() if warn else ():
             warning = f'checkpoint {damaged} is damaged ({fault}); falling back to {step}'
             print(f'WARNING: {warning}', file=sys.stderr, flush=True)
             _logger.warning(warning)
         return step
 
     def _document(self, step: int) -> dict[str, Any]:
-        # The handler itself, as Orbax does for metrics: the checkpointer's restore waits for all processes.
-        return ocp.JsonCheckpointHandler().restore(self._step_dir(step) / 'meta')
+        return read_document(self._step_dir(step))
 
     def _metric(self, step: int) -> float | None:
         try:

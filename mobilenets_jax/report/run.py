@@ -1,6 +1,7 @@
 """What a finished run leaves for people: `summary.json`, the curves as a PNG, and a table."""
 
 import io
+import math
 
 import matplotlib
 from etils import epath
@@ -73,8 +74,10 @@ def plot_curves(metrics_path: epath.Path, png_path: epath.Path, *, title: str) -
     for kind, (accuracy, label, style) in styles.items():
         chosen = [row for row in rows if row['kind'] == kind]
         steps = [row['step'] for row in chosen]
-        loss_axes.plot(steps, [row['loss'] for row in chosen], style, label=label)
-        accuracy_axes.plot(steps, [row[accuracy] for row in chosen], style, label=label)
+        # Not a number where a metric was not finite, which leaves a gap.
+        losses, accuracies = ([_or_nan(row.get(name)) for row in chosen] for name in ('loss', accuracy))
+        loss_axes.plot(steps, losses, style, label=label)
+        accuracy_axes.plot(steps, accuracies, style, label=label)
     loss_axes.set(xlabel='step', ylabel='loss (in training with label smoothing and L2)', yscale='log')
     accuracy_axes.set(xlabel='step', ylabel='top-1 accuracy, %')
     for axes in (loss_axes, accuracy_axes):
@@ -85,3 +88,7 @@ def plot_curves(metrics_path: epath.Path, png_path: epath.Path, *, title: str) -
     figure.savefig(png, dpi=120)
     plt.close(figure)
     png_path.write_bytes(png.getvalue())
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

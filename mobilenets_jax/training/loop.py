@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from mobilenets_jax.errors import UserError
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.progress import Progress
 from mobilenets_jax.training.replicas import check_replicas
@@ -96,7 +95,7 @@ def train(
     """Trains from `state` to `options.total_steps`.
 
     Args:
-        state: fresh or restored; `state.step` says where to go on.
+        state: fresh or restored; `state.step` says where to go on, not behind `options.total_steps`.
         train_step: `step.make_train_step`, mapped over the devices.
         batches: from a position in the training stream, counted in examples, to NumPy batches from there on.
         evaluate: measures a state on the evaluation set; 'top1' decides which checkpoint is the best.
@@ -110,11 +109,8 @@ def train(
     Raises:
         NonFiniteLossError: a loss or gradient is not finite; the state is not saved then.
         ReplicaError: the devices hold different states; likewise.
-        UserError: the restored run is already longer than `options.total_steps`.
     """
     step = start_step = int(state.step)
-    if step > options.total_steps:
-        raise UserError(f'num_steps={options.total_steps} is behind the checkpoint, which has {step} steps.')
     state = parallel.replicate(state)
     if step == options.total_steps:  # a finished run, started again: only the results are made again
         return Outcome(state, evaluate(state), preempted=False)

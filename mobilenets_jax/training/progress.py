@@ -6,6 +6,7 @@ Only the primary process writes; on the others every method does nothing.
 import contextlib
 import dataclasses
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +16,11 @@ from etils import epath
 
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.config import write_text
+from mobilenets_jax.errors import UserError
 
 # What of a row depends on the machine and its faults, not on the run.
 TIMING_METRICS = ('images_per_second', 'step_seconds', 'input_percent', 'training_percent', 'seconds', 'starts')
+MAX_STEP = 2**31 - 1  # of an int32, which a state counts its steps in
 
 
 @dataclasses.dataclass
@@ -47,6 +50,11 @@ class Timing:
     replica_check_seconds: float = 0.0
     starts: int = 0
 
+    @classmethod
+    def saved(cls, values: Mapping[str, float]) -> 'Timing':
+        """Of a checkpoint, whose version may have known other parts of the time."""
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})
+
     def percent(self, part: str) -> float:
         """The share that `part`, e.g. 'training', has in the run's time, in [0, 100]."""
         return 100 * getattr(self, f'{part}_seconds') / self.seconds
@@ -74,13 +82,13 @@ class Progress:
         self._tensorboard = None
         earlier = []
         if self._primary:
-            earlier = read_metrics(self._path)
+            earlier = read_metrics(self._path, repair=True)
             self._rows = [row for row in earlier if row['step'] <= start_step]
             self._tensorboard = _tensorboard_writer(workdir / 'tensorboard', start_step)
         self._timing = timing or Timing()
         # The metrics know of steps behind the last checkpoint, whose time is lost.
-        self._timing.starts = 1 + max([self._timing.starts, *(row.get('starts', 0) for row in earlier)])
-        elapsed = max([self._timing.seconds, *(row.get('seconds', 0.0) for row in earlier)])
+        self._timing.starts = 1 + max([self._timing.starts, *(row.get('starts') or 0 for row in earlier)])
+        elapsed = max([self._timing.seconds, *(row.get('seconds') or 0.0 for row in earlier)])
         self._started = time.perf_counter() - elapsed
         self._restart_clock()
 
@@ -183,15 +191,81 @@ class Progress:
             return
         self._rows.append({'kind': kind, 'step': step, **metrics})
         # Written anew, since object stores cannot append; some thousand short rows at most.
-        write_text(self._path, ''.join(json.dumps(row) + '\n' for row in self._rows))
+        _write_rows(self._path, self._rows)
         if self._tensorboard is not None:
             for name, value in metrics.items():
                 self._tensorboard.add_scalar(f'{kind}/{name}', value, step)
 
 
-def read_metrics(path: epath.Path) -> list[dict]:
-    """The rows of a `metrics.jsonl`; [] if there is none."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def read_metrics(path: epath.Path, *, repair: bool = False) -> list[dict]:
+    """The rows of a `metrics.jsonl`; [] if there is none.
+
+    Lines that are no rows of this project are left out, with one line on standard error that counts them.
+
+    Args:
+        path: local or gs://.
+        repair: whether they are taken out of the file, too; the whole of it is then kept beside it.
+
+    Returns:
+        Rows with a 'kind', a 'step' and numbers by their names; None for one that is not finite.
+
+    Raises:
+        UserError: the file itself cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
+    lines = {number: line for number, line in enumerate(content.split(b'\n'), 1) if line.strip()}
+    rows = {number: _row(line) for number, line in lines.items()}
+    damaged = [number for number, row in rows.items() if row is None]
+    intact = [row for row in rows.values() if row is not None]
+    if damaged:
+        kept = ''
+        if repair:
+            copy = _unused(path.parent / 'metrics.damaged.jsonl')
+            copy.write_bytes(content)
+            _write_rows(path, intact)
+            kept = f'; the file as it was is kept as {copy.name}'
+        line = f'{len(damaged)} of {len(lines)} lines cannot be read and are left out, first line {damaged[0]}'
+        print(f'WARNING: {path}: {line}{kept}', file=sys.stderr, flush=True)
+    return intact
+
+
+def _row(line: bytes) -> dict | None:
+    """The row that a line holds; None where it is damaged or another program's."""
+    try:
+        row = json.loads(line.decode('utf-8-sig'))
+        kind, step = row['kind'], row['step']
+        metrics = {name: _number(value) for name, value in row.items() if name not in ('kind', 'step')}
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+    known = isinstance(kind, str) and type(step) is int and 0 <= step <= MAX_STEP
+    return {'kind': kind, 'step': step, **metrics} if known else None
+
+
+def _number(value: object) -> float | None:
+    """A metric; None where it is not finite. Raises `TypeError` or `OverflowError` for what is none."""
+    if value is None:
+        return None
+    if type(value) not in (int, float):
+        raise TypeError(value)
+    return value if math.isfinite(value) else None
+
+
+def _unused(path: epath.Path) -> epath.Path:
+    """`path`, or with a number where there is such a file."""
+    number = 1
+    while path.exists():
+        number += 1
+        path = path.with_name(f'metrics.damaged.{number}.jsonl')
+    return path
+
+
+def _write_rows(path: epath.Path, rows: list[dict]) -> None:
+    write_text(path, ''.join(json.dumps(row) + '\n' for row in rows))
 
 
 def _tensorboard_writer(directory: epath.Path, start_step: int):

@@ -49,7 +49,7 @@ def fetch(card: WeightCard, open_url: Callable[[str], BinaryIO] | None = None) -
     except (OSError, urllib.error.URLError) as error:
         raise UserError(
             f'weights={card.name!r}: {card.url} cannot be downloaded ({error}). '
-            f'Fetch it by hand to {path}, or give a file you have as --weights=PATH.'
+            f'Fetch it by hand to {path}, or give the path of a file that you have.'
         ) from error
     return path
 

@@ -1,5 +1,6 @@
 """Where a run's variables come from: published weights, or a checkpoint of another run."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -7,14 +8,16 @@ import jax
 import numpy as np
 from etils import epath
 
-from mobilenets_jax.checkpoints import CheckpointManager
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.checkpoints import CheckpointManager, locate
+from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.hosts import decided_by_primary
 from mobilenets_jax.identity import CLASS_NAMES, NETWORK_FIELDS, field_name, network_fields
 from mobilenets_jax.trees import describe_leaf, named_leaves
 from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
 
 PyTree = Any
 
+FIELD = 'init_from'  # as users know it
 HEAD = 'params/logits/'
 
 
@@ -36,36 +39,53 @@ class StartingPoint(NamedTuple):
 
 
 def starting_point(source: str, given: Mapping[str, Any], *, new_head: bool = False) -> StartingPoint:
-    """Reads published weights, or the newest checkpoint of a run: its averaged parameters, where it has some.
+    """Reads published weights, or a checkpoint of a run: its averaged parameters, where it has some.
 
     Args:
-        source: a file, a name in `CARDS`, or the workdir of a run.
+        source: a file; a name in `CARDS`; or the workdir of a run, whose newest intact checkpoint is taken, its folder
+            of checkpoints, or that of one step. Local, perhaps with ~, or gs://.
         given: what the command line sets of the config, by dotted path.
         new_head: whether the classifier starts afresh, so that the weights need none.
 
     Raises:
         UserError: there is no such thing, or it is damaged.
     """
-    checkpoints = epath.Path(source) / 'checkpoints'
-    if checkpoints.is_dir():
-        return _checkpoint(source, checkpoints, given)
+    if decided_by_primary(lambda: _is_folder(source)):
+        return _checkpoint(source, given)
     network = {name: given.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
     network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
     network['num_classes'] = 1 if new_head else None  # `fit` puts a head of the data's classes there
-    pretrained = load_pretrained(source, given.get('model.name'), **network)
+    try:
+        pretrained = load_pretrained(os.path.expanduser(source), given.get('model.name'), **network, option=FIELD)
+    except UserError as error:  # the readers know their file by the option of eval.py and predict
+        message = str(error)
+        raise UserError(message.replace('weights=', f'{FIELD}=', int(message.startswith('weights=')))) from error
     fields = config_fields(pretrained)
     fields = {name: fields[name] for name in NETWORK_FIELDS if name not in given}
     return StartingPoint(pretrained.variables, fields, pretrained.card.folded, class_names=())
 
 
-def _checkpoint(source: str, directory: epath.Path, given: Mapping[str, Any]) -> StartingPoint:
-    with CheckpointManager(directory, identity=None, read_only=True) as checkpoints:
-        restored = checkpoints.restore(None)
+def _is_folder(source: str) -> bool:
+    try:
+        return epath.Path(source).expanduser().is_dir()
+    except Exception as error:  # each kind of bucket has its own
+        cause = ' '.join(str(error).split()) or type(error).__name__
+        raise UserError(f'{FIELD}={source!r} cannot be read: {cause:.300}.') from error
+
+
+def _checkpoint(source: str, given: Mapping[str, Any]) -> StartingPoint:
+    directory, step = locate(source)
+    restored = None
+    if decided_by_primary(directory.is_dir):
+        with CheckpointManager(directory, identity=None, read_only=True) as checkpoints:
+            restored = checkpoints.restore(None, step=step)
     if restored is None:
-        raise UserError(f'init_from={source!r} holds no checkpoint.')
+        raise UserError(f'{FIELD}={source!r} holds no checkpoint; it must be a workdir, or a file of weights.')
     state, class_names = restored.state, restored.identity.get(CLASS_NAMES)
+    for name in ('params', 'batch_stats'):
+        check(name in state, FIELD, source, f'has no {name!r}, so it is no checkpoint of a training run')
     variables = {name: state.get(f'ema_{name}', state[name]) for name in ('params', 'batch_stats')}
-    saved = network_fields(restored.meta['config'], restored.identity)
+    saved = network_fields(restored.meta.get('config', {}), restored.identity)
     fields = {path: saved[field_name(path)] for path in NETWORK_FIELDS if path not in given}
     return StartingPoint(variables, fields, folded=False, class_names=class_names and tuple(class_names))
 
@@ -118,7 +138,7 @@ def fit(
     Args:
         variables: 'params' and 'batch_stats'.
         target: the same of the network that is asked for; only names, shapes and dtypes are looked at.
-        source: where the variables come from, for messages.
+        source: where the variables come from, for messages, e.g. "init_from='w.pth'".
         new_head: whether the classifier starts afresh, from zeros.
 
     Raises:
@@ -133,5 +153,5 @@ def fit(
         has, wants = (describe_leaf(leaves[name]) if name in leaves else 'nothing' for leaves in (found, asked))
         if has != wants:
             hint = ' With new_head=True the classifier starts afresh.' if name.startswith(HEAD) else ''
-            raise UserError(f'weights={source!r} have {has} at {name}; the config asks for {wants}.{hint}')
+            raise UserError(f'{source} has {has} at {name}; the config asks for {wants}.{hint}')
     return jax.tree.unflatten(jax.tree.structure(dict(target)), [found[name] for name in asked])

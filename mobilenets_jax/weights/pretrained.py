@@ -15,6 +15,7 @@ from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, Preprocessing, We
 from mobilenets_jax.weights.files import WeightFile, read
 from mobilenets_jax.weights.identify import identify
 from mobilenets_jax.weights.layouts import LAYOUTS
+from mobilenets_jax.weights.remote import local_file
 from mobilenets_jax.weights.timm_facts import TimmFacts, timm_facts, with_facts
 from mobilenets_jax.weights.wrappers import unwrapped
 
@@ -46,6 +47,7 @@ def load_pretrained(
     width_multiplier: float | None = None,
     image_size: int | None = None,
     value_range: str | None = None,
+    option: str = 'weights',
 ) -> Pretrained:
     """Loads weights from a file, or by the name of a card, which is downloaded once.
 
@@ -55,7 +57,7 @@ def load_pretrained(
 
     Args:
         path_or_name: a .pth, .safetensors, .h5, .keras or .tflite file, the prefix of a TensorFlow checkpoint, a tar
-            archive of one of these, or a name in `CARDS`.
+            archive of one of these, local or gs://, or a name in `CARDS`.
         model: the architecture, where one wants to be sure.
         num_classes: any other number than the file's gives the network a new head, all zeros, to be trained; so it does
             where the file has no classifier, or one that this project's networks cannot have.
@@ -65,14 +67,15 @@ def load_pretrained(
         width_multiplier: where one wants to be sure.
         image_size: height and width of the images that the network takes, in pixels, where the file does not say it.
         value_range: the range of its input, a key of `data.options.NORMALIZATIONS`, where the file does not say it.
+        option: what the user calls `path_or_name`, for what is said on standard error.
 
     Raises:
         UserError: the file is missing, damaged, of no known network or not of the one that was asked for.
     """
     card = CARDS.get(path_or_name) or _card_of(path_or_name)
-    path = fetch(card) if path_or_name in CARDS else pathlib.Path(path_or_name)
-    file = unwrapped(read(path, card and card.member), path_or_name)
-    facts = timm_facts(file, path_or_name) if card is None else TimmFacts()
+    with local_file(str(fetch(card)) if path_or_name in CARDS else path_or_name) as path:
+        file = unwrapped(read(path, card and card.member), path_or_name)
+        facts = timm_facts(file, str(path)) if card is None else TimmFacts()
     known = facts if card is None else card
     identity, network, variables = identify(
         file,
@@ -112,7 +115,7 @@ def load_pretrained(
         network, variables = _with_new_head(network, variables, num_classes)
         notes.append('its classifier is left out: a new one starts from zeros.')
     for note in notes:
-        print(f'weights={path_or_name!r}: {" ".join(note.split())}', file=sys.stderr, flush=True)
+        print(f'{option}={path_or_name!r}: {" ".join(note.split())}', file=sys.stderr, flush=True)
     return Pretrained(network, variables, card)
 
 
@@ -150,7 +153,7 @@ def _with(preprocessing: Preprocessing, fields: Mapping[str, Any]) -> Preprocess
 
 def _card_of(path: str) -> WeightCard | None:
     """The card of a local file, by the name that it was published under."""
-    if ':' in path and not pathlib.Path(path).exists():
+    if ':' in path and '://' not in path and not pathlib.Path(path).exists():
         known = ', '.join(name for name in CARDS if name.partition(':')[0] == path.partition(':')[0])
         raise UserError(f'weights={path!r} is no file and no card. Known: {known or ", ".join(CARDS)}.')
     name = pathlib.Path(path).name

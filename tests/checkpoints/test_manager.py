@@ -156,7 +156,7 @@ def test_no_intact_step_is_an_error_and_never_a_fresh_start(copied):
         manager.restore(TARGET)
     assert str(error.value) == (
         f'every checkpoint in {copied} is damaged: 20 (manifest.json missing); 10 (manifest.json missing). '
-        'Restore a copy, or remove the directory to start from the beginning.'
+        'Restore a copy, or take another workdir.'
     )
 
 

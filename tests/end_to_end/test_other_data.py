@@ -43,6 +43,11 @@ COMMANDS = {
     'go on grown': f'{GO_ON} --config.data.dir=FOLDER/grown',
     'go on grown, accepted': f'{GO_ON} --config.data.dir=FOLDER/grown --config.data.accept_changes=True',
     'go on accepted': f'{GO_ON} --config.data.dir=FOLDER/grown',
+    'go on': f'{TRAIN} --config.init_from=FOLDER/gone --config.data.dir=FOLDER/pets --workdir=FOLDER/start {ONE_STEP}'
+    ' --config.num_steps=2',
+    'eval': 'eval.py --workdir=FOLDER/start',
+    'few images': 'train.py --config=configs/image_folder.py --config.data.dir=FOLDER/few --workdir=FOLDER/few_run '
+    + flags('image_size=32 model.name=mobilenet_v1 model.width_multiplier=0.25'),
     'new head': f'{FROM_RUN} --config.new_head=True --config.data.dir=FOLDER/renamed --workdir=FOLDER/head {ONE_STEP}',
 }
 
@@ -67,6 +72,9 @@ def results(made_once, launcher):
         draw(folder / 'grown', COLOURS)
         shutil.copy(folder / 'grown' / 'train' / 'cat' / '3.png', folder / 'grown' / 'train' / 'cat' / '33.png')
         (folder / 'grown' / 'val' / 'dog' / '5.png').unlink()
+        draw(folder / 'few', COLOURS)
+        for path in [*(folder / 'few').glob('*/*/[2-9].png'), *(folder / 'few').glob('*/dog/1.png')]:
+            path.unlink()  # three images remain in training and as many in evaluation
         commands = [command.replace('FOLDER', str(folder)).split() for command in COMMANDS.values()]
         (folder / 'commands.json').write_text(json.dumps(commands))
         (folder / 'folder').write_text(str(folder))
@@ -115,7 +123,31 @@ def test_run_that_starts_from_another_computes_what_that_one_did(results):
     assert (config['model']['dropped_strides'], config['data']['normalization']) == (2, 'unit')
     run, start = read_summary(folder / 'run'), read_summary(folder / 'start')
     assert start['test_top1'] == run['test_top1']
-    assert start['test_loss'] == pytest.approx(run['test_loss'], rel=1e-3)  # after one step of almost no length
+    assert start['test_loss'] == pytest.approx(run['test_loss'], rel=1e-3)  # after two steps of almost no length
+
+
+def test_run_that_started_from_weights_needs_them_no_more(results):
+    """The strides and the range that it took from them are those of its checkpoint."""
+    folder, made_in, by_command = results
+    assert by_command['go on']['status'] == 0, by_command['go on']
+    assert by_command['go on']['errors'] == [
+        f"config.init_from: '{made_in}/gone' instead of '{made_in}/run' in checkpoint 1; "
+        'a run that goes on does not read it',
+        'config.num_steps: 2 instead of 1 in checkpoint 1',
+    ]
+    config = json.loads((folder / 'start' / 'config.json').read_text())
+    assert (config['model']['dropped_strides'], config['data']['normalization']) == (2, 'unit')
+    evaluated = json.loads(by_command['eval']['output'][-1])
+    assert (evaluated['step'], evaluated['loss']) == (2, read_summary(folder / 'start')['test_loss'])
+
+
+def test_recipe_for_image_folders_takes_three_images(results):
+    """A hundred epochs of three images are nine batches of 32, in which each stands many times."""
+    folder, _, by_command = results
+    assert by_command['few images']['status'] == 0, by_command['few images']
+    assert 'image_folder: 3 training and 3 evaluation images' in by_command['few images']['output']
+    summary = read_summary(folder / 'few_run')
+    assert (summary['step'], summary['test_count']) == (9, 3)
 
 
 def test_new_classifier_takes_other_classes(results):

@@ -97,6 +97,11 @@ WRONG_VALUES = [
 # The same, of values that are looked at when the schedule has been built, which computes a few numbers on the device.
 WRONG_AFTER_THE_SCHEDULE = [
     (
+        '--config.model.dtype=float16',
+        r"model\.dtype='float16' cannot be trained: gradients below 6e-8 vanish in it, as the loss is not scaled\. "
+        r"Take 'bfloat16'\.",
+    ),
+    (
         '--config.model.depthwise_implementation=fast',
         r"implementation='fast' is unknown\. Known: auto, grouped, native, shifted\.",
     ),
@@ -129,9 +134,9 @@ WRONG_COMMANDS = [
     ('train.py --workdir=FOLDER/run --config=absent.py', r"--config: .*No such file or directory: 'absent\.py'"),
     ('train.py --workdir=FOLDER/run --config=absent.py --config.seed=1', r"--config: .*No such file .*'absent\.py'"),
     ('train.py --workdir=FOLDER/run --config=FOLDER/broken.py', r"--config: name 'x' is not defined"),
-    ('eval.py', r'give .*--workdir.* or .*--checkpoint with --config\.'),
-    ('eval.py --workdir=FOLDER/empty', r'workdir: there is no .*/empty/config\.json, .*'),
-    (f'{EVAL} --workdir=FOLDER/run --checkpoint=FOLDER/run', r'give .*--workdir.* or .*--checkpoint with --config\.'),
+    ('eval.py', r'give one of --workdir, --checkpoint or --weights\.'),
+    ('eval.py --workdir=FOLDER/empty', r"checkpoint directory='.*/empty/checkpoints' does not exist\."),
+    (f'{EVAL} --workdir=FOLDER/run --checkpoint=FOLDER/run', r'give one of --workdir, --checkpoint or --weights\.'),
     (
         f'{EVAL} --checkpoint=FOLDER/empty --config.data.crop=resize',
         r"data\.crop='resize' has no effect with data\.name='digits'; it needs .*",
@@ -140,8 +145,8 @@ WRONG_COMMANDS = [
         f'{EVAL} --checkpoint=FOLDER/empty --config.model.dropout_rate=0.5',
         r'model\.dropout_rate=0\.5 has no effect in evaluation, only in training\.',
     ),
-    (f'{EVAL} --checkpoint=FOLDER/run', r"checkpoint directory='.*/run' does not exist\."),
-    (f'{EVAL} --checkpoint=FOLDER/empty', r"checkpoint='.*/empty' holds no checkpoint\."),
+    (f'{EVAL} --checkpoint=FOLDER/run', r"checkpoint directory='.*/run/checkpoints' does not exist\."),
+    (f'{EVAL} --checkpoint=FOLDER/empty', r"checkpoint directory='.*/empty/checkpoints' does not exist\."),
     (f'{EVAL} --checkpoint=FOLDER/empty --params=best', r'flag --params=best: value should be one of <ema\|raw>'),
 ]
 

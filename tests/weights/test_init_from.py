@@ -38,15 +38,16 @@ def tree(classes, width=3):
 
 
 def test_fit_takes_all_or_refuses():
-    fitted = fit(tree(10), tree(10), 'file')
+    fitted = fit(tree(10), tree(10), "init_from='file'")
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(fitted), jax.tree.leaves(tree(10)), strict=True))
     with pytest.raises(
-        UserError, match=r"'file' have float32\[3, 4\] at params/backbone/kernel; the config asks for float32\[5"
+        UserError,
+        match=r"^init_from='file' has float32\[3, 4\] at params/backbone/kernel; the config asks for float32\[5",
     ):
-        fit(tree(10), tree(10, width=5), 'file')
+        fit(tree(10), tree(10, width=5), "init_from='file'")
     with pytest.raises(UserError, match='With new_head=True the classifier starts afresh'):
-        fit(tree(1000), tree(10), 'file')
-    fitted = fit(tree(1000), tree(10), 'file', new_head=True)
+        fit(tree(1000), tree(10), "init_from='file'")
+    fitted = fit(tree(1000), tree(10), "init_from='file'", new_head=True)
     assert fitted['params']['logits']['kernel'].shape == (4, 10) and not fitted['params']['logits']['kernel'].any()
     assert fitted['params']['backbone']['kernel'].all()
 
@@ -101,7 +102,7 @@ def test_with_a_new_head_the_weights_need_none(tmp_path):
     start = starting_point(str(tmp_path / 'weights.safetensors'), {}, new_head=True)
     model = create_model('mobilenet_v2', 3, 0.1, 'timm')
     target = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), zeros((1, 32, 32, 3)))
-    fitted = fit(start.variables, target, 'file', new_head=True)
+    fitted = fit(start.variables, target, "init_from='file'", new_head=True)
     assert fitted['params']['logits']['kernel'].shape == (1280, 3)
 
 
@@ -206,3 +207,17 @@ def test_finetune_needs_a_folder_alone(image_folder, tmp_path):
     assert trained['logits/kernel'].shape == (256, 2) and trained['logits/kernel'].any()
     evaluated = run('eval.py', f'--workdir={tmp_path / "run"}')
     assert evaluated.returncode == 0 and '"model": "mobilenet_v1"' in evaluated.stdout, evaluated.stderr
+
+
+@pytest.mark.slow  # with a small network in tests/end_to_end/test_other_data.py
+def test_recipe_from_scratch_needs_a_folder_alone(image_folder, tmp_path):
+    result = run(
+        'train.py',
+        '--config=configs/image_folder.py',
+        f'--config.data.dir={image_folder}',
+        f'--workdir={tmp_path / "run"}',
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ''
+    assert 'image_folder: 12 training and 4 evaluation images' in result.stdout
+    assert 'step 37/37  evaluation: ' in result.stdout

@@ -1,0 +1,43 @@
+"""What is saved with the arrays of a checkpoint: facts about the run, as JSON."""
+
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from mobilenets_jax.config import read_json
+from mobilenets_jax.errors import UserError
+
+PARTS = ('identity', 'meta', 'arrays')
+
+
+class Description(NamedTuple):
+    """What a checkpoint says of itself.
+
+    Attributes:
+      step: the step under which it was saved.
+      meta: as in `Restored`.
+      arrays: dtype and shape of each leaf, by name.
+      identity: as in `Restored`.
+    """
+
+    step: int
+    meta: dict[str, Any]
+    arrays: dict[str, str]
+    identity: dict[str, Any]
+
+
+def read_document(step_dir: epath.Path) -> dict[str, Any]:
+    """The facts: `PARTS`, each an object, and 'metric'.
+
+    Raises:
+      UserError: they are missing, or are none; names the file.
+    """
+    path = step_dir / 'meta' / 'metadata'  # as Orbax's JSON handler calls it
+    try:
+        document = read_json(path)
+    except FileNotFoundError:
+        raise UserError(f'{path} is missing.') from None
+    for part in PARTS:
+        if not isinstance(document, dict) or not isinstance(document.get(part), dict):
+            raise UserError(f'{path} has no {part!r}, which every checkpoint of this project has.')
+    return document

@@ -1,0 +1,167 @@
+"""A run that goes on from its checkpoint with another config: what may change, what is refused, and what is said.
+
+The network, its input and its classes are compared by `mobilenets_jax.identity`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from mobilenets_jax.checkpoints import CheckpointManager, Description
+from mobilenets_jax.checkpoints.arrays import describe
+from mobilenets_jax.config import ConfigView
+from mobilenets_jax.config_use import has_effect
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.hosts import decided_by_primary
+from mobilenets_jax.identity import NETWORK_FIELDS
+from mobilenets_jax.saved_config import describe_unknown, with_saved
+
+PyTree = Any
+
+LISTED = 8  # changed fields that get a line each; the others share one
+# What of a config says how often a run reports and saves, which changes nothing of its result: it is listed last.
+REPORTING = ('log.', 'evaluation.', 'checkpoint.', 'replica_check.', 'hang_timeout_seconds')
+
+# Read when a run starts, and never again.
+OF_THE_START = ('init_from', 'new_head')
+
+# The fields that decide which arrays a state has, and what of their values does.
+OF_THE_ARRAYS: dict[str, Callable[[Any], Any]] = {
+    'optimizer.name': str,
+    'optimizer.clip_norm': lambda value: value is None,
+    'weight_decay.rate': bool,
+    'weight_decay.decoupled': bool,
+    'ema.decay': bool,
+    'ema.batch_stats': bool,
+    'model.dtype': lambda value: value == 'float64',
+}
+
+
+class Change(NamedTuple):
+    """A field that a checkpoint's run had otherwise.
+
+    Attributes:
+        path: dotted, e.g. 'model.name'.
+        now: its value in the run that goes on.
+        before: in the checkpoint's.
+    """
+
+    path: str
+    now: Any
+    before: Any
+
+    def describe(self, step: int) -> str:
+        """E.g. 'config.seed: 1 instead of 0 in checkpoint 40'."""
+        return f'config.{self.path}: {_shown(self.now)} instead of {_shown(self.before)} in checkpoint {step}'
+
+
+def newest_checkpoint(directory: epath.Path) -> Description | None:
+    """What a run in whose folder of checkpoints this is will go on from; None: it starts from the beginning."""
+    if not decided_by_primary(directory.is_dir):
+        return None
+    with CheckpointManager(directory, identity=None, read_only=True) as checkpoints:
+        return checkpoints.describe(warn=False)  # restoring it will
+
+
+class Continuation:
+    """A checkpoint, beside the config of the run that goes on from it.
+
+    Args:
+        found: the checkpoint.
+        defaults: today's fields and their defaults, which an older checkpoint's config need not have; changed in place.
+
+    Attributes:
+        step: of the checkpoint.
+
+    Raises:
+        UserError: it was not saved by a run, or the config that was saved with it is none.
+    """
+
+    def __init__(self, found: Description, defaults: ConfigDict):
+        self.step = found.step
+        self._arrays = found.arrays
+        self._source = f'checkpoint {found.step}'
+        for part, kind in (('position', int), ('timing', dict)):
+            if not isinstance(found.meta.get(part), kind):
+                raise UserError(f'{self._source} was saved without its {part!r}: no run can go on from it.')
+        self._saved, self._unknown = None, []
+        if 'config' in found.meta:
+            saved, self._unknown = with_saved(defaults, found.meta['config'], self._source)
+            self._saved = saved.to_dict()
+
+    def network_of_start(self, config: ConfigView, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the weights decided that the run once started from, by dotted path, but for what is given now.
+
+        Args:
+            config: of the run that goes on.
+            given: what the command line sets, by dotted path.
+
+        Raises:
+            UserError: the run did not start from weights, and now is to.
+        """
+        if self._saved is None or not config.init_from:
+            return {}
+        if not self._saved['init_from']:
+            raise UserError(
+                f'init_from={config.init_from!r} has no effect on a run that goes on from {self._source}, which did '
+                'not start from weights. Give the run a workdir of its own.'
+            )
+        leaves = ConfigView(self._saved).leaves()
+        return {path: leaves[f'config.{path}'] for path in NETWORK_FIELDS if path not in given}
+
+    def check(self, config: ConfigView, target: PyTree, total_steps: int) -> None:
+        """Raises `UserError` if the run cannot go on so: its state has other arrays, or it is longer already.
+
+        Args:
+            config: of the run that goes on.
+            target: its state, in shapes.
+            total_steps: its length.
+        """
+        if describe(target) != self._arrays:
+            changes = [
+                change
+                for change in self.changes(config)
+                if change.path in OF_THE_ARRAYS
+                and OF_THE_ARRAYS[change.path](change.now) != OF_THE_ARRAYS[change.path](change.before)
+            ]
+            if changes:  # else restoring names the arrays
+                listed = '; '.join(change.describe(self.step) for change in changes)
+                raise UserError(
+                    f'{listed}, whose state does not fit. Set it back, or give the run a workdir of its own, which '
+                    'init_from starts from these weights.'
+                )
+        if self.step > total_steps:
+            raise UserError(f'num_steps={total_steps} is behind the checkpoint, which has {self.step} steps.')
+
+    def changes(self, config: ConfigView) -> list[Change]:
+        """The fields that differ and have an effect in one of both runs, those of `REPORTING` last."""
+        if self._saved is None:
+            return []
+        now = json.loads(json.dumps(config.to_dict()))  # tuples are lists in what was saved
+        now, before = ConfigView(now).leaves(), ConfigView(json.loads(json.dumps(self._saved))).leaves()
+        paths = [path.removeprefix('config.') for path in now if now[path] != before[path]]
+        paths.sort(key=lambda path: path.startswith(REPORTING))
+        changes = [Change(path, now[f'config.{path}'], before[f'config.{path}']) for path in paths]
+        return [change for change in changes if has_effect(now, change.path) or has_effect(before, change.path)]
+
+    def describe_changes(self, config: ConfigView) -> list[str]:
+        """A line for each of the first `LISTED` of the `changes`, and one with the names of the others."""
+        changes = self.changes(config)
+        lines = [
+            change.describe(self.step)
+            + ('; a run that goes on does not read it' if change.path in OF_THE_START else '')
+            for change in changes[:LISTED]
+        ]
+        if len(changes) > LISTED:
+            others = ', '.join(change.path for change in changes[LISTED:])
+            lines.append(f'{len(changes) - LISTED} more field(s) of the config differ from {self._source}: {others}')
+        return [describe_unknown(self._unknown, self._source), *lines] if self._unknown else lines
+
+
+def _shown(value: Any) -> str:
+    """The value as it is written, cut short where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f'{text[:77]}...'

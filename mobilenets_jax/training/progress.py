@@ -6,6 +6,8 @@ Only the primary process writes; on the others every method does nothing.
 import contextlib
 import dataclasses
 import json
+import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -170,7 +172,8 @@ class Progress:
     def close(self) -> None:
         """Flushes the TensorBoard scalars."""
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            with contextlib.suppress(OSError):  # a full disk, which takes nothing else that the run needs
+                self._tensorboard.close()
 
     def _say(self, line: str) -> None:
         if self._primary:
@@ -179,12 +182,21 @@ class Progress:
     def _write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
         if not self._primary:
             return
-        self._rows.append({'kind': kind, 'step': step, **metrics})
+        self._rows.append({'kind': kind, 'step': step, **_finite_or_none(metrics)})
         # Written anew, since object stores cannot append; some thousand short rows at most.
         write_text(self._path, ''.join(json.dumps(row) + '\n' for row in self._rows))
-        if self._tensorboard is not None:
-            for name, value in metrics.items():
-                self._tensorboard.add_scalar(f'{kind}/{name}', value, step)
+        self._write_scalars(kind, step, metrics)
+
+    def _write_scalars(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
+        if self._tensorboard is None:
+            return
+        # Its thread ends when the disk is full, and would let this one wait for ever.
+        if not self._tensorboard.file_writer.event_writer._worker.is_alive():
+            print('no more TensorBoard scalars: they cannot be written; metrics.jsonl has them all', file=sys.stderr)
+            self._tensorboard = None
+            return
+        for name, value in metrics.items():
+            self._tensorboard.add_scalar(f'{kind}/{name}', value, step)
 
 
 def read_metrics(path: epath.Path) -> list[dict]:
@@ -192,11 +204,16 @@ def read_metrics(path: epath.Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def _finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """The metrics with null for what is not finite, of which JSON knows nothing."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
 def _tensorboard_writer(directory: epath.Path, start_step: int):
     try:
         from tensorboardX import SummaryWriter
 
-        return SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
+        return SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None, max_queue=1000)
     except ImportError as error:  # of tensorboardX itself, or of what it needs to write to a bucket
         print(f'no TensorBoard scalars ({error}); metrics.jsonl has them all', flush=True)
         return None

@@ -102,7 +102,7 @@ def _with_config(argv: list[str]) -> list[str]:
         name, equals, value = argument.partition('=')
         given[name.lstrip('-')] = value if equals else following
     configs = pathlib.Path(__file__).parent / 'configs'
-    if 'config' not in given and 'workdir' in given:
+    if 'config' not in given and given.get('workdir'):
         return [argv[0], f'--config={configs / "saved.py"}:{given["workdir"]}/config.json', *argv[1:]]
     if 'config' not in given and 'weights' in given:
         return [argv[0], f'--config={configs / "base.py"}', *argv[1:]]

@@ -33,7 +33,7 @@ def check_choice(field: str, value: object, choices: Iterable[object]) -> None:
         raise UserError(f'{field}={value!r} is unknown. Known: {", ".join(names)}.{did_you_mean(value, names)}')
 
 
-def did_you_mean(value: object, choices: Iterable[str], cutoff: float = 0.6) -> str:
+def did_you_mean(value: object, choices: Iterable[str], cutoff: float = 0.8) -> str:
     """A question for the choice that is spelled most like `value`, to stand behind a message.
 
     It is '' if none is like it by `cutoff`, in [0, 1]; with 0 any is.

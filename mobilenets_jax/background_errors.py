@@ -1,18 +1,20 @@
-"""What threads of other libraries print when a disk is full or a folder is gone: hundreds of lines with nothing new.
+"""What other libraries print from threads and at exit when a disk is full or a folder is gone: hundreds of lines.
 
-The error itself reaches the main thread, which says it in one line.
+The main thread says in one line what ended the run. Of these errors, those of files are one line, too.
 """
 
 import logging
 import sys
 import threading
 
-from mobilenets_jax.errors import describe
-
 
 def quiet() -> None:
-    """From now on leaves out tracebacks that say once more what the main thread raises; a thread's own are one line."""
-    print_traceback, print_thread_traceback = sys.excepthook, threading.excepthook
+    """From now on leaves out tracebacks that say once more what the main thread raises, and shortens others."""
+    print_traceback, print_thread_traceback, print_unraisable = (
+        sys.excepthook,
+        threading.excepthook,
+        sys.unraisablehook,
+    )
 
     def excepthook(kind, error, traceback):
         # TensorStore's threads tell an event loop of Orbax that they are done, which a failed save has closed.
@@ -20,12 +22,22 @@ def quiet() -> None:
             print_traceback(kind, error, traceback)
 
     def thread_excepthook(arguments):
-        described = isinstance(arguments.exc_value, OSError) and describe(arguments.exc_value)
-        if not described:
+        if not _say(arguments.exc_value, f'thread {getattr(arguments.thread, "name", "unknown")}'):
             print_thread_traceback(arguments)
 
-    sys.excepthook, threading.excepthook = excepthook, thread_excepthook
+    def unraisablehook(arguments):
+        if not _say(arguments.exc_value, 'at exit, or when a file was closed'):
+            print_unraisable(arguments)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = excepthook, thread_excepthook, unraisablehook
     logging.getLogger('absl').addFilter(_is_new)
+
+
+def _say(error: BaseException | None, where: str) -> bool:
+    """Prints one line for the error of a file, and returns whether it was one."""
+    if isinstance(error, OSError):
+        print(f'{where}: {error}', file=sys.stderr, flush=True)
+    return isinstance(error, OSError)
 
 
 def _is_new(record: logging.LogRecord) -> bool:

@@ -6,7 +6,6 @@ with; `--config=FILE` gives it another one, such as of other data.
 own preprocessing. The last line of standard output is one JSON object.
 """
 
-import functools
 import json
 import pathlib
 import sys
@@ -113,4 +112,4 @@ def _with_config(argv: list[str]) -> tuple[list[str], bool]:
 
 if __name__ == '__main__':
     arguments, own_config = _with_config(sys.argv)
-    cli.run(functools.partial(main, own_config=own_config), arguments)
+    cli.run(lambda: main(own_config=own_config), arguments)

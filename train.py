@@ -1,7 +1,7 @@
 """Trains a network: `python train.py --config=configs/digits.py --workdir=W [--config.key=value ...]`.
 
-Wiring only. A run that finds a checkpoint in its workdir goes on from there, exactly. On SIGTERM it saves and ends with
-status 0 (`--preempted_status`); started again, it goes on.
+Wiring only. A run that finds a checkpoint in its workdir goes on from there, exactly. On Ctrl-C, SIGTERM or SIGHUP it
+saves and ends with status 0 (`--preempted_status`); started again, it goes on. A second Ctrl-C ends it at once.
 """
 
 import sys
@@ -20,6 +20,7 @@ from mobilenets_jax.continuation import Continuation, newest_checkpoint
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.report.run import finish_report
+from mobilenets_jax.stop_signals import StopSignals
 from mobilenets_jax.training import loop
 from mobilenets_jax.training.progress import Progress, Timing
 from mobilenets_jax.training.state import evaluated_variables, num_params
@@ -27,21 +28,23 @@ from mobilenets_jax.weights.init_from import describe_replaced, starting_point
 from mobilenets_jax.workdir_lock import WorkdirLock
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, curves; local, or gs://.')
-PREEMPTED_STATUS = flags.DEFINE_integer('preempted_status', 0, 'Exit status after SIGTERM; not 0 asks to be restarted.')
+PREEMPTED_STATUS = flags.DEFINE_integer(
+    'preempted_status', 0, 'Exit status after a signal; not 0 asks to be restarted.'
+)
 
 
 def main() -> None:
     """Trains in the workdir, alone."""
-    if WORKDIR.value is None:
+    if not WORKDIR.value:
         raise UserError('--workdir is missing, e.g. --workdir=runs/digits.')
     config, workdir = cli.config_view(), epath.Path(WORKDIR.value).expanduser()
-    with WorkdirLock(workdir):
-        outcome = _train(config, workdir)
+    with WorkdirLock(workdir), StopSignals() as stop_signals:
+        outcome = _train(config, workdir, stop_signals)
     if outcome.preempted:
         sys.exit(PREEMPTED_STATUS.value)
 
 
-def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
+def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -> loop.Outcome:
     """Builds the parts of the run, checks all of them, then trains."""
     found, start = newest_checkpoint(workdir / 'checkpoints'), None
     going_on = found and Continuation(found, base.get_config())
@@ -86,13 +89,16 @@ def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
             progress=progress,
             schedule=experiment.schedule,
             options=options,
+            stop=stop_signals.reached,
             start_position=restored.meta['position'] if restored else 0,
             facts={'config': config.to_dict(), 'fingerprints': experiment.dataset.fingerprints},
         )
         progress.close()
+    stopped_by = stop_signals.name() if outcome.preempted else ''
     if jax.process_index() == 0:
         if outcome.preempted:
-            print(f'stopped by SIGTERM at step {int(outcome.state.step)}, saved; the same command goes on', flush=True)
+            step = int(outcome.state.step)
+            print(f'stopped by {stopped_by} at step {step}, saved; the same command goes on', flush=True)
         else:
             finish_report(workdir, experiment.identity.model, outcome, progress)
     return outcome

@@ -4,10 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mobilenets_jax import buckets, compile_command, inspect_command, tensorflow_settings
+from mobilenets_jax import buckets, compile_command, inspect_command, lasting_output, tensorflow_settings
 from mobilenets_jax.data import prepare_command
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.errors import describe
 from mobilenets_jax.report import models_command
+from mobilenets_jax.stop_signals import Interruptible
 from mobilenets_jax.weights import predict_command, weights_command
 
 # Each has `add_parser(subparsers)`, which sets `run` to a function of the parsed arguments; and `reads_config` if these
@@ -22,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, or 2 for a user's mistake."""
+    """Runs one command; returns the exit status: 0, 2 for a user's mistake, 1 for a file's fault, 130 for Ctrl-C."""
     tensorflow_settings.quiet()
     buckets.use_one_client()
     parser = _Parser(prog='python -m mobilenets_jax', description=__doc__)
@@ -32,11 +33,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, arguments.config_flags = parser.parse_known_args(argv)
     if arguments.config_flags and not hasattr(arguments, 'reads_config'):
         parser.error(f'unrecognized arguments: {" ".join(arguments.config_flags)}')
-    try:
-        arguments.run(arguments)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    with Interruptible():
+        try:
+            arguments.run(arguments)
+            sys.stdout.flush()
+        except Exception as error:
+            if isinstance(error, BrokenPipeError):
+                lasting_output.discard(sys.stdout)
+            described = describe(error)
+            if described is None:
+                raise
+            line, status = described
+            print(f'error: {line}', file=sys.stderr)
+            return status
     return 0
 
 

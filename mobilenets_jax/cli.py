@@ -1,5 +1,7 @@
-"""What train.py and eval.py share: flags, one-line errors with exit status 2, and joining the other hosts."""
+"""What train.py and eval.py share: flags, their help, one-line errors, Ctrl-C, and joining the other hosts."""
 
+import contextlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +11,18 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, FieldReference, config_flags
 
-from mobilenets_jax import allocator, buckets, compiled_programs, hosts, tensorflow_settings
+from mobilenets_jax import (
+    allocator,
+    background_errors,
+    buckets,
+    compiled_programs,
+    hosts,
+    lasting_output,
+    tensorflow_settings,
+)
 from mobilenets_jax.config import ConfigView, check_finite, keep_overriding_spellings
-from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.errors import RUN_ERROR_STATUS, UserError, check, describe, did_you_mean
+from mobilenets_jax.stop_signals import Interruptible
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True, help_string='Config file, e.g. configs/digits.py.')
 _COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0; on Cloud TPU it is found by itself.')
@@ -23,7 +34,7 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
     'heartbeat_timeout_seconds', 100, 'A host that is silent for so long is dead, and the others end.', 1
 )
 
-USER_ERROR_STATUS = 2
+_HELP = ('-h', '-help', '--help', '-helpshort', '--helpshort', '-helpfull', '--helpfull')
 
 
 class _NumberOrNone(flags.ArgumentParser):
@@ -46,31 +57,70 @@ config_flags.register_flag_parser_for_type(float, _NumberOrNone(flags.FloatParse
 
 
 def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) -> None:
-    """Parses `argv`, joins the other hosts and calls `main`; a user's mistake ends in one line and status 2.
+    """Parses `argv`, joins the other hosts and calls `main`; what is no bug of ours ends in one line.
+
+    Exit status: 2 for a user's mistake; 1 if the run or a file failed; 130 for Ctrl-C, but for a run that it stopped
+    in good order; 0 for `--help`.
 
     Args:
-        main: reads the flags.
+        main: reads the flags; the docstring of its module is the head of the help.
         argv: of the process.
-        trains: whether the memory of a step is worth keeping for the next, see `allocator`.
+        trains: whether a run goes on when nobody reads its output any more, and the memory of a step is worth keeping
+            for the next, see `allocator`.
     """
     tensorflow_settings.quiet()
-    buckets.use_one_client()
-    try:
-        parse(argv)
-        if trains and CONFIG.value is not None:
-            config = CONFIG.value
-            allocator.keep_memory(config.batch_size * config.image_size**2 * 4 ** min(config.model.dropped_strides, 8))
-        compiled_programs.keep()
-        _join_hosts(argv)
-        main()
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr, flush=True)
-        hosts.end(USER_ERROR_STATUS)
-    except Exception:
-        if jax.process_count() == 1:
-            raise
-        traceback.print_exc()
-        hosts.end(1)
+    if any(argument in _HELP for argument in argv[1:]):
+        print(help_text(main, argv[0]))
+        return
+    with Interruptible():
+        try:
+            background_errors.quiet()
+            buckets.use_one_client()
+            if trains:
+                lasting_output.install()
+            parse(argv)
+            if trains and CONFIG.value is not None:
+                _keep_memory(CONFIG.value)
+            compiled_programs.keep()
+            _join_hosts(argv)
+            main()
+        except Exception as error:
+            hosts.end(_status_of(error))
+
+
+def _keep_memory(config: ConfigDict) -> None:
+    allocator.keep_memory(config.batch_size * config.image_size**2 * 4 ** min(config.model.dropped_strides, 8))
+
+
+def _status_of(error: Exception) -> int:
+    """Prints what is to be said of an error; returns the exit status. On one host a bug is raised anew."""
+    if isinstance(error, BrokenPipeError):
+        lasting_output.discard(sys.stdout)
+    described = describe(error)
+    if described is not None:
+        line, status = described
+        with contextlib.suppress(OSError):
+            print(f'error: {line}', file=sys.stderr, flush=True)
+        return status
+    if jax.process_count() == 1:
+        raise error
+    traceback.print_exception(error)
+    return RUN_ERROR_STATUS
+
+
+def help_text(main: Callable[[], None], program: str) -> str:
+    """Usage, flags, and where the fields of a config are described."""
+    rows = []
+    for module in (program, __name__):
+        for flag in flags.FLAGS.flags_by_module_dict().get(module, []):
+            default = f' (default: {flag.default})' if flag.default not in (None, False) else ''
+            rows.append((f'--{flag.name}', f'{flag.help}{default}'))
+    width = max(len(name) for name, _ in rows)
+    listed = '\n'.join(f'  {name:<{width}}  {text}' for name, text in rows)
+    return (
+        f'{inspect.getdoc(inspect.getmodule(main))}\n\nflags:\n{listed}\n'
+        f'  {"--config.FIELD":<{width}}  Any field of the config. configs/base.py names and describes all of them.'
+    )
 
 
 def config_view(fields: Mapping[str, Any] | None = None) -> ConfigView:
@@ -103,9 +153,12 @@ def parse(argv: Sequence[str]) -> None:
             CONFIG.value.to_dict()  # raises only now where the file could not be read
             _check_unset(CONFIG.value, overrides())
     except Exception as error:  # absl and ml_collections raise AttributeError, KeyError, TypeError, OSError and more
-        raise UserError(_one_line(error)) from error
+        raise UserError(_one_line(error, argv)) from error
     if len(rest) > 1:
         raise UserError(f'{rest[1]!r} is not a flag; flags are spelled --name=value.')
+    for module in (argv[0], __name__):
+        for flag in flags.FLAGS.flags_by_module_dict().get(module, []):
+            check(flag.value != '', f'--{flag.name}', flag.value, 'is empty')
 
 
 def _check_unset(config: ConfigDict, given: Mapping[str, Any]) -> None:
@@ -117,7 +170,25 @@ def _check_unset(config: ConfigDict, given: Mapping[str, Any]) -> None:
         check(value is not None or may_be_unset, path, value, 'is no value of this field, which cannot be unset')
 
 
-def _one_line(error: Exception) -> str:
+def _unknown_field(argv: Sequence[str]) -> str | None:
+    """What is said of the first flag that names no field of the config; None if there is none, or no config."""
+    names = [argument.lstrip('-').partition('=')[0] for argument in argv if argument.startswith('-')]
+    given = [argument.partition('=')[2] for argument in argv if argument.startswith(('-config=', '--config='))]
+    config = flags.FLAGS['config'].parser.parse(given[0]) if given else None
+    if not isinstance(config, ConfigDict):
+        return None
+    leaves = [path.removeprefix('config.') for path in ConfigView(config.to_dict()).leaves()]
+    sections = {path.rpartition('.')[0] for path in leaves}
+    for path in (name.removeprefix('config.') for name in names if name.startswith('config.')):
+        if path not in (*leaves, *sections):
+            # Its last part may be right, and stand in another section.
+            elsewhere = [leaf for leaf in leaves if leaf.rpartition('.')[2] == path.rpartition('.')[2]]
+            hint = did_you_mean(path, elsewhere, cutoff=0.0) or did_you_mean(path, leaves, cutoff=0.6)
+            return f'config.{path} is no field of the config.{hint}'
+    return None
+
+
+def _one_line(error: Exception, argv: Sequence[str]) -> str:
     """What a wrong flag or config is said to be, without the tracebacks that ml_collections puts into its messages."""
     chain = [error]
     while inner := chain[-1].__cause__ or chain[-1].__context__:
@@ -127,9 +198,9 @@ def _one_line(error: Exception) -> str:
             return str(cause)
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
+    if isinstance(error, KeyError) and (unknown := _unknown_field(argv)):
+        return unknown
     first, *more = str(error.args[0] if error.args else error).strip().split('\n')
-    if isinstance(error, KeyError):
-        return ' '.join([f'{first} is no field of the config.', *more])
     if isinstance(error, flags.Error):
         return ' '.join([first, *more[-1:]])
     return f'--config: {(more or [first])[-1].strip() or type(error).__name__}'
@@ -138,7 +209,15 @@ def _one_line(error: Exception) -> str:
 def _join_hosts(argv: Sequence[str]) -> None:
     """Joins the other hosts, and sees to it that all run one command with one code on one kind of devices."""
     if _COORDINATOR.value is None and not _MULTIHOST.value:
+        for flag in (_NUM_PROCESSES, _PROCESS_ID):
+            check(flag.value is None, f'--{flag.name}', flag.value, 'needs --coordinator=HOST:PORT')
         return
+    if _MULTIHOST.value:
+        for flag in (_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID):
+            requirement = (
+                'excludes --multihost, with which the hosts of a Cloud TPU slice find each other by themselves'
+            )
+            check(flag.value is None, f'--{flag.name}', flag.value, requirement)
     hosts.join(
         _COORDINATOR.value,
         _NUM_PROCESSES.value,

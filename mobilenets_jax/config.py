@@ -3,6 +3,7 @@
 The configs themselves are Python files under `configs/`; nothing here imports them.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -174,8 +175,14 @@ def write_text(path: epath.PathLike, text: str) -> None:
         path.write_text(text)
         return
     temporary = path.parent / f'.{path.name}.{os.getpid()}'
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        # A full disk is an error of the open file, which does not say its name.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def write_json(path: epath.PathLike, values: Any) -> None:

@@ -16,6 +16,8 @@ from mobilenets_jax.training.schedules import SCHEDULES
 
 # Of these sections evaluation uses some fields; those of all others belong to a run, and mean nothing to it.
 EVALUATED_SECTIONS = ('model', 'data')
+# The training split's classes are those of the labels.
+_SPLITS = ('train_split', 'eval_split')
 _TRAINING_ONLY = ('model.dropout_rate', 'model.bn_momentum', 'model.sync_bn')
 
 
@@ -162,7 +164,7 @@ def check_used_in_evaluation(config: ConfigView, given: Mapping[str, Any]) -> No
             continue
         if _unmet(leaves, path) is not None:
             raise UserError(f'{_describe(leaves, path)}.')
-        of_training = section == 'data' and field not in (*EVALUATION_FIELDS, 'name', 'dir', 'eval_split')
+        of_training = section == 'data' and field not in (*EVALUATION_FIELDS, 'name', 'dir', *_SPLITS)
         if of_training or path in _TRAINING_ONLY:
             raise UserError(f'{path}={given[path]!r} has no effect in evaluation, only in training.')
 

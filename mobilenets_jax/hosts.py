@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import pathlib
+import socket
 import sys
 import threading
 import time
@@ -30,6 +31,8 @@ T = TypeVar('T')
 _PREFIX = 'mobilenets_jax/'
 _LAST_WORDS_SECONDS = 5
 _HEAD_START_SECONDS = 1
+# A name may become known only after the hosts have started, as that of a pod does.
+_RESOLVE_SECONDS = 10
 _TIMEOUT_SECONDS = 1200  # as long as Orbax waits at its own barriers: the slowest write to a busy bucket
 # A name must be new each time. All hosts pass the same calls in the same order, but barriers in a thread of their own.
 _message_numbers = itertools.count()
@@ -56,19 +59,20 @@ def join(
         heartbeat_timeout_seconds: a host that is silent for so long is dead, and the others end.
 
     Raises:
-        UserError: the flags do not fit together.
+        UserError: the flags do not fit together, or nobody can be found with them.
     """
     if coordinator is not None:
         check(num_processes is not None and num_processes >= 1, '--num_processes', num_processes, 'must be positive')
         in_range = process_id is not None and 0 <= process_id < num_processes
         check(in_range, '--process_id', process_id, f'must lie in [0, {num_processes})')
+        _check_address(coordinator, listens=process_id == 0)
     # The devices of CPUs are found through the coordinator, too: a busy host takes longer than JAX waits for it.
     minutes = _TIMEOUT_SECONDS // 60
     jax.config.update('jax_cpu_get_local_topology_timeout_minutes', minutes)
     jax.config.update('jax_cpu_get_global_topology_timeout_minutes', minutes + 1)
     who = f'process {process_id} of {num_processes} at {coordinator}' if coordinator else 'this host'
     failure = f'{who} waited {timeout_seconds} s for the others in vain; start the same command on every host'
-    with _ends_after(timeout_seconds, failure):
+    with _ends_after(timeout_seconds, failure), _explaining_multihost(coordinator):
         jax.distributed.initialize(
             coordinator,
             num_processes,
@@ -77,6 +81,42 @@ def join(
             heartbeat_timeout_seconds=heartbeat_timeout_seconds,
             shutdown_timeout_seconds=timeout_seconds,
         )
+
+
+def _check_address(coordinator: str, *, listens: bool) -> None:
+    """Raises `UserError` unless it is HOST:PORT of a host that is known, and free where this process is to listen."""
+    host, _, port = coordinator.rpartition(':')
+    is_port = port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535
+    check(host != '' and is_port, '--coordinator', coordinator, 'must be HOST:PORT, with a port from 1 to 65535')
+    if listens:
+        try:
+            socket.create_server(('', int(port))).close()
+        except OSError as error:
+            raise UserError(f'--coordinator={coordinator!r}: cannot listen there: {error.strerror}.') from error
+    end = time.monotonic() + _RESOLVE_SECONDS
+    while True:
+        try:
+            socket.getaddrinfo(host.strip('[]'), int(port))
+            return
+        except (OSError, UnicodeError) as error:  # a name with an empty or very long part is no text of a host name
+            if time.monotonic() > end:
+                reason = getattr(error, 'strerror', None) or 'no host name'
+                raise UserError(f'--coordinator={coordinator!r}: the host is unknown: {reason}.') from error
+        time.sleep(1)
+
+
+@contextlib.contextmanager
+def _explaining_multihost(coordinator: str | None) -> Iterator[None]:
+    """Raises `UserError` for what JAX raises if it finds no other hosts by itself."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if coordinator is not None:
+            raise
+        raise UserError(
+            '--multihost is for Cloud TPU, where the hosts of a slice find each other by themselves; elsewhere give '
+            f'--coordinator=HOST:PORT, --num_processes and --process_id. ({str(error).splitlines()[0]})'
+        ) from error
 
 
 def connect() -> None:

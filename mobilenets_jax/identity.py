@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+
 from mobilenets_jax.data.options import Options
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import create_model, get_spec
@@ -127,7 +129,9 @@ def check_classes(
             data have classes, whose first labels mean the same.
     """
     if stored is None:
-        print(f'{checkpoint} names no classes: they cannot be compared with those of {data}', file=sys.stderr)
+        if jax.process_index() == 0:
+            line = f'{checkpoint} names no classes: they cannot be compared with those of {data}'
+            print(line, file=sys.stderr)
         return
     # A file system may spell an accent in one character or in two: that is no other name.
     learnt, found = ([unicodedata.normalize('NFC', name) for name in row] for row in (stored, names))

@@ -201,4 +201,5 @@ def test_evaluation_takes_what_a_run_saved_and_what_it_uses():
     saved = view({'data.crop': 'resize', 'model.dropout_rate': 0.1, 'optimizer.beta1': 0.5, **FOLDER})
     check_used_in_evaluation(saved, {})
     given = {'data.eval_crop': 'resize_crop', 'data.crop_fraction': 1.0, 'model.dtype': 'float32', 'optimizer.beta1': 1}
+    given |= {'data.train_split': 'training', 'data.eval_split': 'test'}  # the first has the classes of the labels
     check_used_in_evaluation(saved.updated({'data.eval_crop': 'resize_crop'}), given)

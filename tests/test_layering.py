@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'mobilenets_jax'
 
 # Leaves that every part may import.
-LEAVES = {'errors', 'buckets', 'hashes', 'trees', 'tables', 'config', 'hosts', 'allocator', 'machine'}
+LEAVES = {'errors', 'buckets', 'hashes', 'trees', 'tables', 'config', 'hosts', 'allocator', 'machine', 'stop_signals'}
 ALLOWED = {
     'ops': set(),
     'models': {'ops'},

@@ -15,10 +15,7 @@ import contextlib
 import json
 import logging
 import math
-import shutil
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
@@ -26,13 +23,12 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
-from jax.experimental import multihost_utils
 
 from mobilenets_jax.buckets import is_bucket, list_names
 from mobilenets_jax.checkpoints import arrays
 from mobilenets_jax.checkpoints.document import Description, read_document
 from mobilenets_jax.checkpoints.manifest import MANIFEST_NAME, verify_manifest, write_manifest
-from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.errors import RunError, UserError, check, free_space
 from mobilenets_jax.hosts import barrier, decided_by_primary
 
 PyTree = Any
@@ -40,6 +36,10 @@ PyTree = Any
 _UNFINISHED = '.unfinished'
 
 _logger = logging.getLogger(__name__)
+
+
+class CheckpointError(RunError):
+    """A checkpoint could not be saved."""
 
 
 class Identity(Protocol):
@@ -68,8 +68,8 @@ class Restored(NamedTuple):
 class CheckpointManager:
     """Keeps the checkpoints of one run in one directory, shared by all processes of the run.
 
-    Every process must construct it and call `save`, `restore` and `reached_preemption` in the same order. Not thread
-    safe. Use it as a context manager, or call `close`: the last save runs in the background until then.
+    Every process must construct it and call `save` and `restore` in the same order. Not thread safe. Use it as a
+    context manager, or call `close`: the last save runs in the background until then.
 
     Args:
       directory: where the steps are kept; local or gs://; created unless `read_only`.
@@ -77,7 +77,7 @@ class CheckpointManager:
         `read_only`, takes any: to start another run from it.
       keep_last: how many of the newest steps are kept; at least 1.
       keep_best: whether the step with the highest metric is kept as well.
-      read_only: for evaluation: nothing is created, written or deleted, and SIGTERM is left alone.
+      read_only: for evaluation: nothing is created, written or deleted.
 
     Raises:
       UserError: `keep_last` is not positive, the directory cannot be created, or is missing with `read_only`.
@@ -108,9 +108,6 @@ class CheckpointManager:
         )
         self._finisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix='checkpoint')
         self._pending: Future | None = None
-        self._preempted = False
-        self._previous_handler = None
-        self._install_signal_handler()
 
     def __enter__(self) -> 'CheckpointManager':
         return self
@@ -131,7 +128,7 @@ class CheckpointManager:
           metric: what `keep_best` goes by, higher is better; None or a non-finite value is never the best.
 
         Raises:
-          OSError: this save, or the previous one in the background, failed; names the path.
+          CheckpointError: this save, or the previous one in the background, failed; names the path.
           TypeError: `meta` is not JSON-able.
         """
         if self._read_only:
@@ -216,36 +213,23 @@ class CheckpointManager:
         ranked = [(metric, step) for step, metric in metrics.items() if metric is not None]
         return max(ranked)[1] if ranked else None
 
-    def reached_preemption(self, step: int) -> bool:
-        """Says whether to save and stop at `step` because this machine is being taken away (SIGTERM).
-
-        With several processes, a SIGTERM to any of them makes this True on all at the same step; every process must
-        call it at every step. It needs `jax.distributed.initialize`. A single process listens to SIGTERM itself.
-        """
-        if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(step)
-        return self._preempted
-
     def wait(self) -> None:
         """Blocks until the save in the background has finished on all processes.
 
         Raises:
-          OSError: it failed; names the path. Raised once.
+          CheckpointError: it failed; names the path. Raised once.
         """
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
 
     def close(self) -> None:
-        """Waits for the save in the background, gives SIGTERM back and frees the threads. Raises as `wait` does."""
+        """Waits for the save in the background and frees the threads. Raises as `wait` does."""
         try:
             self.wait()
         finally:
             self._finisher.shutdown()
             self._checkpointer.close()
-            if self._previous_handler is not None:
-                signal.signal(signal.SIGTERM, self._previous_handler)
-                self._previous_handler = None
 
     def _step_dir(self, step: int) -> epath.Path:
         return self._directory / str(step)
@@ -261,18 +245,6 @@ class CheckpointManager:
             self._directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f'checkpoint directory {self._directory} cannot be created: {error}.') from error
-
-    def _install_signal_handler(self) -> None:
-        """Listens to SIGTERM where JAX does not: its own notice needs several processes and a coordinator."""
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if self._read_only or jax.process_count() > 1 or not in_main_thread:
-            return
-
-        def note(signum, frame):
-            self._preempted = True
-
-        # None stands for a handler that Python did not install and cannot put back.
-        self._previous_handler = signal.signal(signal.SIGTERM, note) or signal.SIG_DFL
 
     def _finish(self, step: int) -> None:
         """Runs in the background on every process: waits for the arrays, hashes them, commits, deletes old steps."""
@@ -387,12 +359,9 @@ def _summary(faults: list[str]) -> str:
 
 @contextlib.contextmanager
 def _naming_failures(path: epath.Path) -> Iterator[None]:
-    """Turns whatever Orbax or the file system raises into an OSError that names the checkpoint and the free space."""
+    """Turns whatever Orbax or the file system raises into an error that names the checkpoint and the free space."""
     try:
         yield
     except Exception as error:
-        free = ''
-        with contextlib.suppress(OSError):
-            free = f' ({shutil.disk_usage(path.parent).free / 1e9:.1f} GB free)'
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise OSError(f'checkpoint {path} could not be saved{free}: {cause}') from error
+        raise CheckpointError(f'checkpoint {path} could not be saved{free_space(path)}: {cause}') from error

@@ -20,7 +20,7 @@ from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.options import ImageOptions, MemoryOptions, Options, Reading
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.shapes_only import SIZES, ShapesOnly
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.errors import UserError, check_choice
 
 __all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source']
 
@@ -73,7 +73,7 @@ def create_dataset(
         return _import_source('memory_folder', name).create(directory, train_split, eval_split, options, memory_options)
     known = name in ('image_folder', 'records') or name.startswith(_TFDS_PREFIX)
     if not known:
-        raise UserError(f'data.name={name!r} is unknown. Known: {", ".join(SOURCES)}.')
+        check_choice('data.name', name, SOURCES)
     if name.startswith(_TFDS_PREFIX):
         source = functools.partial(_import_source('tfds_source', name).create, name.removeprefix(_TFDS_PREFIX))
     else:

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from mobilenets_jax.errors import RunError
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.progress import Progress
-from mobilenets_jax.training.replicas import check_replicas
+from mobilenets_jax.training.replicas import ReplicaError, check_replicas
 from mobilenets_jax.training.schedules import Schedule
 from mobilenets_jax.training.state import TrainState
 from mobilenets_jax.training.watchdog import Watchdog
@@ -30,7 +31,6 @@ class Checkpoints(Protocol):
     """What the loop asks of `mobilenets_jax.checkpoints.CheckpointManager`, where the methods are described."""
 
     def save(self, step: int, state: PyTree, *, meta: Mapping, metric: float | None = None) -> None: ...  # noqa: D102
-    def reached_preemption(self, step: int) -> bool: ...  # noqa: D102
     def wait(self) -> None: ...  # noqa: D102
 
 
@@ -61,7 +61,7 @@ class LoopOptions:
         return step == self.total_steps or step % every == 0
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(RunError):
     """The loss or a gradient became infinite or not a number."""
 
 
@@ -72,7 +72,7 @@ class Outcome:
     Attributes:
         state: the last state, replicated.
         evaluation: metrics of the last evaluation, {} if there was none.
-        preempted: whether it stopped early, saved, because the machine is being taken away.
+        preempted: whether it stopped early, saved, because it was asked to.
     """
 
     state: TrainState
@@ -89,6 +89,7 @@ def train(
     progress: Progress,
     schedule: Schedule,
     options: LoopOptions,
+    stop: Callable[[int], bool],
     start_position: int = 0,
     facts: Mapping[str, Any] | None = None,
 ) -> Outcome:
@@ -103,12 +104,13 @@ def train(
         progress: is told the metrics.
         schedule: the learning rate, for the log.
         options: length and intervals.
+        stop: whether to save and end after so many steps; see `stop_signals.StopSignals.reached`.
         start_position: how many examples of the training stream `state` has seen.
         facts: kept with every checkpoint, such as the resolved config.
 
     Raises:
         NonFiniteLossError: a loss or gradient is not finite; the state is not saved then.
-        ReplicaError: the devices hold different states; likewise.
+        ReplicaError: the devices hold different states; likewise. The metrics until then are written in both cases.
     """
     step = start_step = int(state.step)
     state = parallel.replicate(state)
@@ -131,13 +133,13 @@ def train(
             state, metrics = train_step(state, batch)
             step += 1
             window.add(metrics)
-            preempted = checkpoints.reached_preemption(step) and step < options.total_steps
+            preempted = stop(step) and step < options.total_steps
             evaluating = options.due(step, options.eval_every) and not preempted
             saving = options.due(step, options.checkpoint_every) or preempted
             if options.due(step, options.log_every) or evaluating or saving:
                 window.log(step)
             if options.due(step, options.replica_check_every) or saving:
-                with progress.measured('replica_check'):
+                with progress.measured('replica_check'), window.logged_on_error(step):
                     check_replicas(state, step)
             if evaluating:
                 watchdog.reset()
@@ -175,15 +177,10 @@ class _Window:
             self._step += 1
 
     def log(self, step: int) -> None:
-        """Fetches and reports the window; raises `NonFiniteLossError` if a loss in it is not finite."""
+        """Fetches and reports the window; then raises `NonFiniteLossError` if a loss in it is not finite."""
         fetched = [parallel.to_host(metrics) for metrics in self._metrics]
         total = {name: float(np.sum([row[name] for row in fetched], dtype=np.float64)) for name in fetched[0]}
         first, self._metrics = step - len(fetched) + 1, []
-        # A gradient that is not finite leaves the loss alone until the next step.
-        if not math.isfinite(total['loss'] + total['l2'] + total['grad_norm']):
-            raise NonFiniteLossError(
-                f'A loss or gradient is not finite in steps {first} to {step}; none of them was saved.'
-            )
         progress_metrics = {
             'loss': total['loss'] / total['count'] + total['l2'] / len(fetched),
             'accuracy': 100 * total['correct'] / total['count'],
@@ -192,3 +189,18 @@ class _Window:
         }
         self._progress.train(step, progress_metrics, timed_steps=step - self._step)
         self._step = step
+        # A gradient that is not finite leaves the loss alone until the next step.
+        if not math.isfinite(total['loss'] + total['l2'] + total['grad_norm']):
+            raise NonFiniteLossError(
+                f'A loss or gradient is not finite in steps {first} to {step}; none of them was saved.'
+            )
+
+    @contextlib.contextmanager
+    def logged_on_error(self, step: int) -> Iterator[None]:
+        """Reports the window if the body finds that the devices differ, since the run ends then."""
+        try:
+            yield
+        except ReplicaError:
+            if self._metrics:
+                self.log(step)
+            raise

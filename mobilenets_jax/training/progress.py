@@ -180,7 +180,8 @@ class Progress:
     def close(self) -> None:
         """Flushes the TensorBoard scalars."""
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            with contextlib.suppress(OSError):  # a full disk, which takes nothing else that the run needs
+                self._tensorboard.close()
 
     def _say(self, line: str) -> None:
         if self._primary:
@@ -189,12 +190,21 @@ class Progress:
     def _write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
         if not self._primary:
             return
-        self._rows.append({'kind': kind, 'step': step, **metrics})
+        self._rows.append({'kind': kind, 'step': step, **_finite_or_none(metrics)})
         # Written anew, since object stores cannot append; some thousand short rows at most.
         _write_rows(self._path, self._rows)
-        if self._tensorboard is not None:
-            for name, value in metrics.items():
-                self._tensorboard.add_scalar(f'{kind}/{name}', value, step)
+        self._write_scalars(kind, step, metrics)
+
+    def _write_scalars(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
+        if self._tensorboard is None:
+            return
+        # Its thread ends when the disk is full, and would let this one wait for ever.
+        if not self._tensorboard.file_writer.event_writer._worker.is_alive():
+            print('no more TensorBoard scalars: they cannot be written; metrics.jsonl has them all', file=sys.stderr)
+            self._tensorboard = None
+            return
+        for name, value in metrics.items():
+            self._tensorboard.add_scalar(f'{kind}/{name}', value, step)
 
 
 def read_metrics(path: epath.Path, *, repair: bool = False) -> list[dict]:
@@ -268,11 +278,16 @@ def _write_rows(path: epath.Path, rows: list[dict]) -> None:
     write_text(path, ''.join(json.dumps(row) + '\n' for row in rows))
 
 
+def _finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """The metrics with null for what is not finite, of which JSON knows nothing."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
 def _tensorboard_writer(directory: epath.Path, start_step: int):
     try:
         from tensorboardX import SummaryWriter
 
-        return SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
+        return SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None, max_queue=1000)
     except Exception as error:  # of tensorboardX, or of its client for buckets, which is another than that of the run
         if not (isinstance(error, ImportError) or is_bucket(directory)):
             raise

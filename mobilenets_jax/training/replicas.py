@@ -7,13 +7,14 @@ device would train on from its own, and the checkpoints hold only one of them.
 from typing import Any
 
 from mobilenets_jax import hosts
+from mobilenets_jax.errors import RunError
 from mobilenets_jax.training import parallel
 from mobilenets_jax.trees import named_leaves
 
 PyTree = Any
 
 
-class ReplicaError(RuntimeError):
+class ReplicaError(RunError):
     """The devices hold different copies of what should be one state."""
 
 

@@ -19,7 +19,9 @@ from checkpoint_states import IDENTITY, WIDTH, digest, make_state, replicated  #
 
 from mobilenets_jax import hosts  # noqa: E402
 from mobilenets_jax.checkpoints import CheckpointManager  # noqa: E402
+from mobilenets_jax.checkpoints.manager import CheckpointError  # noqa: E402
 from mobilenets_jax.errors import UserError  # noqa: E402
+from mobilenets_jax.stop_signals import StopSignals  # noqa: E402
 from mobilenets_jax.training.replicas import ReplicaError, check_replicas  # noqa: E402
 
 
@@ -44,7 +46,7 @@ def train(directory: str) -> None:
 
 
 def pod(directory: str, rank: int, processes: int, port: int) -> None:
-    """Saves, restores past a damaged step, is refused twice, runs until a SIGTERM to any process; says what it sees."""
+    """Saves, restores past a damaged step, is refused twice, runs until a signal to any process; says what it sees."""
     jax.distributed.initialize(f'127.0.0.1:{port}', num_processes=processes, process_id=rank, initialization_timeout=60)
     say('devices', jax.device_count(), jax.local_device_count())
     with CheckpointManager(directory, identity=IDENTITY, keep_last=2) as manager:
@@ -67,13 +69,15 @@ def pod(directory: str, rank: int, processes: int, port: int) -> None:
             check_replicas(replicated({'params': {'bias': np.zeros(3), 'kernel': np.full(3, rank)}}), step=3)
         except ReplicaError as error:
             say('refused', error)
-        say('running')
-        for step in range(4, 3000):
-            if manager.reached_preemption(step):
-                manager.save(step, replicated(make_state(step, WIDTH)), meta={})
-                break
-            time.sleep(0.01)
-    say('preempted', step)
+        with StopSignals() as stop_signals:
+            for step in range(4, 3000):
+                if stop_signals.reached(step):
+                    manager.save(step, replicated(make_state(step, WIDTH)), meta={})
+                    break
+                if step == 4:
+                    say('running')
+                time.sleep(0.01)
+            say('stopped', stop_signals.name(), step)
 
 
 def full_disk(directory: str, rank: int, processes: int, port: int) -> None:
@@ -84,7 +88,7 @@ def full_disk(directory: str, rank: int, processes: int, port: int) -> None:
             manager.save(step, replicated(make_state(step, WIDTH)), meta={})
             try:
                 manager.wait()
-            except OSError as error:
+            except CheckpointError as error:
                 say('failed', error)
                 hosts.end(1)
             say('saved', step)

@@ -1,4 +1,4 @@
-"""A kill, a full disk, a SIGTERM and several processes: the ways in which a save does not go as planned."""
+"""A kill, a full disk, a signal and several processes: the ways in which a save does not go as planned."""
 
 import os
 import random
@@ -17,6 +17,7 @@ import pytest
 from checkpoint_states import IDENTITY, WIDTH, digest, make_state
 
 from mobilenets_jax.checkpoints import CheckpointManager, verify_manifest
+from mobilenets_jax.checkpoints.manager import CheckpointError
 
 WORKER = Path(__file__).with_name('checkpoint_worker.py')
 ROOT = Path(__file__).parents[2]
@@ -102,7 +103,9 @@ def test_full_disk_is_reported_with_the_path_and_spares_the_earlier_step(surface
     manager.wait()
     small_files()
     manager.save(2, {'w': noise + 1}, meta={})
-    with pytest.raises(OSError, match=rf'^checkpoint {tmp_path}/2 could not be saved \(.* GB free\): .*File too large'):
+    with pytest.raises(
+        CheckpointError, match=rf'^checkpoint {tmp_path}/2 could not be saved \(.* GB free\): .*File too large'
+    ):
         {'wait': manager.wait, 'save': lambda: manager.save(3, {'w': noise}, meta={}), 'close': manager.close}[
             surfaces_at
         ]()
@@ -118,7 +121,7 @@ def test_save_works_again_once_there_is_space(tmp_path, small_files):
     with CheckpointManager(tmp_path, identity=IDENTITY) as manager:
         small_files()
         manager.save(1, {'w': noise}, meta={})
-        with pytest.raises(OSError, match='could not be saved'):
+        with pytest.raises(CheckpointError, match='could not be saved'):
             manager.wait()
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         manager.save(1, {'w': noise}, meta={})
@@ -131,7 +134,7 @@ def test_directory_that_vanishes_is_reported_and_leaves_no_thread_behind(tmp_pat
     manager = CheckpointManager(tmp_path / 'run', identity=IDENTITY)
     (tmp_path / 'run').rmdir()
     (tmp_path / 'run').write_text('')
-    with pytest.raises(OSError, match=rf'{tmp_path}/run'):
+    with pytest.raises(CheckpointError, match=rf'{tmp_path}/run'):
         manager.save(1, {'w': np.zeros(3)}, meta={})
         manager.wait()
     manager.close()
@@ -141,48 +144,22 @@ def test_directory_that_vanishes_is_reported_and_leaves_no_thread_behind(tmp_pat
     assert [thread.name for thread in left if thread.is_alive()] == []
 
 
-def test_sigterm_to_a_single_process_is_noted_and_given_back(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    with CheckpointManager(tmp_path, identity=IDENTITY) as manager:
-        assert not manager.reached_preemption(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert manager.reached_preemption(2)
-        assert manager.reached_preemption(3)
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_only_a_training_manager_in_the_main_thread_listens_to_sigterm(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    seen = []
-
-    def in_thread():
-        with CheckpointManager(tmp_path, identity=IDENTITY) as manager:
-            manager.save(1, make_state(1), meta={})
-            seen.append((signal.getsignal(signal.SIGTERM), manager.restore(TARGET).step))
-
-    thread = threading.Thread(target=in_thread)
-    thread.start()
-    thread.join()
-    assert seen == [(before, 1)]
-    with CheckpointManager(tmp_path, identity=IDENTITY, read_only=True):
-        assert signal.getsignal(signal.SIGTERM) == before
-
-
 def test_two_processes_save_restore_and_stop_as_one(tmp_path, kill_afterwards):
     port = free_port()
     workers = [start_worker('pod', tmp_path, rank, 2, port) for rank in range(2)]
     kill_afterwards.extend(workers)
     outputs = [read_until(worker, 'running') for worker in workers]
-    workers[1].send_signal(signal.SIGTERM)
+    workers[1].send_signal(signal.SIGINT)  # which it passes on to JAX as a SIGTERM
     for worker, lines in zip(workers, outputs, strict=True):
         lines += worker.communicate()[0].splitlines()
         assert worker.returncode == 0, '\n'.join(lines)
     said = [
-        [line for line in lines if line.startswith(('devices', 'empty', 'steps', 'restored', 'refused', 'preempted'))]
+        [line for line in lines if line.startswith(('devices', 'empty', 'steps', 'restored', 'refused', 'stopped'))]
         for lines in outputs
     ]
     assert said[0] == said[1]
-    stopped_at = int(said[0][-1].split()[1])
+    stopped_by, stopped_at = said[0][-1].split()[1], int(said[0][-1].split()[2])
+    assert stopped_by == 'SIGINT'
     assert said[0][:-1] == [
         'devices 4 2',
         'empty None',

@@ -77,6 +77,11 @@ class Process:
         self._watchdog = threading.Timer(LIMIT_SECONDS, self._popen.kill)
         self._watchdog.start()
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._popen.pid
+
     def read(self, prefix: str | tuple[str, ...], count: int = 1) -> str:
         """Returns the last of `count` lines of output that start with `prefix`, or '' when there are not so many."""
         last = ''

@@ -17,7 +17,7 @@ WRONG_VALUES = [
     ('--config.model.convention=caffe', r"convention .*='caffe' is unknown\. Known: .*keras, .*tf, .*torchvision\."),
     (
         '--config.model.dtype=float12',
-        r"model\.dtype='float12' is unknown\. Known: bfloat16, float16, float32, float64\.",
+        r"model\.dtype='float12' is unknown\. Known: bfloat16, float16, float32, float64\. Did you mean 'float32'\?",
     ),
     ('--config.model.dtype=int8', r"model\.dtype='int8' is unknown\. Known: .*"),
     ('--config.model.dtype=float64', r"model\.dtype='float64' needs JAX_ENABLE_X64=1 in the environment\."),
@@ -56,7 +56,29 @@ WRONG_VALUES = [
         r'schedule\.warmup_steps=3 and schedule\.warmup_percent=2\.0 spell one duration twice; .*',
     ),
     ('--config.num_steps=9 --config.num_epochs=1', r'num_steps=9 and num_epochs=1\.0 spell one duration twice; .*'),
+    ('--config.num_step=3', r"config\.num_step is no field of the config\. Did you mean 'num_steps'\?"),
+    ('--config.learning_rate=3', r"config\.learning_rate is no .*\. Did you mean 'schedule\.learning_rate'\?"),
+    ('--config.xyz=3', r'config\.xyz is no field of the config\.'),
+    ('--workdirr=x', r"Unknown command line flag 'workdirr'\. Did you mean: workdir \?"),
+    ('--workdir=', r"--workdir='' is empty\."),
+    ('--workdir=FOLDER/file', r"workdir='.*/file' cannot be written: .*File exists: '.*/file'\."),
+    ('--workdir=FOLDER/file/run', r"workdir='.*/file/run' cannot be written: .*Not a directory: '.*'\."),
     ('--coordinator=127.0.0.1:1', r'--num_processes=None must be positive\.'),
+    ('--num_processes=2', r'--num_processes=2 needs --coordinator=HOST:PORT\.'),
+    ('--process_id=0', r'--process_id=0 needs --coordinator=HOST:PORT\.'),
+    ('--multihost', r'--multihost is for Cloud TPU, .* elsewhere give --coordinator=HOST:PORT, .*'),
+    ('--multihost --coordinator=127.0.0.1:1', r"--coordinator='127\.0\.0\.1:1' excludes --multihost, .*"),
+    *(
+        (
+            f'--coordinator={address} --num_processes=2 --process_id=1',
+            rf"--coordinator='{re.escape(address)}' must be HOST:PORT, with a port from 1 to 65535\.",
+        )
+        for address in ('localhost', '127.0.0.1:', ':80', 'localhost:0', 'localhost:65536', 'localhost:http')
+    ),
+    (
+        '--coordinator=no..host:80 --num_processes=2 --process_id=1',
+        r"--coordinator='no\.\.host:80': the host is unknown: .*\.",
+    ),
     ('--coordinator=127.0.0.1:1 --num_processes=2 --process_id=2', r'--process_id=2 must lie in \[0, 2\)\.'),
     ('--config.hang_timeout_seconds=0', r'hang_timeout_seconds=0\.0 must be positive\.'),
     ('--config.num_steps=0', r'num_steps=0 must be set to a positive length, or num_epochs\.'),
@@ -71,8 +93,8 @@ WRONG_VALUES = [
     ('--config.batch_size=100', r'batch_size=100 must be divisible by 8 devices\.'),
     ('--config.batch_size=2.5', r"flag --config\.batch_size=2\.5: invalid literal for int\(\) with base 10: '2\.5'"),
     ('--config.model=3', r'flag --config\.model=3: .* is not a dict\.'),
-    ('--config.model.nme=x', r'\'nme\' is no field of the config\. Did you mean "name" instead of "nme"\?'),
-    ('--config.modle.name=x', r'\'modle\' is no field of the config\. Did you mean "model" instead of "modle"\?'),
+    ('--config.model.nme=x', r"config\.model\.nme is no field of the config\. Did you mean 'model\.name'\?"),
+    ('--config.modle.name=x', r"config\.modle\.name is no field of the config\. Did you mean 'model\.name'\?"),
     (
         '--config.data.name=mnist',
         r"data\.name='mnist' is unknown\. Known: digits, image_folder, memory_folder, records, tfds:NAME\.",
@@ -135,6 +157,7 @@ WRONG_COMMANDS = [
     ('train.py --workdir=FOLDER/run --config=absent.py --config.seed=1', r"--config: .*No such file .*'absent\.py'"),
     ('train.py --workdir=FOLDER/run --config=FOLDER/broken.py', r"--config: name 'x' is not defined"),
     ('eval.py', r'give one of --workdir, --checkpoint or --weights\.'),
+    ('eval.py --workdir=', r"--workdir='' is empty\."),
     ('eval.py --workdir=FOLDER/empty', r"checkpoint directory='.*/empty/checkpoints' does not exist\."),
     (f'{EVAL} --workdir=FOLDER/run --checkpoint=FOLDER/run', r'give one of --workdir, --checkpoint or --weights\.'),
     (

@@ -14,7 +14,10 @@ def _message(function, *args, **kwargs) -> str:
 
 def test_unknown_name_lists_the_known_ones():
     known = ', '.join(sorted(list_models()))
-    assert _message(create_model, 'mobilenet_v4') == f"model.name='mobilenet_v4' is unknown. Known: {known}."
+    assert (
+        _message(create_model, 'mobilenet_v4')
+        == f"model.name='mobilenet_v4' is unknown. Known: {known}. Did you mean 'mobilenet_v2'?"
+    )
 
 
 def test_unknown_convention():

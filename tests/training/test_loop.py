@@ -1,5 +1,6 @@
 """What the loop saves, what it must never save, and how it keeps account of its time."""
 
+import json
 import time
 
 import jax
@@ -35,9 +36,6 @@ class Checkpoints:
         self.steps.append(step)
         self.metas.append(meta)
 
-    def reached_preemption(self, step):
-        return False
-
     def wait(self):
         time.sleep(0.05)
 
@@ -65,6 +63,7 @@ def train(workdir, change=lambda step, state, metrics: (state, metrics), timing=
         'progress': progress,
         'schedule': lambda step: 0.1,
         'options': OPTIONS,
+        'stop': lambda step: False,
     }
     try:
         loop.train(make_state(), train_step, **arguments)
@@ -90,6 +89,12 @@ def test_no_state_behind_a_loss_or_gradient_that_is_not_finite_is_saved(field, b
     assert isinstance(error, loop.NonFiniteLossError)
     assert f'not finite in steps {window}' in str(error)
     assert checkpoints.steps == saved
+    # The metrics of these steps are there, in JSON that every reader takes: it has no word for NaN.
+    *_, last = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / 'metrics.jsonl').open()]
+    assert (last['kind'], last['step'], last['accuracy']) == ('train', int(window.split()[-1]), 50.0)
+    assert {name: last[name] for name in ('loss', 'grad_norm')} == (
+        {'loss': 1.5, 'grad_norm': None} if field == 'grad_norm' else {'loss': None, 'grad_norm': 1.0}
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,6 +124,7 @@ def test_device_that_goes_its_own_way_stops_the_run_and_its_leaf_is_named(field,
     assert isinstance(error, ReplicaError)
     assert str(error).startswith(f'After step 6 {name} of device 5 of host 0 differ from those of the first device')
     assert checkpoints.steps == [4]
+    assert read_metrics(tmp_path / 'metrics.jsonl')[-1]['step'] == 6  # which no log line was due for
 
 
 def test_time_is_accounted_for_over_restarts_and_lost_steps(tmp_path):

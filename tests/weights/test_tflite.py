@@ -22,6 +22,11 @@ def load(tmp_path, **changes):
     return load_pretrained(str(tmp_path / 'model.tflite'))
 
 
+def notes(capsys):
+    """What was said of the file. The first network of a process may have more to say: that kernels are built."""
+    return [line for line in capsys.readouterr().err.splitlines() if 'model.tflite' in line]
+
+
 def logits_of_litert(path, images):
     interpreter = tf.lite.Interpreter(str(path))
     interpreter.allocate_tensors()
@@ -66,7 +71,7 @@ def test_the_network_computes_what_litert_computes(changes, size, fields, tmp_pa
 )
 def test_the_range_of_the_input_is_the_files(changes, value_range, tmp_path, capsys):
     assert load(tmp_path, **changes).card.preprocessing.value_range == value_range
-    assert capsys.readouterr().err == ''
+    assert notes(capsys) == []
 
 
 def test_runs_and_evaluations_take_the_fields_of_the_graph(tmp_path):
@@ -82,18 +87,18 @@ def test_runs_and_evaluations_take_the_fields_of_the_graph(tmp_path):
 
 def test_a_float_file_that_does_not_say_its_range_says_what_is_assumed(tmp_path, capsys):
     assert load(tmp_path).card.preprocessing.value_range == 'symmetric'
-    error = capsys.readouterr().err
-    assert error.count('\n') == 1 and "assumed: the range 'symmetric'" in error
+    (error,) = notes(capsys)
+    assert "assumed: the range 'symmetric'" in error
     assert '--config.data.normalization' in error and 'model.tflite' in error
     load_pretrained(str(tmp_path / 'model.tflite'), value_range='unit')
-    assert capsys.readouterr().err == ''
+    assert notes(capsys) == []
 
 
 @pytest.mark.parametrize(('mean', 'std', 'value_range'), [(127.5, 127.5, 'symmetric'), (0.0, 255.0, 'unit')])
 def test_metadata_say_the_range(mean, std, value_range, tmp_path, capsys):
     metadata = _metadata(mean, std)
     assert load(tmp_path, metadata=metadata).card.preprocessing.value_range == value_range
-    assert capsys.readouterr().err == ''
+    assert notes(capsys) == []
 
 
 def _metadata(mean, std):

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from etils import epath
 
-from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.identity import CLASS_NAMES, NETWORK_FIELDS, field_name, network_fields
+from mobilenets_jax.identity import NETWORK_FIELDS, field_name
 from mobilenets_jax.trees import describe_leaf, named_leaves
+from mobilenets_jax.weights.cards import CARDS
 from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
+from mobilenets_jax.weights.trained import find_checkpoints, read_trained
 
 PyTree = Any
 
@@ -39,16 +39,15 @@ def starting_point(source: str, given: Mapping[str, Any], *, new_head: bool = Fa
     """Reads published weights, or the newest checkpoint of a run: its averaged parameters, where it has some.
 
     Args:
-        source: a file, a name in `CARDS`, or the workdir of a run.
+        source: a file, a name in `CARDS`, or the workdir of a run, its checkpoints or one of them.
         given: what the command line sets of the config, by dotted path.
         new_head: whether the classifier starts afresh, so that the weights need none.
 
     Raises:
         UserError: there is no such thing, or it is damaged.
     """
-    checkpoints = epath.Path(source) / 'checkpoints'
-    if checkpoints.is_dir():
-        return _checkpoint(source, checkpoints, given)
+    if source not in CARDS and find_checkpoints(source):
+        return _checkpoint(source, given)
     network = {name: given.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
     network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
     network['num_classes'] = 1 if new_head else None  # `fit` puts a head of the data's classes there
@@ -58,16 +57,10 @@ def starting_point(source: str, given: Mapping[str, Any], *, new_head: bool = Fa
     return StartingPoint(pretrained.variables, fields, pretrained.card.folded, class_names=())
 
 
-def _checkpoint(source: str, directory: epath.Path, given: Mapping[str, Any]) -> StartingPoint:
-    with CheckpointManager(directory, identity=None, read_only=True) as checkpoints:
-        restored = checkpoints.restore(None)
-    if restored is None:
-        raise UserError(f'init_from={source!r} holds no checkpoint.')
-    state, class_names = restored.state, restored.identity.get(CLASS_NAMES)
-    variables = {name: state.get(f'ema_{name}', state[name]) for name in ('params', 'batch_stats')}
-    saved = network_fields(restored.meta['config'], restored.identity)
-    fields = {path: saved[field_name(path)] for path in NETWORK_FIELDS if path not in given}
-    return StartingPoint(variables, fields, folded=False, class_names=class_names and tuple(class_names))
+def _checkpoint(source: str, given: Mapping[str, Any]) -> StartingPoint:
+    trained = read_trained(source, f'init_from={source!r}')
+    fields = {path: trained.fields[field_name(path)] for path in NETWORK_FIELDS if path not in given}
+    return StartingPoint(trained.variables, fields, folded=False, class_names=trained.class_names)
 
 
 def describe_replaced(start: StartingPoint, config: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:

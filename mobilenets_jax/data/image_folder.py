@@ -21,7 +21,7 @@ def create(
 ) -> HostDataset:
     """Lists the images and checks that they form a data set; arguments and errors as in `read_image_folder`."""
     folder = read_image_folder(directory, train_split, eval_split)
-    return HostDataset(
+    dataset = HostDataset(
         'image_folder',
         tuple(folder.class_names),
         train=open_split(*folder.train) if folder.train else None,
@@ -30,6 +30,8 @@ def create(
         image_options=image_options,
         reading=reading,
     )
+    dataset.eval_names = folder.evaluation[0]
+    return dataset
 
 
 def open_split(paths: list[str], labels: list[int]) -> IndexedSplit:

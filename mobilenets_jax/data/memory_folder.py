@@ -36,7 +36,7 @@ def create(
     train, turned_train = _read_split(*folder.train, options.image_size)
     evaluation, turned_evaluation = _read_split(*folder.evaluation, options.image_size)
     image_files.report_orientations(turned_train + turned_evaluation)
-    return MemoryDataset(
+    dataset = MemoryDataset(
         name='memory_folder',
         class_names=tuple(folder.class_names),
         train=train,
@@ -44,6 +44,8 @@ def create(
         augment=augment,
         options=options,
     )
+    dataset.eval_names = folder.evaluation[0]
+    return dataset
 
 
 def _read_split(paths: list[str], labels: list[int], image_size: int) -> tuple[Arrays, int]:

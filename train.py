@@ -17,7 +17,7 @@ from mobilenets_jax.config import ConfigView, write_json
 from mobilenets_jax.config_use import check_used
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
-from mobilenets_jax.report.run import finish_report
+from mobilenets_jax.report.run import RunReport
 from mobilenets_jax.training import loop
 from mobilenets_jax.training.progress import Progress, Timing
 from mobilenets_jax.training.state import evaluated_variables, num_params
@@ -63,12 +63,14 @@ def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
         if jax.process_index() == 0:
             write_json(workdir / 'config.json', config.to_dict())
             _announce(experiment, target, start_step)
+        report = RunReport(workdir, experiment.identity.model, num_params(target.params))
         progress = Progress(
             workdir,
             total_steps=options.total_steps,
             batch_size=options.batch_size,
             start_step=start_step,
             timing=Timing(**restored.meta['timing']) if restored else None,
+            after_evaluation=report.update,
         )
         outcome = loop.train(
             state,
@@ -86,8 +88,9 @@ def _train(config: ConfigView, workdir: epath.Path) -> loop.Outcome:
     if jax.process_index() == 0:
         if outcome.preempted:
             print(f'stopped by SIGTERM at step {int(outcome.state.step)}, saved; the same command goes on', flush=True)
+            report.stop(progress, int(outcome.state.step))
         else:
-            finish_report(workdir, experiment.identity.model, outcome, progress)
+            report.finish(progress, outcome)
     return outcome
 
 

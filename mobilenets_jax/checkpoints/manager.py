@@ -170,6 +170,7 @@ class CheckpointManager:
         if chosen is None:
             return None
         step, stored = chosen['step'], chosen['arrays']
+        arrays.check_size(f'checkpoint {self._step_dir(step)}', stored)
         if target is None:
             target = arrays.nested_placeholders(stored)
         missing = {}

@@ -128,6 +128,9 @@ def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], step: int
         class_names=trained.class_names or (),
     )
     notes = [] if trained.class_names else ['an older version saved it, without the names of its classes.']
+    if trained.config.get('data', {}).get('name') == 'digits':
+        size = card.preprocessing.image_size
+        notes.append(f'it knows handwritten digits of 8x8 pixels, light on dark, enlarged to {size} px.')
     return create_network(trained), trained.variables, card, notes
 
 

@@ -295,3 +295,50 @@ def test_what_real_checkpoints_hold_is_far_below_the_limits(tmp_path):
     weight_files.write_pth(tmp_path / 'weights.pth', arrays)
     with zipfile.ZipFile(tmp_path / 'weights.pth') as archive:
         assert archive.getinfo('archive/data.pkl').file_size < pickles.MAX_PROGRAM_BYTES / 50
+
+
+def test_parts_of_a_tflite_file_that_are_all_one_part(tmp_path):
+    import flatbuffers
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    builder = flatbuffers.Builder(1 << 20)
+    schema.BufferStart(builder)
+    buffer = schema.BufferEnd(builder)
+    builder.StartVector(4, 60_000, 4)
+    for _ in range(60_000):
+        builder.PrependUOffsetTRelative(buffer)
+    buffers = builder.EndVector()
+    schema.ModelStart(builder)
+    schema.ModelAddBuffers(builder, buffers)
+    builder.Finish(schema.ModelEnd(builder), b'TFL3')
+    (tmp_path / 'a.tflite').write_bytes(bytes(builder.Output()))
+    refused(tmp_path / 'a.tflite', 'it has more than 50000 tensors, operators and buffers')
+
+
+def test_layers_of_a_tflite_file_that_share_their_weights(tmp_path):
+    import flatbuffers
+    import tflite_files
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    path = tmp_path / 'a.tflite'
+    tflite_files.write_mobilenet_v1(path)
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(path.read_bytes(), 0))
+    graph = model.subgraphs[0]
+    kernel = graph.operators[-4].inputs[1]
+    content = np.zeros(4 << 20, np.uint8)
+    graph.tensors[kernel].shape = np.array([1 << 20, 1, 1, 1], np.int32)
+    model.buffers[graph.tensors[kernel].buffer].data = content
+    for operator in graph.operators[1:-3]:
+        operator.inputs[1] = kernel
+    graph.operators = graph.operators[:1] + graph.operators[1:-3] * 100 + graph.operators[-3:]
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b'TFL3')
+    path.write_bytes(bytes(builder.Output()))
+    refused(path, f'its weights have {LIMIT}', largest=8 << 20)
+
+
+def test_networks_that_take_huge_images(tmp_path):
+    import tflite_files
+
+    tflite_files.write_mobilenet_v1(tmp_path / 'a.tflite', image_size=40_000)
+    refused(tmp_path / 'a.tflite', 'it takes images of 40000 px; 2048 px are the most', largest=8 << 20)

@@ -329,7 +329,7 @@ def test_layers_of_a_tflite_file_that_share_their_weights(tmp_path):
     graph.tensors[kernel].shape = np.array([1 << 20, 1, 1, 1], np.int32)
     model.buffers[graph.tensors[kernel].buffer].data = content
     for operator in graph.operators[1:-3]:
-        operator.inputs[1] = kernel
+        operator.inputs = np.array([operator.inputs[0], kernel, *operator.inputs[2:]], np.int32)
     graph.operators = graph.operators[:1] + graph.operators[1:-3] * 100 + graph.operators[-3:]
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b'TFL3')

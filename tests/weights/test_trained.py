@@ -17,6 +17,7 @@ from mobilenets_jax.identity import Identity, network_fields
 from mobilenets_jax.models import create_model
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.init_from import starting_point
+from mobilenets_jax.weights.predict_command import read_image
 
 SIZE = 32
 CONFIG = {
@@ -104,7 +105,7 @@ def test_the_network_and_its_input_are_those_of_the_checkpoint(workdir, tmp_path
 
 
 def test_digits_are_predicted_as_they_are_evaluated(workdir, tmp_path, capsys):
-    """Files of 8x8 pixels, in the command, against the batches of the evaluation."""
+    """Files of 8x8 pixels, in the command, against the batches of the evaluation, but for the rounding of a pixel."""
     _, images, _, _ = digits.load_split()
     paths = [tmp_path / f'{number}.png' for number in range(5)]
     for path, image in zip(paths, images, strict=False):
@@ -113,14 +114,17 @@ def test_digits_are_predicted_as_they_are_evaluated(workdir, tmp_path, capsys):
     said = json.loads(capsys.readouterr().out)
     dataset = create_dataset('digits', image_size=SIZE, batch_size=5, seed=0, normalization='unit')
     batch = next(dataset.eval_batches(Layout(0, 1, 1)))
-    model, variables, _ = load_pretrained(str(workdir))
+    model, variables, card = load_pretrained(str(workdir))
+    for path, image in zip(paths, batch['image'][0], strict=True):
+        pixels = read_image(str(path), card.preprocessing)
+        assert np.abs(pixels.astype(int) - image).max() <= 1
     seen = dataset.device_preprocess({'image': batch['image'][0]}, train=False)
     expected = jax.nn.softmax(jax.jit(functools.partial(model.apply, train=False))(variables, seen)[0])
     assert np.ptp(expected, axis=0).max() > 1e-3
     for row, probabilities in zip(said, np.asarray(expected), strict=True):
         assert {entry['name'] for entry in row['classes']} == set(NAMES)
         for entry in row['classes']:
-            assert entry['probability'] == pytest.approx(probabilities[int(entry['name'])], rel=1e-4)
+            assert entry['probability'] == pytest.approx(probabilities[int(entry['name'])], rel=1e-3)
 
 
 def test_names_and_outputs_may_differ_in_number(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Opens a weight file of any known format by looking at its first bytes; nothing in a file is ever executed."""
 
+import contextlib
 import dataclasses
 import importlib
 import pathlib
@@ -65,7 +66,7 @@ def read(path: pathlib.Path, member: str | None = None) -> WeightFile:
         archive = open_archive(path) if path.is_file() else None
         if archive is None:
             return _read(path)
-        with archive, tempfile.TemporaryDirectory() as folder:
+        with contextlib.closing(archive.fileobj), archive, tempfile.TemporaryDirectory() as folder:
             return _read(extract(archive, path, member, pathlib.Path(folder)))
     except ModuleNotFoundError as error:
         raise UserError(f'weights={str(path)!r} needs the Python package {error.name}, which is missing.') from error

@@ -85,7 +85,10 @@ def describe_replaced(start: StartingPoint, config: Mapping[str, Any], defaults:
 def config_fields(pretrained: Pretrained) -> dict[str, Any]:
     """The config, by dotted path, that a network with published weights needs."""
     card, preprocessing = pretrained.card, pretrained.card.preprocessing
+    dtype = pretrained.model.settings.dtype.name
+    of_a_run = {'model.dtype': dtype} if card.class_names else {}
     return {
+        **of_a_run,
         'model.name': card.model,
         'model.width_multiplier': card.width_multiplier,
         'model.convention': card.convention,

@@ -16,7 +16,7 @@ from mobilenets_jax.errors import UserError
 from mobilenets_jax.identity import Identity, network_fields
 from mobilenets_jax.models import create_model
 from mobilenets_jax.weights import load_pretrained
-from mobilenets_jax.weights.init_from import starting_point
+from mobilenets_jax.weights.init_from import config_fields, starting_point
 from mobilenets_jax.weights.predict_command import read_image
 
 SIZE = 32
@@ -102,6 +102,7 @@ def test_the_network_and_its_input_are_those_of_the_checkpoint(workdir, tmp_path
     assert (asked.crop, asked.crop_fraction, asked.interpolation) == ('rounded_resize_crop', 0.5, 'bicubic')
     assert asked.image_size == 48 and card.fields == {'activation': 'relu6'}
     assert model.settings.dtype.name == 'bfloat16'
+    assert config_fields(load_pretrained(str(tmp_path)))['model.dtype'] == 'bfloat16'
 
 
 def test_digits_are_predicted_as_they_are_evaluated(workdir, tmp_path, capsys):

@@ -15,7 +15,7 @@ import numpy as np
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights.archives import extract, open_archive
 from mobilenets_jax.weights.readers.contents import Contents
-from mobilenets_jax.weights.readers.errors import MAX_IMAGE_SIZE, UnreadableFileError, check_bytes
+from mobilenets_jax.weights.readers.errors import MAX_IMAGE_SIZE, MAX_TEXT_BYTES, UnreadableFileError, check_bytes
 
 # Format -> its reader's module, and the layout of `layouts.LAYOUTS` that its arrays have.
 READERS = {
@@ -120,6 +120,9 @@ def _format(path: pathlib.Path) -> str:
 
 def _format_of_zip(path: pathlib.Path) -> str:
     try:
+        with path.open('rb') as file:
+            end = zipfile._EndRecData(file)  # Python reads the list of files whole, and publishes no look at its size
+        check_bytes('its list of files has', end[zipfile._ECD_SIZE] if end else 0, MAX_TEXT_BYTES)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile as error:

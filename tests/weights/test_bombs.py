@@ -156,6 +156,14 @@ def test_members_of_pytorch_archives(tmp_path):
     refused(path, r'data\.pkl has more than 8388608 bytes', largest=GIB)
 
 
+def test_a_list_of_files_that_fills_the_memory(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'weights.pth', 'w') as archive:
+        archive.writestr('archive/data.pkl', b'\x80\x02}.')
+        entry = archive.getinfo('archive/data.pkl')
+        archive.filelist = [entry] * 300_000
+    refused(tmp_path / 'weights.pth', 'its list of files has more than 16777216 bytes', largest=GIB)
+
+
 @pytest.mark.parametrize('claim', [LARGE, 1 << 29])
 def test_a_member_that_claims_more_than_its_archive_has(claim, tmp_path):
     tensor = weight_files._Tensor('0', np.zeros((2, 2), np.float32))

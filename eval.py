@@ -1,9 +1,10 @@
-"""Evaluates a checkpoint: `python eval.py --workdir=W [--step=N] [--params=ema|raw] [--config.key=value ...]`.
+"""Evaluates a checkpoint: `python eval.py --workdir=W [--step=N|best] [--params=ema|raw] [--config.key=value ...]`.
 
 Wiring only. `--checkpoint=DIR` takes a folder of checkpoints, or of one step. Either has the config that it was saved
 with; `--config=FILE` gives it another one, such as of other data.
 `--weights=FILE_OR_CARD --config.data.name=image_folder --config.data.dir=DIR` evaluates published weights with their
-own preprocessing. The last line of standard output is one JSON object.
+own preprocessing. `--report=FOLDER` writes what the network makes of each image. The last line of standard output is
+one JSON object.
 """
 
 import json
@@ -16,25 +17,28 @@ from absl import flags
 from etils import epath
 
 from configs import base
-from mobilenets_jax import cli
+from mobilenets_jax import cli, hosts
 from mobilenets_jax.checkpoints import CheckpointManager, locate
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import check_used_in_evaluation
 from mobilenets_jax.data import fingerprint
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.experiment import Experiment
+from mobilenets_jax.identity import check_classes
+from mobilenets_jax.report.predictions import measure, prepare_folder
 from mobilenets_jax.saved_config import config_of_checkpoint
-from mobilenets_jax.training import parallel
 from mobilenets_jax.training.state import evaluated_variables
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.init_from import config_fields, fit
+from mobilenets_jax.weights.trained import parse_step
 
 IMAGES_PER_DEVICE = 64  # in a batch of published weights, unless the config says otherwise
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run.')
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of checkpoints, or of one step.')
-STEP = flags.DEFINE_integer('step', None, 'Step to evaluate; the newest intact one by default.')
+STEP = flags.DEFINE_string('step', None, "Step to evaluate, or 'best'; the newest intact one by default.")
 WEIGHTS = flags.DEFINE_string('weights', None, 'Published weights: a file, or a name of `mobilenets_jax weights`.')
+REPORT = flags.DEFINE_string('report', None, 'Folder for every prediction, the classes and a confusion matrix.')
 PARAMS = flags.DEFINE_enum('params', 'ema', ['ema', 'raw'], 'Averaged parameters where there are any, or raw ones.')
 
 
@@ -42,8 +46,11 @@ def main(*, own_config: bool) -> None:
     """Measures published weights, or a checkpoint with the config that it was saved with or that of `--config`."""
     if [WEIGHTS.value, WORKDIR.value, CHECKPOINT.value].count(None) != 2:
         raise UserError('give one of --workdir, --checkpoint or --weights.')
+    if REPORT.value is not None:
+        hosts.decided_by_primary(lambda: prepare_folder(REPORT.value))
     metrics, facts = _evaluate_weights(WEIGHTS.value) if WEIGHTS.value is not None else _evaluate_checkpoint(own_config)
     if jax.process_index() == 0:
+        facts |= {} if REPORT.value is None else {'report': REPORT.value}
         result = {'model': facts.pop('model'), **{name: metrics[name] for name in ('top1', 'top5', 'loss', 'count')}}
         print(json.dumps(result | facts), flush=True)
 
@@ -53,17 +60,21 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     given = cli.overrides()
     network = {name: given.get(f'model.{name}') for name in ('num_classes', 'convention', 'width_multiplier')}
     network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
+    network |= {'step': parse_step(STEP.value), 'params': PARAMS.value if flags.FLAGS['params'].present else None}
     pretrained = load_pretrained(path_or_name, given.get('model.name'), **network)
     batch_size = IMAGES_PER_DEVICE * jax.device_count()
     config = cli.config_view({'batch_size': batch_size, **config_fields(pretrained)})
     experiment = _experiment(config)
+    if pretrained.card.class_names:
+        names, data = pretrained.card.class_names, experiment.dataset
+        check_classes(f'weights={path_or_name!r}', names, data.class_names, data.name, exact=False)
     num_classes, data_classes = experiment.model.num_classes, experiment.dataset.num_classes
     check(num_classes == data_classes, 'data', data_classes, f'classes, where the weights know {num_classes}')
     target = experiment.abstract_variables()
     variables = fit(
         pretrained.variables, {name: target[name] for name in pretrained.variables}, f'weights={path_or_name!r}'
     )
-    metrics = experiment.evaluator()(*parallel.replicate((variables['params'], variables['batch_stats'])))
+    metrics = measure(experiment, (variables['params'], variables['batch_stats']), REPORT.value)
     preprocessing = {
         name: config.data[name] for name in ('eval_crop', 'crop_fraction', 'interpolation', 'normalization')
     }
@@ -84,7 +95,7 @@ def _evaluate_checkpoint(own_config: bool) -> tuple[Mapping[str, float], dict]:
     stored = restored.meta.get('fingerprints')
     fingerprint.say_other_evaluation_data(f'step {restored.step}', stored, experiment.dataset.fingerprints)
     which = 'raw' if restored.state['ema_params'] is None else PARAMS.value
-    metrics = experiment.evaluator()(*parallel.replicate(evaluated_variables(restored.state, which)))
+    metrics = measure(experiment, evaluated_variables(restored.state, which), REPORT.value)
     return metrics, {'model': experiment.identity.model, 'step': restored.step, 'params': which}
 
 
@@ -95,12 +106,10 @@ def _experiment(config: ConfigView) -> Experiment:
     return experiment
 
 
-def _checkpoint() -> tuple[epath.Path, int | None]:
+def _checkpoint() -> tuple[epath.Path, int | str | None]:
     """The folder of checkpoints and the step that the flags name."""
-    if WORKDIR.value is not None:
-        return epath.Path(WORKDIR.value).expanduser() / 'checkpoints', STEP.value
-    directory, step = locate(CHECKPOINT.value)
-    return directory, step if STEP.value is None else STEP.value
+    directory, step = locate(CHECKPOINT.value if WORKDIR.value is None else WORKDIR.value)
+    return directory, step if STEP.value is None else parse_step(STEP.value)
 
 
 def _with_config(argv: list[str]) -> tuple[list[str], bool]:

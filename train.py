@@ -19,7 +19,7 @@ from mobilenets_jax.config_use import check_used
 from mobilenets_jax.continuation import Continuation, newest_checkpoint
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
-from mobilenets_jax.report.run import finish_report
+from mobilenets_jax.report.run import RunReport
 from mobilenets_jax.stop_signals import StopSignals
 from mobilenets_jax.training import loop
 from mobilenets_jax.training.progress import Progress, Timing
@@ -69,12 +69,14 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
             experiment.check_data(f'step {restored.step}', restored.meta.get('fingerprints'))
         state = restored.state if restored else experiment.initial_state()
         start_step = restored.step if restored else 0
+        report = RunReport(workdir, experiment.identity.model, num_params(target.params))
         progress = Progress(
             workdir,
             total_steps=options.total_steps,
             batch_size=options.batch_size,
             start_step=start_step,
             timing=Timing.saved(restored.meta['timing']) if restored else None,
+            after_evaluation=report.update,
         )
         _say(going_on.describe_changes(config) if going_on else [])
         if jax.process_index() == 0:  # now that nothing refuses the run
@@ -99,8 +101,9 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
         if outcome.preempted:
             step = int(outcome.state.step)
             print(f'stopped by {stopped_by} at step {step}, saved; the same command goes on', flush=True)
+            report.stop(progress, step)
         else:
-            finish_report(workdir, experiment.identity.model, outcome, progress)
+            report.finish(progress, outcome)
     return outcome
 
 

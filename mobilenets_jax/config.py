@@ -170,13 +170,18 @@ def keep_overriding_spellings(config: Any, overridden: Mapping[str, Any]) -> Non
 
 def write_text(path: epath.PathLike, text: str) -> None:
     """Writes a local or gs:// file in one move: a reader sees the old file or the new one, never a part."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: epath.PathLike, content: bytes) -> None:
+    """Writes `content` as `write_text` does."""
     path = epath.Path(path)
     if is_bucket(path):  # whose objects appear whole
-        path.write_text(text)
+        path.write_bytes(content)
         return
     temporary = path.parent / f'.{path.name}.{os.getpid()}'
     try:
-        temporary.write_text(text)
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -74,7 +74,7 @@ def test_pmap_is_named_in_one_file():
 
 
 def test_launchers_are_short():
-    for name, limit in (('train.py', 150), ('eval.py', 120)):
+    for name, limit in (('train.py', 150), ('eval.py', 130)):
         assert len((ROOT / name).read_text().splitlines()) < limit
 
 

@@ -4,6 +4,7 @@ On disk they stand in nested dicts by the names of `trees.named_leaves`, whateve
 """
 
 import json
+import math
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from mobilenets_jax.trees import describe_leaf, named_leaves
 
 PyTree = Any
 
+MAX_STATE_BYTES = 1 << 36  # far above any state of a mobile network: what claims more is damaged or a bomb
 _SMALLEST_SHARED_BYTES = 1 << 16  # what is smaller costs more to share out than to write
 
 
@@ -72,6 +74,23 @@ def nested_placeholders(stored: dict[str, str]) -> dict[str, Any]:
     return unflatten_dict({name: _empty(description) for name, description in stored.items()}, sep='/')
 
 
+def check_size(checkpoint: str, stored: dict[str, str]) -> None:
+    """Raises `UserError` where a checkpoint claims more than any state has, before memory is allocated for it.
+
+    Args:
+        checkpoint: what the message calls it.
+        stored: what `describe` said of the arrays.
+    """
+    claimed = 0
+    for name, description in stored.items():
+        shape, dtype = _parsed(description)
+        if min(shape, default=0) < 0 or dtype.kind == 'O':
+            raise UserError(f'{checkpoint} describes {name} as {description!r}, which is no array.')
+        claimed += math.prod(shape) * dtype.itemsize
+    if claimed > MAX_STATE_BYTES:
+        raise UserError(f'{checkpoint} claims {claimed} bytes of arrays; {MAX_STATE_BYTES} are the most that are read.')
+
+
 def check_fit(checkpoint: str, stored: dict[str, str], target: PyTree, partial: bool) -> None:
     """Raises `UserError` naming the first array in which checkpoint and target differ. Orbax would cast a dtype.
 
@@ -95,5 +114,10 @@ def pick(restored: dict[str, Any], target: PyTree) -> PyTree:
 
 
 def _empty(description: str) -> np.ndarray:
+    return np.empty(*_parsed(description))
+
+
+def _parsed(description: str) -> tuple[list[int], np.dtype]:
+    """The shape and dtype in what `describe` said of an array."""
     dtype, bracket, shape = description.partition('[')
-    return np.empty(json.loads(bracket + shape), np.dtype(dtype))
+    return json.loads(bracket + shape), np.dtype(dtype)

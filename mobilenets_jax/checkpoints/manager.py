@@ -34,6 +34,7 @@ from mobilenets_jax.hosts import barrier, decided_by_primary
 PyTree = Any
 
 _UNFINISHED = '.unfinished'
+BEST = 'best'
 
 _logger = logging.getLogger(__name__)
 
@@ -149,14 +150,16 @@ class CheckpointManager:
             )
         self._pending = self._finisher.submit(self._finish, step)
 
-    def restore(self, target: PyTree | None, *, step: int | None = None, partial: bool = False) -> Restored | None:
+    def restore(
+        self, target: PyTree | None, *, step: int | str | None = None, partial: bool = False
+    ) -> Restored | None:
         """Restores the newest intact checkpoint, or the one of `step`; all processes restore the same one.
 
         Args:
           target: pytree of arrays or jax.ShapeDtypeStructs in the structure that was saved; None takes whatever was
             saved, in nested dicts by the names of the leaves.
-          step: the step to restore; None takes the newest whose files are as they were written, and prints a warning
-            on standard error for every newer one that is damaged.
+          step: the step to restore; 'best' takes the one with the highest metric; None takes the newest whose files are
+            as they were written, and prints a warning on standard error for every newer one that is damaged.
           partial: whether `target` is a dict of some of the top-level fields that were saved; a field of which the
             checkpoint holds nothing comes back as None.
 
@@ -164,14 +167,15 @@ class CheckpointManager:
           The checkpoint, or None when the directory holds none at all.
 
         Raises:
-          UserError: every checkpoint is damaged; `step` is missing or damaged; or the checkpoint differs from the run
-            in its identity, or from `target` in its tree, a shape or a dtype.
+          UserError: every checkpoint is damaged; `step` is missing or damaged, or 'best' and none has a metric; or the
+            checkpoint differs from the run in its identity, or from `target` in its tree, a shape or a dtype.
         """
         self.wait()
         chosen = self.describe(step)
         if chosen is None:
             return None
         step, stored = chosen.step, chosen.arrays
+        arrays.check_size(f'checkpoint {self._step_dir(step)}', stored)
         if target is None:
             target = arrays.nested_placeholders(stored)
         missing = {}
@@ -190,7 +194,7 @@ class CheckpointManager:
             identity=chosen.identity,
         )
 
-    def describe(self, step: int | None = None, *, warn: bool = True) -> Description | None:
+    def describe(self, step: int | str | None = None, *, warn: bool = True) -> Description | None:
         """What `restore` would restore, without its arrays; None when the directory holds no checkpoint.
 
         Args:
@@ -290,9 +294,14 @@ class CheckpointManager:
         else:
             self._step_dir(step).rename(self._unfinished_dir(step))
 
-    def _choose(self, step: int | None, warn: bool) -> dict[str, Any] | None:
+    def _choose(self, step: int | str | None, warn: bool) -> dict[str, Any] | None:
         """Picks the checkpoint to restore: the fields of its `Description`; None when there is none."""
         steps = self.steps()
+        if step == BEST:
+            step = self.best_step()
+            if step is None and steps:
+                known = ', '.join(map(str, steps))
+                raise UserError(f'step={BEST!r}: no checkpoint in {self._directory} has a metric. Known: {known}.')
         if step is not None:
             self._check_requested(step, steps)
         elif steps:

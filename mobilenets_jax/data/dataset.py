@@ -1,7 +1,7 @@
 """What every classification data set offers to training and evaluation."""
 
 import abc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -31,7 +31,11 @@ class Dataset(abc.ABC):
         num_eval: examples in the evaluation split.
         image_size: height and width of the images, in pixels.
         fingerprints: of the splits that there are, by `fingerprint.TRAIN` and `EVALUATION`; {} where there are no data.
+        eval_names: what the evaluation examples are called, such as the paths of their files, in their order; None:
+            they have an index alone.
     """
+
+    eval_names: Sequence[str] | None = None
 
     def __init__(
         self,
@@ -67,15 +71,19 @@ class Dataset(abc.ABC):
         layout.rows(self._options.batch_size)  # Raises here rather than at the first batch.
         return map(layout.split_over_devices, self._train_rows(layout, start))
 
-    def eval_batches(self, layout: Layout) -> Iterator[dict[str, np.ndarray]]:
+    def eval_batches(self, layout: Layout, *, with_index: bool = False) -> Iterator[dict[str, np.ndarray]]:
         """Yields every evaluation example exactly once, in order, in as many batches on every process.
+
+        Args:
+            layout: who reads which rows.
+            with_index: whether the batches have the field 'index', int32: the example within the evaluation set.
 
         Raises:
             UserError: batch_size does not divide over all devices.
             RuntimeError: the source gave more or fewer examples than it has.
         """
         layout.rows(self._options.batch_size)
-        return map(layout.split_over_devices, self._padded_eval_rows(layout))
+        return map(layout.split_over_devices, self._padded_eval_rows(layout, with_index))
 
     def device_preprocess(self, batch: dict[str, jax.Array], *, train: bool) -> jax.Array:
         """Normalised images, float32 [n, H, W, 3], of one device's batch; pure JAX, to be called inside the step."""
@@ -107,7 +115,7 @@ class Dataset(abc.ABC):
         """The training images augmented on the device, still in [0, 255]; those from the host are augmented already."""
         return batch['image']
 
-    def _padded_eval_rows(self, layout: Layout) -> Iterator[dict[str, np.ndarray]]:
+    def _padded_eval_rows(self, layout: Layout, with_index: bool) -> Iterator[dict[str, np.ndarray]]:
         size, batch_size = self.image_size, self._options.batch_size
         rows = len(layout.rows(batch_size))
         nothing = {'image': np.zeros((0, size, size, 3), np.uint8), 'label': np.zeros(0, np.int32)}
@@ -116,7 +124,7 @@ class Dataset(abc.ABC):
             batch = next(batches, nothing) if len(index) else nothing
             if len(batch['label']) != len(index):
                 raise RuntimeError(f'{self.name}: expected {len(index)} evaluation examples, got {len(batch["label"])}')
-            yield order.pad(batch, rows)
+            yield order.pad(batch | {'index': index} if with_index else batch, rows)
 
     @abc.abstractmethod
     def _train_rows(self, layout: Layout, start: int) -> Iterator[dict[str, np.ndarray]]:

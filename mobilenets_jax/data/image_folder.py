@@ -21,7 +21,7 @@ def create(
 ) -> HostDataset:
     """Lists the images and checks that they form a data set; arguments and errors as in `read_image_folder`."""
     folder = read_image_folder(directory, train_split, eval_split)
-    return HostDataset(
+    dataset = HostDataset(
         'image_folder',
         tuple(folder.class_names),
         train=open_split(folder.train.paths, folder.train.labels) if folder.train else None,
@@ -31,6 +31,8 @@ def create(
         reading=reading,
         fingerprints=folder.fingerprints,
     )
+    dataset.eval_names = folder.evaluation[0]
+    return dataset
 
 
 def open_split(paths: list[str], labels: list[int]) -> IndexedSplit:

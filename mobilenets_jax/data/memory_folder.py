@@ -36,7 +36,7 @@ def create(
     train, turned_train = _read_split(folder.train, options.image_size)
     evaluation, turned_evaluation = _read_split(folder.evaluation, options.image_size)
     image_files.report_orientations(turned_train + turned_evaluation)
-    return MemoryDataset(
+    dataset = MemoryDataset(
         name='memory_folder',
         class_names=tuple(folder.class_names),
         train=train,
@@ -45,6 +45,8 @@ def create(
         options=options,
         fingerprints=folder.fingerprints,
     )
+    dataset.eval_names = folder.evaluation[0]
+    return dataset
 
 
 def _read_split(files: Files, image_size: int) -> tuple[Arrays, int]:

@@ -1,44 +1,120 @@
-"""What a finished run leaves for people: `summary.json`, the curves as a PNG, and a table."""
+"""What a run leaves for people: `summary.json`, the curves as a PNG, and in the end a table.
 
-import io
+Both files are written anew at each evaluation, so that they are there however the run ends. The curves are drawn by a
+thread beside the training, and nothing that goes wrong with them ends a run.
+"""
+
 import math
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import matplotlib
 from etils import epath
 
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402 - the backend is chosen first
-
-from mobilenets_jax.config import write_json  # noqa: E402
-from mobilenets_jax.training.loop import Outcome  # noqa: E402
-from mobilenets_jax.training.parallel import to_host  # noqa: E402
-from mobilenets_jax.training.progress import Progress, read_metrics  # noqa: E402
-from mobilenets_jax.training.state import num_params, tree_sha256  # noqa: E402
+from mobilenets_jax.config import write_bytes, write_json
+from mobilenets_jax.report.curves import Curves, draw_curves
+from mobilenets_jax.training.loop import Outcome
+from mobilenets_jax.training.parallel import to_host
+from mobilenets_jax.training.progress import Progress, read_metrics
+from mobilenets_jax.training.state import num_params, tree_sha256
 
 PARTS = ('startup', 'training', 'input', 'evaluation', 'checkpoint', 'replica_check')  # of the run's time
+MEASURED = ('top1', 'top5', 'loss', 'count')  # by an evaluation
+DRAWING_SECONDS = 20  # how long the end of a run waits for a drawing
 
 
-def finish_report(workdir: epath.Path, model: str, outcome: Outcome, progress: Progress) -> None:
-    """Writes `summary.json` and `curves.png` into `workdir`, and prints the table."""
-    state, timing = to_host(outcome.state), progress.timing
-    summary = {
-        'model': model,
-        'step': int(state.step),
-        'num_params': num_params(state.params),
-        'test_top1': outcome.evaluation['top1'],
-        'test_top5': outcome.evaluation['top5'],
-        'test_loss': outcome.evaluation['loss'],
-        'test_count': outcome.evaluation['count'],
-        'seconds': timing.seconds,
-        'starts': timing.starts,
-        **{f'{part}_percent': timing.percent(part) for part in PARTS},
-        'images_per_second': progress.images_per_second,
-        'params_sha256': tree_sha256(state.params),
-        'ema_sha256': None if state.ema_params is None else tree_sha256(state.ema_params),
-    }
-    write_json(workdir / 'summary.json', summary)
-    plot_curves(workdir / 'metrics.jsonl', workdir / 'curves.png', title=model)
-    print(format_summary(summary), flush=True)
+class RunReport:
+    """Writes `summary.json` and `curves.png` of a run; for its primary process.
+
+    Args:
+        workdir: of the run.
+        model: the name of its network.
+        num_params: of its network.
+    """
+
+    def __init__(self, workdir: epath.Path, model: str, num_params: int):
+        self._workdir = workdir
+        self._model = model
+        self._num_params = num_params
+        self._drawing: threading.Thread | None = None
+
+    def update(self, progress: Progress, step: int, evaluation: Mapping[str, float]) -> None:
+        """Writes what is known after an evaluation; the curves come a moment later.
+
+        Args:
+            progress: of the run.
+            step: the last one.
+            evaluation: its metrics, {} if there was none.
+        """
+        summary = self._summary(progress, step, evaluation)
+        _never_ending_the_run('summary.json', lambda: write_json(self._workdir / 'summary.json', summary))
+        if self._drawing is None or not self._drawing.is_alive():  # else the next one draws these rows, too
+            self._drawing = threading.Thread(target=self._draw, daemon=True, name='curves')
+            self._drawing.start()
+
+    def stop(self, progress: Progress, step: int) -> None:
+        """Writes the state of a run that stopped before its end."""
+        rows = _never_ending_the_run('summary.json', lambda: read_metrics(self._workdir / 'metrics.jsonl')) or []
+        evaluated = [row for row in rows if row.get('kind') == 'eval']
+        self._wait()
+        self.update(progress, step, evaluated[-1] if evaluated else {})
+        self._wait()
+
+    def finish(self, progress: Progress, outcome: Outcome) -> None:
+        """Writes the results of a run that went to its end, and prints the table."""
+        state = to_host(outcome.state)
+        summary = self._summary(progress, int(state.step), outcome.evaluation) | {
+            'finished': True,
+            'num_params': num_params(state.params),
+            'params_sha256': tree_sha256(state.params),
+            'ema_sha256': None if state.ema_params is None else tree_sha256(state.ema_params),
+        }
+        write_json(self._workdir / 'summary.json', summary)
+        self._wait()
+        self._draw()
+        print(format_summary(summary), flush=True)
+
+    def _summary(self, progress: Progress, step: int, evaluation: Mapping[str, float]) -> dict[str, Any]:
+        timing = progress.timing
+        return {
+            'finished': False,
+            'model': self._model,
+            'step': step,
+            'num_params': self._num_params,
+            **{f'test_{name}': _finite(evaluation.get(name)) for name in MEASURED},
+            'seconds': timing.seconds,
+            'starts': timing.starts,
+            **{f'{part}_percent': timing.percent(part) for part in PARTS},
+            'images_per_second': progress.images_per_second,
+            'params_sha256': None,
+            'ema_sha256': None,
+        }
+
+    def _draw(self) -> None:
+        def draw() -> None:
+            rows = read_metrics(self._workdir / 'metrics.jsonl')
+            write_bytes(self._workdir / 'curves.png', draw_curves([Curves('', rows)], self._model))
+
+        _never_ending_the_run('curves.png', draw)
+
+    def _wait(self) -> None:
+        if self._drawing is not None:
+            self._drawing.join(DRAWING_SECONDS)
+
+
+def _never_ending_the_run(name: str, write: Callable[[], Any]) -> Any:
+    """Calls `write`; what it raises becomes a line on standard error."""
+    try:
+        return write()
+    except Exception as error:  # Matplotlib, fonts, file systems and buckets raise anything
+        cause = ' '.join(str(error).split()) or type(error).__name__
+        print(f'{name} was not written: {cause}', file=sys.stderr, flush=True)
+        return None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def format_summary(summary: dict) -> str:
@@ -49,7 +125,7 @@ def format_summary(summary: dict) -> str:
         'steps': f'{summary["step"]:,}',
         'test top-1': f'{summary["test_top1"]:.2f} %',
         'test top-5': f'{summary["test_top5"]:.2f} %',
-        'test loss': f'{summary["test_loss"]:.4f}',
+        'test loss': 'not finite' if summary['test_loss'] is None else f'{summary["test_loss"]:.4f}',
         'test images': f'{summary["test_count"]:,}',
         'time': f'{summary["seconds"]:.0f} s',
         'starting and compiling': f'{summary["startup_percent"]:.1f} %',
@@ -64,31 +140,3 @@ def format_summary(summary: dict) -> str:
     names, values = (max(map(len, column)) for column in (rows, rows.values()))
     line = f'+{"-" * (names + 2)}+{"-" * (values + 2)}+'
     return '\n'.join([line, *(f'| {name:<{names}} | {value:>{values}} |' for name, value in rows.items()), line])
-
-
-def plot_curves(metrics_path: epath.Path, png_path: epath.Path, *, title: str) -> None:
-    """Draws loss and accuracy over the steps, training and evaluation, from a `metrics.jsonl`."""
-    rows = read_metrics(metrics_path)
-    figure, (loss_axes, accuracy_axes) = plt.subplots(1, 2, figsize=(10, 4), layout='constrained')
-    styles = {'train': ('accuracy', 'training', '-'), 'eval': ('top1', 'evaluation', 'o-')}
-    for kind, (accuracy, label, style) in styles.items():
-        chosen = [row for row in rows if row['kind'] == kind]
-        steps = [row['step'] for row in chosen]
-        # Not a number where a metric was not finite, which leaves a gap.
-        losses, accuracies = ([_or_nan(row.get(name)) for row in chosen] for name in ('loss', accuracy))
-        loss_axes.plot(steps, losses, style, label=label)
-        accuracy_axes.plot(steps, accuracies, style, label=label)
-    loss_axes.set(xlabel='step', ylabel='loss (in training with label smoothing and L2)', yscale='log')
-    accuracy_axes.set(xlabel='step', ylabel='top-1 accuracy, %')
-    for axes in (loss_axes, accuracy_axes):
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.suptitle(title)
-    png = io.BytesIO()
-    figure.savefig(png, dpi=120)
-    plt.close(figure)
-    png_path.write_bytes(png.getvalue())
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -71,19 +71,33 @@ class ClassificationTask:
         }
         return losses.mean(), (updated.get('batch_stats', {}), metrics)
 
-    def evaluate(self, params: PyTree, batch_stats: PyTree, batch: PyTree) -> Metrics:
-        """Sums over the real examples (mask 1) of one device's batch: loss, top-1 and top-5 hits, and their count."""
+    def evaluate(self, params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[Metrics, Metrics]:
+        """Measures one device's batch.
+
+        Returns:
+            Sums over the real examples (mask 1): loss, top-1 and top-5 hits, and their count. And the rows of all
+            examples, each [n]: 'label', 'predicted' (the likeliest class), its 'probability', and 'top1' and 'top5',
+            whether the label is the likeliest class or one of the five likeliest.
+        """
         images = self.preprocess(batch, train=False)
         logits, _ = self.model.apply({'params': params, 'batch_stats': batch_stats}, images, train=False)
         labels, real = batch['label'], batch['mask'] > 0
         rank = label_rank(logits, labels)
         losses = smoothed_cross_entropy(logits, labels, 0.0)
-        return {
+        sums = {
             'loss': jnp.where(real, losses, 0.0).sum(),
             'top1': (real & (rank < 1)).sum(),
             'top5': (real & (rank < 5)).sum(),
             'count': real.sum(),
         }
+        rows = {
+            'label': labels,
+            'predicted': jnp.argmax(jnp.where(jnp.isnan(logits), -jnp.inf, logits), axis=-1),
+            'probability': jax.nn.softmax(logits).max(axis=-1),
+            'top1': rank < 1,
+            'top5': rank < 5,
+        }
+        return sums, rows
 
 
 def smoothed_cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:

@@ -69,11 +69,20 @@ class Progress:
         batch_size: global.
         start_step: where this process goes on; metrics that an earlier process wrote beyond it are dropped.
         timing: of the earlier processes.
+        after_evaluation: is called with this object, the step and the metrics after each evaluation.
     """
 
     def __init__(
-        self, workdir: epath.Path, *, total_steps: int, batch_size: int, start_step: int, timing: Timing | None = None
+        self,
+        workdir: epath.Path,
+        *,
+        total_steps: int,
+        batch_size: int,
+        start_step: int,
+        timing: Timing | None = None,
+        after_evaluation: Callable[['Progress', int, Mapping[str, float]], None] | None = None,
     ):
+        self._after_evaluation = after_evaluation
         self._total_steps = total_steps
         self._batch_size = batch_size
         self._primary = jax.process_index() == 0
@@ -176,6 +185,9 @@ class Progress:
             f'top-5 {metrics["top5"]:.2f} %  loss {metrics["loss"]:.4f}  ({metrics["count"]} examples)'
         )
         self._write('eval', step, metrics)
+        if self._primary and self._after_evaluation is not None:
+            with self.measured('evaluation'):
+                self._after_evaluation(self, step, metrics)
 
     def close(self) -> None:
         """Flushes the TensorBoard scalars."""

@@ -14,9 +14,9 @@ from typing import BinaryIO
 from mobilenets_jax import machine
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights.cards import WeightCard
+from mobilenets_jax.weights.readers.errors import MAX_WEIGHTS_BYTES
 
 CACHE_VARIABLE = 'MOBILENETS_JAX_CACHE'
-MAX_BYTES = 1 << 30  # far above any mobile network
 TIMEOUT_SECONDS = 30
 
 
@@ -63,6 +63,9 @@ def _open_https(url: str) -> BinaryIO:
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> None:
+    claimed = getattr(source, 'length', None)  # of an HTTP response
+    if claimed is not None and claimed > MAX_WEIGHTS_BYTES:
+        raise OSError(f'it has {claimed} bytes, more than {MAX_WEIGHTS_BYTES}')
     shutil.copyfileobj(_Limited(source), target)
     expected = getattr(source, 'length', None)  # of an HTTP response: what is still to come
     if expected:
@@ -70,17 +73,17 @@ def _copy(source: BinaryIO, target: BinaryIO) -> None:
 
 
 class _Limited:
-    """A stream that gives up beyond `MAX_BYTES`."""
+    """A stream that gives up beyond `MAX_WEIGHTS_BYTES`."""
 
     def __init__(self, source: BinaryIO):
         self._source = source
-        self._left = MAX_BYTES
+        self._left = MAX_WEIGHTS_BYTES
 
     def read(self, size: int) -> bytes:
         chunk = self._source.read(size)
         self._left -= len(chunk)
         if self._left < 0:
-            raise OSError(f'it has more than {MAX_BYTES} bytes')
+            raise OSError(f'it has more than {MAX_WEIGHTS_BYTES} bytes')
         return chunk
 
 

@@ -1,20 +1,21 @@
 """Opens a weight file of any known format by looking at its first bytes; nothing in a file is ever executed."""
 
+import contextlib
 import dataclasses
-import fnmatch
 import importlib
 import pathlib
-import shutil
 import struct
 import tarfile
 import tempfile
 import zipfile
+import zlib
 
 import numpy as np
 
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.weights.archives import extract, open_archive
 from mobilenets_jax.weights.readers.contents import Contents
-from mobilenets_jax.weights.readers.errors import UnreadableFileError
+from mobilenets_jax.weights.readers.errors import MAX_IMAGE_SIZE, MAX_TEXT_BYTES, UnreadableFileError, check_bytes
 
 # Format -> its reader's module, and the layout of `layouts.LAYOUTS` that its arrays have.
 READERS = {
@@ -24,8 +25,7 @@ READERS = {
     'tensorflow': ('tensorflow', 'slim'),
     'tflite': ('tflite', 'tflite'),
 }
-MAX_MEMBER_BYTES = 1 << 30  # of an archive; far above any mobile network
-LISTED = 5  # files of an archive, in an error
+_PACKED = {b'\x1f\x8b': 'gzip', b'BZh': 'bzip2', b'\xfd7zXZ': 'xz', b'\x28\xb5\x2f\xfd': 'zstd'}
 
 # What a reader's parts raise on bytes that are not what they should be.
 _FAULTS = (
@@ -63,24 +63,34 @@ def read(path: pathlib.Path, member: str | None = None) -> WeightFile:
         UserError: the file is missing, of no known format, damaged, or asks for more than arrays.
     """
     try:
-        if path.is_file() and tarfile.is_tarfile(path):
-            with tempfile.TemporaryDirectory() as folder:
-                return read(extract(path, member, pathlib.Path(folder)))
-        kind = _format(path)
-        module, layout = READERS[kind]
-        contents = importlib.import_module(f'{__package__}.readers.{module}').read(path)
-        if kind == 'tensorflow' and any('layer_with_weights-' in name for name in contents.arrays):
-            layout = 'model_garden'
-        return WeightFile(layout, contents)
+        archive = open_archive(path) if path.is_file() else None
+        if archive is None:
+            return _read(path)
+        with contextlib.closing(archive.fileobj), archive, tempfile.TemporaryDirectory() as folder:
+            return _read(extract(archive, path, member, pathlib.Path(folder)))
     except ModuleNotFoundError as error:
         raise UserError(f'weights={str(path)!r} needs the Python package {error.name}, which is missing.') from error
     except UserError:
         raise
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise UserError(f'weights={str(path)!r} cannot be read: its archive is cut short or damaged.') from error
     except _FAULTS as error:
         cause = ' '.join(str(error).split()) or type(error).__name__
         raise UserError(f'weights={str(path)!r} cannot be read: {cause}.') from error
+
+
+def _read(path: pathlib.Path) -> WeightFile:
+    """Reads what is no archive."""
+    kind = _format(path)
+    if path.is_file():
+        check_bytes('it has', path.stat().st_size)
+    module, layout = READERS[kind]
+    contents = importlib.import_module(f'{__package__}.readers.{module}').read(path)
+    if contents.image_size is not None and contents.image_size > MAX_IMAGE_SIZE:
+        raise UnreadableFileError(f'it takes images of {contents.image_size} px; {MAX_IMAGE_SIZE} px are the most')
+    if kind == 'tensorflow' and any('layer_with_weights-' in name for name in contents.arrays):
+        layout = 'model_garden'
+    return WeightFile(layout, contents)
 
 
 def _format(path: pathlib.Path) -> str:
@@ -101,14 +111,18 @@ def _format(path: pathlib.Path) -> str:
         return 'safetensors'
     if start[:1] == b'\x80':
         return 'pytorch'
-    if start[:2] == b'\x1f\x8b':
-        raise UnreadableFileError('it is compressed by gzip and no tar archive, or a damaged one; unpack it first')
+    packed = next((name for magic, name in _PACKED.items() if start.startswith(magic)), None)
+    if packed is not None:
+        raise UnreadableFileError(f'it is compressed by {packed} and no tar archive, or a damaged one; unpack it first')
     known = '.pth, .pt, .safetensors, .h5, .keras, .tflite, TensorFlow checkpoints, and tar archives of these'
     raise UserError(f'weights={str(path)!r} is of no known format. Known: {known}.')
 
 
 def _format_of_zip(path: pathlib.Path) -> str:
     try:
+        with path.open('rb') as file:
+            end = zipfile._EndRecData(file)  # Python reads the list of files whole, and publishes no look at its size
+        check_bytes('its list of files has', end[zipfile._ECD_SIZE] if end else 0, MAX_TEXT_BYTES)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile as error:
@@ -121,39 +135,3 @@ def _format_of_zip(path: pathlib.Path) -> str:
         'it is a zip archive with neither the data.pkl of PyTorch nor the model.weights.h5 of Keras, '
         f'but {len(names)} other files'
     )
-
-
-def extract(archive_path: pathlib.Path, member: str | None, folder: pathlib.Path) -> pathlib.Path:
-    """Copies the weights of a tar archive into `folder`, and returns the path to `read`.
-
-    Raises:
-        UserError: the archive holds a path outside of itself or a link, or not one file that fits `member`.
-    """
-    with tarfile.open(archive_path) as archive:
-        members = archive.getmembers()
-        for info in members:
-            parts = pathlib.PurePosixPath(info.name).parts
-            if info.name.startswith('/') or '..' in parts or not (info.isfile() or info.isdir()):
-                raise UserError(f'weights={str(archive_path)!r} holds {info.name!r}, which leads out of the archive.')
-        chosen = [info for info in members if info.isfile() and _fits(info.name, member)]
-        starts = {info.name.removesuffix('.index').partition('.data-')[0] for info in chosen}
-        if len(starts) != 1:
-            found = sorted(info.name for info in chosen or members if info.isfile())
-            listed = ', '.join(found[:LISTED]) + (f' and {len(found) - LISTED} more' if len(found) > LISTED else '')
-            raise UserError(
-                f'weights={str(archive_path)!r} is a tar archive that does not hold one set of weights. '
-                f'It holds: {listed or "nothing"}.'
-            )
-        for info in chosen:
-            if info.size > MAX_MEMBER_BYTES:
-                raise UnreadableFileError(f'{info.name} has more than {MAX_MEMBER_BYTES} bytes')
-            with archive.extractfile(info) as source, (folder / pathlib.PurePosixPath(info.name).name).open('wb') as to:
-                shutil.copyfileobj(source, to)
-    return folder / pathlib.PurePosixPath(starts.pop()).name
-
-
-_WEIGHT_PATTERNS = ('*.tflite', '*.pth', '*.pt', '*.safetensors', '*.bin', '*.h5', '*.keras', '*.index', '*.data-*')
-
-
-def _fits(name: str, member: str | None) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for pattern in ([member] if member else _WEIGHT_PATTERNS))

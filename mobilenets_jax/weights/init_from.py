@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from etils import epath
 
-from mobilenets_jax.checkpoints import CheckpointManager, locate
-from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.errors import UserError
 from mobilenets_jax.hosts import decided_by_primary
-from mobilenets_jax.identity import CLASS_NAMES, NETWORK_FIELDS, field_name, network_fields
+from mobilenets_jax.identity import NETWORK_FIELDS, field_name
 from mobilenets_jax.trees import describe_leaf, named_leaves
 from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
+from mobilenets_jax.weights.trained import read_trained
 
 PyTree = Any
 
@@ -74,20 +74,9 @@ def _is_folder(source: str) -> bool:
 
 
 def _checkpoint(source: str, given: Mapping[str, Any]) -> StartingPoint:
-    directory, step = locate(source)
-    restored = None
-    if decided_by_primary(directory.is_dir):
-        with CheckpointManager(directory, identity=None, read_only=True) as checkpoints:
-            restored = checkpoints.restore(None, step=step)
-    if restored is None:
-        raise UserError(f'{FIELD}={source!r} holds no checkpoint; it must be a workdir, or a file of weights.')
-    state, class_names = restored.state, restored.identity.get(CLASS_NAMES)
-    for name in ('params', 'batch_stats'):
-        check(name in state, FIELD, source, f'has no {name!r}, so it is no checkpoint of a training run')
-    variables = {name: state.get(f'ema_{name}', state[name]) for name in ('params', 'batch_stats')}
-    saved = network_fields(restored.meta.get('config', {}), restored.identity)
-    fields = {path: saved[field_name(path)] for path in NETWORK_FIELDS if path not in given}
-    return StartingPoint(variables, fields, folded=False, class_names=class_names and tuple(class_names))
+    trained = read_trained(source, f'{FIELD}={source!r}')
+    fields = {path: trained.fields[field_name(path)] for path in NETWORK_FIELDS if path not in given}
+    return StartingPoint(trained.variables, fields, folded=False, class_names=trained.class_names)
 
 
 def describe_replaced(start: StartingPoint, config: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
@@ -112,7 +101,10 @@ def describe_replaced(start: StartingPoint, config: Mapping[str, Any], defaults:
 def config_fields(pretrained: Pretrained) -> dict[str, Any]:
     """The config, by dotted path, that a network with published weights needs."""
     card, preprocessing = pretrained.card, pretrained.card.preprocessing
+    dtype = pretrained.model.settings.dtype.name
+    of_a_run = {'model.dtype': dtype} if card.class_names else {}
     return {
+        **of_a_run,
         'model.name': card.model,
         'model.width_multiplier': card.width_multiplier,
         'model.convention': card.convention,

@@ -1,4 +1,4 @@
-"""`predict`: what a network with published weights sees in images."""
+"""`predict`: what a network with published weights, or of a run of this project, sees in images."""
 
 import argparse
 import functools
@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from mobilenets_jax.checkpoints import find_checkpoints
 from mobilenets_jax.data import image_files
 from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.weights.cards import Preprocessing
-from mobilenets_jax.weights.imagenet import class_names
 from mobilenets_jax.weights.pretrained import load_pretrained
+from mobilenets_jax.weights.trained import PARAMS, parse_step
 
 PANEL_INCHES = 3.2  # height of an image in the PNG
 MAX_DRAWN_PIXELS = 1024  # of a side; Matplotlib takes many times the memory of what it draws
@@ -23,9 +24,13 @@ MAX_DRAWN_PIXELS = 1024  # of a side; Matplotlib takes many times the memory of 
 
 def add_parser(subparsers) -> None:
     """Registers the command."""
-    parser = subparsers.add_parser('predict', help='classify images with published weights')
+    parser = subparsers.add_parser('predict', help='classify images with published weights or a trained network')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='files: JPEG, PNG, WebP, BMP, GIF, TIFF, PPM')
-    parser.add_argument('--weights', required=True, help='a file, or a name that `weights` lists')
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--weights', help='a file, or a name that `weights` lists')
+    source.add_argument('--workdir', help='of a run; or its folder of checkpoints, or of one step; local or gs://')
+    parser.add_argument('--step', metavar='N', help="of the run, or 'best'; the newest intact one by default")
+    parser.add_argument('--params', choices=PARAMS, help='averaged parameters where there are any, or raw ones')
     parser.add_argument('--normalization', choices=NORMALIZATIONS, help="the input's range, where no file states it")
     parser.add_argument('--image_size', type=int, help="the input's height and width, where no file states it")
     parser.add_argument('--convention', help="whose padding and constants: 'tf' for timm's ports of TensorFlow")
@@ -44,15 +49,19 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.image_size,
         'must be positive',
     )
+    if arguments.workdir is not None and not find_checkpoints(arguments.workdir):
+        raise UserError(f'--workdir={arguments.workdir!r} holds no checkpoint.')
     pretrained = load_pretrained(
-        arguments.weights,
+        arguments.weights if arguments.workdir is None else arguments.workdir,
         convention=arguments.convention,
         image_size=arguments.image_size,
         value_range=arguments.normalization,
+        step=parse_step(arguments.step),
+        params=arguments.params,
     )
     images = [read_image(path, pretrained.card.preprocessing) for path in arguments.images]
     image_files.report_orientations(sum(image_files.has_orientation(_read_bytes(path)) for path in arguments.images))
-    names = class_names(pretrained.model.num_classes)
+    names = pretrained.class_names
     rows = []
     for path, probabilities in zip(arguments.images, predict(pretrained, np.stack(images)), strict=True):
         best = np.argsort(-probabilities, kind='stable')[: arguments.top]

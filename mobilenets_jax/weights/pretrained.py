@@ -1,4 +1,4 @@
-"""Published weights as a model and its variables: `load_pretrained`."""
+"""Published weights, or a checkpoint of a run, as a model and its variables: `load_pretrained`."""
 
 import dataclasses
 import pathlib
@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mobilenets_jax.checkpoints import find_checkpoints
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.weights.cache import fetch
 from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, Preprocessing, WeightCard
 from mobilenets_jax.weights.files import WeightFile, read
 from mobilenets_jax.weights.identify import identify
+from mobilenets_jax.weights.imagenet import class_names
 from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.remote import local_file
 from mobilenets_jax.weights.timm_facts import TimmFacts, timm_facts, with_facts
+from mobilenets_jax.weights.trained import create_network, preprocessing, read_trained
 from mobilenets_jax.weights.wrappers import unwrapped
 
 PyTree = Any
@@ -25,17 +28,23 @@ IMAGENET_CLASSES = 1000
 
 
 class Pretrained(NamedTuple):
-    """A network with published weights.
+    """A network with trained weights.
 
     Attributes:
         model: its `apply(variables, images, train=...)` returns logits and endpoints.
-        variables: 'params' and 'batch_stats', float32 NumPy arrays.
+        variables: 'params' and 'batch_stats', float32 NumPy arrays (float64 of a run in float64).
         card: where they are from and how images become the network's input.
     """
 
     model: ImageClassifier
     variables: PyTree
     card: WeightCard
+
+    @property
+    def class_names(self) -> list[str]:
+        """A name for each class: the checkpoint's own, ImageNet's for 1000 published ones, else 'class 0', ..."""
+        names, count = self.card.class_names, self.model.num_classes
+        return [*names, *(f'class {index}' for index in range(len(names), count))] if names else class_names(count)
 
 
 def load_pretrained(
@@ -47,9 +56,11 @@ def load_pretrained(
     width_multiplier: float | None = None,
     image_size: int | None = None,
     value_range: str | None = None,
+    step: int | str | None = None,
+    params: str | None = None,
     option: str = 'weights',
 ) -> Pretrained:
-    """Loads weights from a file, or by the name of a card, which is downloaded once.
+    """Loads weights from a file, a run, or by the name of a card, which is downloaded once.
 
     The network, its width and its number of classes are found in the file. A head of 1001 classes loses its first, the
     background, unless `num_classes` is 1001; a head of one logit (a sigmoid's) becomes the equal one of two classes.
@@ -57,7 +68,8 @@ def load_pretrained(
 
     Args:
         path_or_name: a .pth, .safetensors, .h5, .keras or .tflite file, the prefix of a TensorFlow checkpoint, a tar
-            archive of one of these, local or gs://, or a name in `CARDS`.
+            archive of one of these, local or gs://, or a name in `CARDS`; or the workdir of a run of this project, its
+            folder of checkpoints or one of them.
         model: the architecture, where one wants to be sure.
         num_classes: any other number than the file's gives the network a new head, all zeros, to be trained; so it does
             where the file has no classifier, or one that this project's networks cannot have.
@@ -67,11 +79,67 @@ def load_pretrained(
         width_multiplier: where one wants to be sure.
         image_size: height and width of the images that the network takes, in pixels, where the file does not say it.
         value_range: the range of its input, a key of `data.options.NORMALIZATIONS`, where the file does not say it.
+        step: of a run, which checkpoint; 'best': the one with the best metric; None: the newest intact one.
+        params: of a run, 'ema' (the default: averaged parameters where it has some) or 'raw'.
         option: what the user calls `path_or_name`, for what is said on standard error.
 
     Raises:
         UserError: the file is missing, damaged, of no known network or not of the one that was asked for.
     """
+    told = {'convention': convention, 'width_multiplier': width_multiplier}
+    told |= {'image_size': image_size, 'value_range': value_range}
+    if path_or_name not in CARDS and find_checkpoints(path_or_name):
+        network, variables, card, notes = _of_a_run(path_or_name, model, told, step, params or 'ema')
+    else:
+        for name, value in (('step', step), ('params', params)):
+            check(value is None, name, value, f'is of a run, which weights={path_or_name!r} is not')
+        network, variables, card, notes = _published(path_or_name, model, told, new_head=num_classes is not None)
+        if network.num_classes == IMAGENET_CLASSES + 1 and num_classes != network.num_classes:
+            network, variables = _without_background(network, variables)
+        if _is_one_logit(network, variables) and num_classes in (None, 2):
+            network, variables = _with_two_logits(network, variables)
+            notes.append(
+                'its one logit is taken for a sigmoid of class 1, and class 0 gets the logit 0, which is the same.'
+            )
+    if num_classes not in (None, network.num_classes):
+        network, variables = _with_new_head(network, variables, num_classes)
+        card = dataclasses.replace(card, class_names=())
+        notes.append('its classifier is left out: a new one starts from zeros.')
+    for note in notes:
+        print(f'{option}={path_or_name!r}: {" ".join(note.split())}', file=sys.stderr, flush=True)
+    return Pretrained(network, variables, card)
+
+
+Loaded = tuple[ImageClassifier, PyTree, WeightCard, list[str]]  # and what is to be said of them
+
+
+def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], step: int | str | None, params: str) -> Loaded:
+    """A checkpoint of a run, whose network and input are known; only another image size may be asked for."""
+    label = f'weights={source!r}'
+    trained = read_trained(source, label, step=step, params=params)
+    known = {**trained.fields, 'value_range': trained.fields['normalization']}
+    for name, value in {'model': model, **told}.items():
+        fits = name == 'image_size' or value in (None, known[name])
+        check(fits, name, value, f'is not that of {label}, which has {known.get(name)!r}')
+    fields = {name: trained.fields[name] for name in ('dropped_strides', 'activation') if trained.fields[name]}
+    card = WeightCard(
+        name=source,
+        model=trained.fields['model'],
+        width_multiplier=trained.fields['width_multiplier'],
+        convention=trained.fields['convention'],
+        fields=fields,
+        preprocessing=_with(preprocessing(trained), {'image_size': told['image_size']}),
+        class_names=trained.class_names or (),
+    )
+    notes = [] if trained.class_names else ['an older version saved it, without the names of its classes.']
+    if trained.config.get('data', {}).get('name') == 'digits':
+        size = card.preprocessing.image_size
+        notes.append(f'it knows handwritten digits of 8x8 pixels, light on dark, enlarged to {size} px.')
+    return create_network(trained), trained.variables, card, notes
+
+
+def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *, new_head: bool) -> Loaded:
+    """Weights from a file or by a card's name; `told` is what the caller says of their network and its input."""
     card = CARDS.get(path_or_name) or _card_of(path_or_name)
     with local_file(str(fetch(card)) if path_or_name in CARDS else path_or_name) as path:
         file = unwrapped(read(path, card and card.member), path_or_name)
@@ -81,9 +149,9 @@ def load_pretrained(
         file,
         path_or_name,
         model=model or known.model,
-        convention=convention or known.convention,
-        width=width_multiplier or known.width_multiplier,
-        new_head=num_classes is not None,
+        convention=told['convention'] or known.convention,
+        width=told['width_multiplier'] or known.width_multiplier,
+        new_head=new_head,
     )
     notes = list(file.contents.notes)
     if card is None:
@@ -94,29 +162,17 @@ def load_pretrained(
             convention=identity.convention,
             preprocessing=with_facts(PREPROCESSING[identity.source], facts),
         )
-        told = {'image_size': image_size, 'value_range': value_range, 'convention': convention}
         notes += _assumptions(card, file, facts, told, source=identity.source)
     stated = {'image_size': file.contents.image_size, 'value_range': file.contents.value_range}
+    of_input = {name: told[name] for name in stated}
     card = dataclasses.replace(
         card,
         convention=identity.convention,
         fields=dict(identity.fields),
         folded=LAYOUTS[file.layout].folded,
-        preprocessing=_with(_with(card.preprocessing, stated), {'image_size': image_size, 'value_range': value_range}),
+        preprocessing=_with(_with(card.preprocessing, stated), of_input),
     )
-    if network.num_classes == IMAGENET_CLASSES + 1 and num_classes != network.num_classes:
-        network, variables = _without_background(network, variables)
-    if _is_one_logit(network, variables) and num_classes in (None, 2):
-        network, variables = _with_two_logits(network, variables)
-        notes.append(
-            'its one logit is taken for a sigmoid of class 1, and class 0 gets the logit 0, which is the same.'
-        )
-    if num_classes not in (None, network.num_classes):
-        network, variables = _with_new_head(network, variables, num_classes)
-        notes.append('its classifier is left out: a new one starts from zeros.')
-    for note in notes:
-        print(f'{option}={path_or_name!r}: {" ".join(note.split())}', file=sys.stderr, flush=True)
-    return Pretrained(network, variables, card)
+    return network, variables, card, notes
 
 
 def _assumptions(

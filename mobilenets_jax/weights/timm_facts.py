@@ -20,6 +20,7 @@ from mobilenets_jax.data.options import INTERPOLATIONS, NORMALIZATIONS
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights.cards import CARDS, Preprocessing
 from mobilenets_jax.weights.files import WeightFile
+from mobilenets_jax.weights.readers.errors import MAX_IMAGE_SIZE
 
 STEM = 'conv_stem.weight'  # of all MobileNets of timm
 CONFIG = 'config.json'
@@ -136,6 +137,8 @@ def _preprocessing(config: Mapping[str, Any], where: str, *, tf: bool) -> dict[s
                 raise UserError(
                     f'{where} states input_size={config["input_size"]}; square images of 3 channels are read.'
                 )
+            if int(height) > MAX_IMAGE_SIZE:
+                raise UserError(f'{where} states images of {height} px; {MAX_IMAGE_SIZE} px are the most.')
             stated['image_size'] = int(height)
         if config.get('mean') is not None and config.get('std') is not None:
             stated['value_range'] = _value_range(config['mean'], config['std'], where)

@@ -1,5 +1,6 @@
 """What is saved comes back bit for bit, or not at all and with a reason."""
 
+import json
 import shutil
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from checkpoint_states import FIELDS, IDENTITY, digest, make_state, replicated
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mobilenets_jax.checkpoints import CheckpointManager, verify_manifest
+from mobilenets_jax.checkpoints import CheckpointManager, verify_manifest, write_manifest
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.identity import Identity
 
@@ -205,6 +206,19 @@ def test_checkpoint_of_another_identity_is_refused_in_one_line(other, held, aske
                 f'checkpoint {two_steps}/20 holds {held}; the run asks for {asked}. '
                 'Give the run a directory of its own.'
             )
+
+
+@pytest.mark.parametrize('claim', ['float32[1099511627776]', 'float32[65536, 65536, 65536]'])
+def test_a_checkpoint_that_claims_more_than_any_state_is_refused_before_memory_is_asked_for(claim, copied):
+    meta = copied / '20' / 'meta' / 'metadata'
+    document = json.loads(meta.read_text())
+    document['arrays']['params/head/bias'] = claim
+    meta.write_text(json.dumps(document))
+    write_manifest(copied / '20')
+    with open_manager(copied, read_only=True) as manager:
+        for target in (None, TARGET):
+            with pytest.raises(UserError, match=r'/20 claims \d+ bytes of arrays; 68719476736 are the most'):
+                manager.restore(target)
 
 
 def test_first_differing_leaf_is_named_with_both_sides(two_steps):

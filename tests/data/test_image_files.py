@@ -153,6 +153,18 @@ def jpeg_of_size(width, height):
     return resized(encoded, encoded.index(b'\xff\xc0') + 5, '>HH', height, width)
 
 
+def tiff_of_size(width, height):
+    """A TIFF whose first directory says so."""
+    encoded = encode(rgb(), format='tiff')
+    directory = int.from_bytes(encoded[4:8], 'little')
+    for number in range(int.from_bytes(encoded[directory : directory + 2], 'little')):
+        entry = directory + 2 + 12 * number
+        tag = int.from_bytes(encoded[entry : entry + 2], 'little')
+        if tag in (256, 257):  # width and height
+            encoded = resized(encoded, entry + 2, '<HII', 4, 1, width if tag == 256 else height)
+    return encoded
+
+
 def flipped(encoded, marker, distance=12):
     at = encoded.index(marker) + distance
     return encoded[:at] + bytes([encoded[at] ^ 1]) + encoded[at + 1 :]
@@ -179,6 +191,12 @@ BROKEN = {
         lambda: resized(encode(rgb(), format='bmp'), 18, '<ii', 20000, 10000),
         '^it has more than 178956970 pixels.$',
     ),
+    'huge gif': (
+        lambda: resized(encode(rgb(), format='gif'), 6, '<HH', 60000, 60000),
+        '^it has more than 178956970 pixels.$',
+    ),
+    'huge tiff': (lambda: tiff_of_size(60000, 60000), '^it has more than 178956970 pixels.$'),
+    'huge ppm': (lambda: b'P6 60000 60000 255\n' + bytes(100), '^it has more than 178956970 pixels.$'),
     'tiff of real numbers': (
         lambda: encode(Image.fromarray(RAMP.astype(np.float32)), format='tiff'),
         'its pixels are 32-bit numbers, whose range is not known.',

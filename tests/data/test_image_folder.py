@@ -131,6 +131,18 @@ def test_device_preprocess_only_normalises(image_folder):
     np.testing.assert_allclose(dataset.device_preprocess(rows, train=True), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize('processes', [1, 2])
+def test_evaluation_examples_have_an_index_and_a_name(processes, image_folder):
+    dataset = make(image_folder, batch_size=4)
+    for process in range(processes):
+        for batch in dataset.eval_batches(Layout(process, processes, 2), with_index=True):
+            real = batch['mask'] > 0
+            for index, label in zip(batch['index'][real], batch['label'][real], strict=True):
+                assert dataset.eval_names[index].split(os.sep)[-2] == dataset.class_names[label]
+    assert sorted(dataset.eval_names) == sorted(map(str, (image_folder / 'val').glob('*/*.*')))
+    assert 'index' not in next(dataset.eval_batches(ONE))
+
+
 def test_evaluation_split_can_be_chosen(image_folder):
     assert make(image_folder, eval_split='train').num_eval == 23
     with pytest.raises(UserError, match="^data.eval_split='dev' is unknown. Known: train, val.$"):

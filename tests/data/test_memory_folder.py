@@ -43,6 +43,7 @@ def test_batches_hold_the_pixels_of_the_files(folder):
             assert files[index].parent.name == f'class_{label}'
     (batch,) = dataset.eval_batches(ONE)
     expected = [np.asarray(Image.open(file)) for file in sorted((folder / 'test').glob('*/*'))]
+    assert list(dataset.eval_names) == [str(file) for file in sorted((folder / 'test').glob('*/*'))]
     assert batch['mask'].sum() == 7 and np.array_equal(batch['image'][0, :7], expected)
 
 

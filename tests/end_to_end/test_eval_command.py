@@ -1,5 +1,6 @@
 """eval.py measures what it is asked for, in every form of asking, and refuses what does not belong together."""
 
+import csv
 import json
 import shutil
 
@@ -17,9 +18,9 @@ KEYS = ['model', 'top1', 'top5', 'loss', 'count', 'step', 'params']
 
 # Arguments, in which RUN is the workdir, and the step and the parameters that they ask for.
 FORMS = [
-    ('--workdir=RUN', 12, 'ema'),
+    ('--workdir=RUN --report=REPORT', 12, 'ema'),
     ('--workdir RUN --step=8 --params=raw --config.batch_size=25', 8, 'raw'),
-    pytest.param(f'{CONFIG} --checkpoint=RUN --params=raw', 12, 'raw', marks=pytest.mark.slow),
+    pytest.param(f'{CONFIG} --checkpoint=RUN --params=raw --step=best', 12, 'raw', marks=pytest.mark.slow),
     pytest.param(f'{CONFIG} --checkpoint=RUN/checkpoints --params=ema', 12, 'ema', marks=pytest.mark.slow),
     (f'{CONFIG} --checkpoint=RUN/checkpoints/8', 8, 'ema'),
 ]
@@ -27,7 +28,7 @@ FORMS = [
 
 @pytest.fixture(scope='module')
 def measure():
-    """From parameters and statistics to top-1, top-5 and loss on the test set, computed in NumPy from the logits."""
+    """From parameters and statistics to metrics and predicted classes on the test set, in NumPy from the logits."""
     dataset = create_dataset('digits', image_size=32, batch_size=360, seed=0)
     (batch,) = dataset.eval_batches(Layout(process_index=0, process_count=1, local_device_count=1))
     labels = batch['label'][0]
@@ -43,18 +44,19 @@ def measure():
         own = logits[np.arange(len(labels)), labels]
         rank = (logits > own[:, None]).sum(axis=1)
         loss = np.log(np.exp(logits).sum(axis=1)) - own
-        return {'top1': 100 * np.mean(rank < 1), 'top5': 100 * np.mean(rank < 5), 'loss': np.mean(loss)}
+        metrics = {'top1': 100 * np.mean(rank < 1), 'top5': 100 * np.mean(rank < 5), 'loss': np.mean(loss)}
+        return metrics, labels.tolist(), logits.argmax(axis=1).tolist()
 
     return measure
 
 
 @pytest.mark.parametrize(('arguments', 'step', 'which'), FORMS)
-def test_result_is_that_of_the_parameters_asked_for(arguments, step, which, launcher, straight_run, measure):
-    run = straight_run()
-    ended = launcher.run('eval.py', *arguments.replace('RUN', str(run)).split())
+def test_result_is_that_of_the_parameters_asked_for(arguments, step, which, launcher, straight_run, measure, tmp_path):
+    run, report = straight_run(), tmp_path / 'report'
+    ended = launcher.run('eval.py', *arguments.replace('RUN', str(run)).replace('REPORT', str(report)).split())
     assert ended.status == 0, ended
     result = json.loads(ended.output[-1])
-    assert list(result) == KEYS
+    assert list(result) == KEYS + (['report'] if 'REPORT' in arguments else [])
     assert {name: result[name] for name in ('model', 'count', 'step', 'params')} == {
         'model': 'mobilenet_v1',
         'count': 360,
@@ -63,8 +65,14 @@ def test_result_is_that_of_the_parameters_asked_for(arguments, step, which, laun
     }
     state = read_state(run, step)
     prefix = 'ema_' if which == 'ema' else ''
-    expected = measure(state[f'{prefix}params'], state[f'{prefix}batch_stats'])
+    expected, labels, predicted = measure(state[f'{prefix}params'], state[f'{prefix}batch_stats'])
     assert {name: result[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert report.exists() == ('REPORT' in arguments)
+    if report.exists():
+        rows = list(csv.DictReader((report / 'predictions.csv').open()))
+        assert [int(row['image']) for row in rows] == list(range(360))
+        assert [int(row['label']) for row in rows] == labels
+        assert [int(row['predicted']) for row in rows] == predicted
     if (step, which) == (12, 'ema'):
         summary = read_summary(run)
         assert [result[name] for name in ('top1', 'top5', 'loss')] == [

@@ -63,7 +63,7 @@ def test_what_fails_leaves_nothing(open_url, message, folder):
 
 
 def test_more_than_any_network_is_not_fetched(folder, monkeypatch):
-    monkeypatch.setattr(cache, 'MAX_BYTES', 100)
+    monkeypatch.setattr(cache, 'MAX_WEIGHTS_BYTES', 100)
     with pytest.raises(UserError, match='it has more than 100 bytes'):
         cache.fetch(CARD, lambda url: io.BytesIO(CONTENT))
     assert list(folder.iterdir()) == []

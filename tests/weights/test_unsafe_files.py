@@ -16,7 +16,7 @@ from source_arrays import source_arrays
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights import load_pretrained
-from mobilenets_jax.weights.readers import pytorch
+from mobilenets_jax.weights.readers import errors
 
 
 class _Touch:
@@ -110,7 +110,7 @@ def test_keys_whose_hash_takes_forever_are_not_hashed(tmp_path):
 
 def test_one_storage_behind_many_tensors_is_no_bomb(tmp_path, monkeypatch):
     """Each of the tensors is as large as the file, all together are more than any network."""
-    monkeypatch.setattr(pytorch, 'MAX_WEIGHTS_BYTES', 1 << 20)
+    monkeypatch.setattr(errors, 'MAX_WEIGHTS_BYTES', 1 << 20)
     tensor = weight_files._Tensor('0', np.zeros((256, 256), np.float32))
     with zipfile.ZipFile(tmp_path / 'weights.pth', 'w') as archive:
         with archive.open('archive/data.pkl', 'w') as stream:

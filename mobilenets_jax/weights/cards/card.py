@@ -47,6 +47,7 @@ class WeightCard:
         top1: ImageNet validation top-1 in percent as published, or None.
         top5: likewise.
         measured: top-1 and top-5 in percent that this project measured, or None; see `cards.MEASURED_ON`.
+        class_names: of a checkpoint of this project, in the order of the labels; (): none are stated.
     """
 
     name: str
@@ -63,6 +64,7 @@ class WeightCard:
     top1: float | None = None
     top5: float | None = None
     measured: tuple[float, float] | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def bn_epsilon(self) -> float:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import pathlib
 import zipfile
@@ -13,13 +14,12 @@ import h5py
 import numpy as np
 
 from mobilenets_jax.weights.readers.contents import Contents
-from mobilenets_jax.weights.readers.errors import MAX_WEIGHTS_BYTES, UnreadableFileError
+from mobilenets_jax.weights.readers.errors import MAX_TEXT_BYTES, MAX_WEIGHTS_BYTES, UnreadableFileError, check_bytes
 from mobilenets_jax.weights.readers.keras_config import Stated, read_statements
 from mobilenets_jax.weights.readers.keras_graph import is_model, numbered_names, read_graph
 
 WEIGHTS_MEMBER = 'model.weights.h5'  # of a .keras archive
 CONFIG_MEMBER = 'config.json'
-MAX_CONFIG_BYTES = 1 << 24
 
 # The order in which Keras numbers the variables of a layer, by their count.
 _VARIABLES = {
@@ -30,7 +30,7 @@ _VARIABLES = {
 }
 _NO_LAYERS = ('vars', 'optimizer', 'metrics', 'loss_tracker', 'compile_metrics', 'seed_generator')
 
-Item = tuple[str, str, np.ndarray]  # layer, variable, array
+Item = tuple[str, str, h5py.Dataset]  # layer, variable, and its array, not yet read
 
 
 def read(path: pathlib.Path) -> Contents:
@@ -42,11 +42,12 @@ def read(path: pathlib.Path) -> Contents:
         if zipfile.is_zipfile(path):
             archive = stack.enter_context(zipfile.ZipFile(path))
             source = io.BytesIO(_member(archive, WEIGHTS_MEMBER, MAX_WEIGHTS_BYTES))
-            config = _member(archive, CONFIG_MEMBER, MAX_CONFIG_BYTES) if CONFIG_MEMBER in archive.namelist() else None
+            config = _member(archive, CONFIG_MEMBER, MAX_TEXT_BYTES) if CONFIG_MEMBER in archive.namelist() else None
             file = stack.enter_context(h5py.File(source, 'r'))
         else:
             file = stack.enter_context(h5py.File(path, 'r'))
-            config = file.attrs.get('model_config')
+            config = _attribute(file, 'model_config')
+            check_bytes("its model's config has", len(config or ''), MAX_TEXT_BYTES)
         model = json.loads(config) if config is not None else None
         return _contents(file, model if is_model(model) else None)
 
@@ -57,15 +58,15 @@ def _contents(file: h5py.File, model: dict[str, Any] | None) -> Contents:
     if 'layer_names' in root.attrs:
         items = _legacy(root, {node.name for node in graph.nodes.values()} if graph else set())
     else:
-        items = _numbered(root, '', numbered_names(model) if model else {})
-    arrays: dict[str, np.ndarray] = {}
-    for layer, variable, array in items:
+        items = _numbered(root, '', numbered_names(model) if model else {}, set())
+    datasets: dict[str, h5py.Dataset] = {}
+    for layer, variable, dataset in items:
         key = f'{layer}/{variable}'
-        if key in arrays:
+        if key in datasets:
             raise UnreadableFileError(f'it has two layers {layer}')
-        arrays[key] = array
-        if sum(array.nbytes for array in arrays.values()) > MAX_WEIGHTS_BYTES:
-            raise UnreadableFileError(f'its weights have more than {MAX_WEIGHTS_BYTES} bytes')
+        datasets[key] = dataset
+    check_bytes('its weights have', sum(dataset.nbytes for dataset in datasets.values()))
+    arrays = {key: dataset[()] for key, dataset in datasets.items()}
     if graph is None:
         return Contents({_spelling(key): array for key, array in arrays.items()})
     return _with_statements(arrays, read_statements(graph, arrays))
@@ -88,8 +89,7 @@ def _with_statements(arrays: dict[str, np.ndarray], stated: Stated) -> Contents:
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     if name not in archive.namelist():
         raise UnreadableFileError(f'there is no {name} in it')
-    if archive.getinfo(name).file_size > limit:
-        raise UnreadableFileError(f'its {name} has more than {limit} bytes')
+    check_bytes(f'its {name} has', archive.getinfo(name).file_size, limit)
     return archive.read(name)
 
 
@@ -100,14 +100,14 @@ def _legacy(root: h5py.Group, known: set[str]) -> Iterator[Item]:
         root: holds the groups.
         known: the names of all layers, by the model's config, if there is one.
     """
-    for layer in map(os.fsdecode, root.attrs['layer_names']):
+    for layer in map(os.fsdecode, _attribute(root, 'layer_names')):
         group = _local(root, layer)
-        names = [os.fsdecode(name) for name in group.attrs['weight_names']]
+        names = [os.fsdecode(name) for name in _attribute(group, 'weight_names')]
         paths = {name.rpartition('/')[0] for name in names}
         for name in names:
             path, _, variable = name.rpartition('/')
             is_layer = layer in known or (not known and len(paths) == 1)
-            yield layer if is_layer else _inner_layer(path, known), variable.partition(':')[0], _array(group, name)
+            yield layer if is_layer else _inner_layer(path, known), variable.partition(':')[0], _dataset(group, name)
 
 
 def _inner_layer(path: str, known: set[str]) -> str:
@@ -116,14 +116,16 @@ def _inner_layer(path: str, known: set[str]) -> str:
     return max(found, key=len, default=path)
 
 
-def _numbered(group: h5py.Group, path: str, names: dict[str, str]) -> Iterator[Item]:
+def _numbered(group: h5py.Group, path: str, names: dict[str, str], seen: set[int]) -> Iterator[Item]:
     """The layers of a .keras or .weights.h5 file: 'layers/CLASS_N/vars/0', ..., models in models.
 
     A layer's name is an attribute of its variables, or since which place it has is known from the model's config.
+    Groups may be linked to each other so that there is no end of paths: `seen` holds those that were met.
     """
+    _enter(group, seen)
     variables = _local(group, 'vars') if 'vars' in group else {}
     if path and len(variables):
-        name = variables.attrs.get('name') or names.get(path.rstrip('/'))
+        name = _attribute(variables, 'name') or names.get(path.rstrip('/'))
         if name is None:
             raise UnreadableFileError(
                 'it does not name its layers (weights alone of Keras 2.12 to 2.15): save the model'
@@ -131,15 +133,22 @@ def _numbered(group: h5py.Group, path: str, names: dict[str, str]) -> Iterator[I
         if len(variables) not in _VARIABLES:
             raise UnreadableFileError(f'{group.name} has variables without known names')
         for number, variable in enumerate(_VARIABLES[len(variables)]):
-            yield os.fsdecode(name), variable, _array(variables, str(number))
+            yield os.fsdecode(name), variable, _dataset(variables, str(number))
     if 'layers' in group:
         inner = _local(group, 'layers')
         for key in inner:
-            yield from _numbered(_local(inner, key), f'{path}layers/{key}/', names)
+            yield from _numbered(_local(inner, key), f'{path}layers/{key}/', names, seen)
     elif not path:  # a model of one's own class: its attributes
         for key in group:
             if key not in _NO_LAYERS:
-                yield from _numbered(_local(group, key), f'{key}/', names)
+                yield from _numbered(_local(group, key), f'{key}/', names, seen)
+
+
+def _enter(group: h5py.Group, seen: set[int]) -> None:
+    address = h5py.h5o.get_info(group.id).addr
+    if address in seen:
+        raise UnreadableFileError('a group of its layers has two places in it')
+    seen.add(address)
 
 
 def _local(group: h5py.Group, path: str) -> h5py.Group:
@@ -151,13 +160,43 @@ def _local(group: h5py.Group, path: str) -> h5py.Group:
     return group
 
 
-def _array(group: h5py.Group, path: str) -> np.ndarray:
+def _dataset(group: h5py.Group, path: str) -> h5py.Dataset:
+    """An array of numbers that stand in this very file, each of them."""
     dataset = _local(group, path)
-    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+    own = isinstance(dataset, h5py.Dataset) and not dataset.external and not dataset.is_virtual
+    if not own or dataset.dtype.kind not in 'fiub':
         raise UnreadableFileError(f'{path} is no array of its own')
-    if dataset.nbytes > MAX_WEIGHTS_BYTES:
-        raise UnreadableFileError(f'{path} has more than {MAX_WEIGHTS_BYTES} bytes')
-    return dataset[()]
+    if dataset.id.get_create_plist().get_nfilters():  # what it unpacks to is not known before it is unpacked
+        raise UnreadableFileError(f'{path} is compressed, which Keras does not do; save the model uncompressed')
+    stored = min(dataset.id.get_storage_size(), _file_bytes(dataset))
+    if dataset.nbytes > stored:
+        raise UnreadableFileError(f'{path} has {dataset.nbytes} bytes, of which the file holds {stored}')
+    return dataset
+
+
+def _attribute(holder: Any, name: str) -> Any:
+    """An attribute's value, or None where there is none."""
+    if name not in holder.attrs:
+        return None
+    attribute = holder.attrs.get_id(name)
+    count, each = math.prod(attribute.shape or ()), attribute.dtype.itemsize
+    if attribute.dtype.kind == 'O':  # texts of any length, which may all be one text
+        each = _file_bytes(holder)
+        if count * each > MAX_WEIGHTS_BYTES:
+            each -= _bytes_of_arrays(holder.file)
+    check_bytes(f'its {name} may have', count * each)
+    return holder.attrs[name]
+
+
+def _file_bytes(item: Any) -> int:
+    return item.file.id.get_filesize()
+
+
+def _bytes_of_arrays(file: h5py.File) -> int:
+    """How much of a file its arrays take, each counted once."""
+    sizes = []
+    file.visititems(lambda _, item: sizes.append(item.id.get_storage_size() if isinstance(item, h5py.Dataset) else 0))
+    return sum(sizes)
 
 
 def _spelling(key: str) -> str:

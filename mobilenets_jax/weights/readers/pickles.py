@@ -12,9 +12,12 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mobilenets_jax.weights.readers.errors import UnreadableFileError
+from mobilenets_jax.weights.readers.errors import UnreadableFileError, check_bytes
 
 MAX_NAME_LENGTH = 200
+# Of a program. Those of real checkpoints have less than a tenth of it.
+MAX_PROGRAM_BYTES = 1 << 23
+MAX_INSTRUCTIONS = 2_000_000  # each may take a hundred bytes of memory
 # Keys of dictionaries; any other one, such as a tuple, whose hash may take forever, is replaced by an `Inert`.
 _KEYS = (str, bytes, int, float, bool, type(None))
 
@@ -68,7 +71,11 @@ class Interpreter:
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
         try:
-            for opcode, argument, _ in pickletools.genops(stream):
+            start, self._copied = stream.tell(), 0
+            for number, (opcode, argument, position) in enumerate(pickletools.genops(stream)):
+                if number >= MAX_INSTRUCTIONS:
+                    raise UnreadableFileError(f'its pickle program has more than {MAX_INSTRUCTIONS} instructions')
+                check_bytes('its pickle program has', position - start, MAX_PROGRAM_BYTES)
                 if opcode.name == 'STOP':
                     return self._stack.pop()
                 self._step(opcode.name, argument)
@@ -132,6 +139,9 @@ class Interpreter:
     def _call(self, function: Any, arguments: Any) -> None:
         name = str(function) if isinstance(function, Name) else 'an object of its own'
         if name in self._calls:
+            # Each may copy what it is given: a list that is built once and handed over a million times.
+            self._copied += sum(len(argument) for argument in arguments if isinstance(argument, list | tuple | dict))
+            check_bytes('its pickle program copies', self._copied, MAX_PROGRAM_BYTES)
             self._stack.append(self._calls[name](*arguments))
         else:
             self.inert[name] = None

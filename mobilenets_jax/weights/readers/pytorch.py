@@ -17,14 +17,14 @@ import numpy as np
 
 from mobilenets_jax.weights.readers import state_dicts
 from mobilenets_jax.weights.readers.contents import Contents
-from mobilenets_jax.weights.readers.errors import MAX_WEIGHTS_BYTES, UnreadableFileError
-from mobilenets_jax.weights.readers.pickles import Inert, Interpreter, Name
+from mobilenets_jax.weights.readers.errors import UnreadableFileError, check_bytes
+from mobilenets_jax.weights.readers.pickles import MAX_PROGRAM_BYTES, Inert, Interpreter, Name
 from mobilenets_jax.weights.readers.tensors import Storage, Tensor
 
 # The first object of a file in the format before PyTorch 1.6, and the second, its version.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
-MAX_PROGRAM_BYTES = 1 << 26  # of the pickle program; those of real checkpoints have less than a hundredth of it
+MAX_BYTE_ORDER_BYTES = 16
 LISTED = 5  # names in a note
 
 STORAGES = {
@@ -49,7 +49,7 @@ def read(path: pathlib.Path) -> Contents:
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            document, interpreter = _read_zip(archive)
+            document, interpreter = _read_zip(archive, path.stat().st_size)
             return _contents(document, interpreter, path.stat().st_size)
     return _contents(*_read_legacy(path.read_bytes()), path.stat().st_size)
 
@@ -58,8 +58,7 @@ def _contents(document: Any, interpreter: Interpreter, file_bytes: int) -> Conte
     chosen = state_dicts.choose(document)
     if any(tensor.nbytes > file_bytes for tensor in chosen.tensors.values()):  # nothing is compressed
         raise UnreadableFileError('a tensor reaches beyond its storage')
-    if sum(tensor.nbytes for tensor in chosen.tensors.values()) > MAX_WEIGHTS_BYTES:
-        raise UnreadableFileError(f'its tensors have more than {MAX_WEIGHTS_BYTES} bytes')
+    check_bytes('its tensors have', sum(tensor.nbytes for tensor in chosen.tensors.values()))
     arrays = {name: tensor.array() for name, tensor in chosen.tensors.items()}
     notes = chosen.notes
     if interpreter.inert and not chosen.module:
@@ -70,7 +69,7 @@ def _contents(document: Any, interpreter: Interpreter, file_bytes: int) -> Conte
     return Contents(arrays, notes=notes, timm=chosen.timm)
 
 
-def _read_zip(archive: zipfile.ZipFile) -> tuple[Any, Interpreter]:
+def _read_zip(archive: zipfile.ZipFile, file_bytes: int) -> tuple[Any, Interpreter]:
     """The format since PyTorch 1.6: ARCHIVE/data.pkl and the storages ARCHIVE/data/KEY, all stored uncompressed."""
     names = archive.namelist()
     programs = [name for name in names if name.endswith('/data.pkl')]
@@ -79,20 +78,27 @@ def _read_zip(archive: zipfile.ZipFile) -> tuple[Any, Interpreter]:
     root = programs[0].removesuffix('data.pkl')
     if any(name.startswith((f'{root}code/', f'{root}constants.pkl')) for name in names):
         raise UnreadableFileError('it is a TorchScript program (torch.jit.save); save model.state_dict() instead')
-    if f'{root}byteorder' in names and archive.read(f'{root}byteorder')[:16] == b'big':
-        raise UnreadableFileError('it was written by a big-endian machine')
 
-    def member(name: str, limit: int) -> bytes:
+    def member(name: str, limit: int | None = None) -> bytes:
         info = archive.getinfo(name)
         if info.compress_type != zipfile.ZIP_STORED:  # PyTorch never compresses; a bomb would have to
             raise UnreadableFileError(f'{name} is compressed, which PyTorch does not do')
-        if info.file_size > limit:
-            raise UnreadableFileError(f'{name} has more than {limit} bytes')
+        check_bytes(f'{name} has', info.file_size, limit)
+        if max(info.file_size, info.compress_size) > file_bytes:
+            raise UnreadableFileError(f'{name} reaches beyond the end of the file')
         return archive.read(info)
 
-    def load(storage: Storage) -> bytes:
-        return member(f'{root}data/{storage.key}', MAX_WEIGHTS_BYTES)
+    loaded: dict[str, bytes] = {}
 
+    def load(storage: Storage) -> bytes:
+        if storage.key not in loaded:  # many tensors may look at one storage
+            name = f'{root}data/{storage.key}'
+            check_bytes('its storages have', sum(map(len, loaded.values())) + archive.getinfo(name).file_size)
+            loaded[storage.key] = member(name)
+        return loaded[storage.key]
+
+    if f'{root}byteorder' in names and member(f'{root}byteorder', MAX_BYTE_ORDER_BYTES) == b'big':
+        raise UnreadableFileError('it was written by a big-endian machine')
     interpreter = Interpreter(_CALLS, _Storages(load))
     return interpreter.run(io.BytesIO(member(programs[0], MAX_PROGRAM_BYTES))), interpreter
 

@@ -5,6 +5,7 @@ as the moving average of the weights (EMA). The averages are taken where there a
 """
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ _EMA = re.compile(r'(?:^|_)(ema|swa|avg|averaged?|shadow)(?:_|$)', re.IGNORECASE
 _NO_NETWORK = re.compile('optim|sched|scaler|criterion|loss|metric', re.IGNORECASE)
 _WRAPPERS = re.compile(r'^(?:(?:module|_orig_mod|model|net|ema_model|ema|shadow)\.)+')
 _DEPTH = 3  # of dictionaries in dictionaries
+MAX_MODULES = 100_000  # of a pickled module, one that stands in several places counted as often
 
 # Attributes of timm's training arguments -> keys of its pretrained configs.
 _TIMM_ARGUMENTS = {
@@ -99,7 +101,7 @@ def _parts(value: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[_Part]
         return
     seen.add(id(value))
     if isinstance(value, Inert) and _is_module(value):
-        tensors = dict(_module_tensors(value, '', set()))
+        tensors = dict(_module_tensors(value, '', set(), itertools.count()))
         if _has_kernels(tensors):
             yield _Part(path, tensors, value.name)
     if isinstance(value, dict):
@@ -155,10 +157,12 @@ def _is_module(value: Inert) -> bool:
     return isinstance(value.state, dict) and {'_parameters', '_modules'} <= value.state.keys()
 
 
-def _module_tensors(module: Inert, prefix: str, above: set[int]) -> Iterator[tuple[str, Tensor]]:
+def _module_tensors(module: Inert, prefix: str, above: set[int], number: Iterator[int]) -> Iterator[tuple[str, Tensor]]:
     """The state dict of a pickled `torch.nn.Module`, from its attributes."""
     if id(module) in above:
         raise UnreadableFileError('a module holds itself')
+    if next(number) >= MAX_MODULES:
+        raise UnreadableFileError(f'it has more than {MAX_MODULES} modules')
     for attribute in ('_parameters', '_buffers'):
         for name, item in _items(module.state.get(attribute)):
             if isinstance(item, Tensor):
@@ -167,7 +171,7 @@ def _module_tensors(module: Inert, prefix: str, above: set[int]) -> Iterator[tup
                 raise UnreadableFileError(f'to make {prefix}{name}, it would call {item.name}; only tensors are read')
     for name, child in _items(module.state.get('_modules')):
         if isinstance(child, Inert) and _is_module(child):
-            yield from _module_tensors(child, f'{prefix}{name}.', above | {id(module)})
+            yield from _module_tensors(child, f'{prefix}{name}.', above | {id(module)}, number)
 
 
 def _is_inert(item: Any) -> bool:

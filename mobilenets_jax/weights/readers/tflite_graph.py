@@ -4,12 +4,13 @@ Reference: tensorflow/lite/schema/schema.fbs of TensorFlow 2.21; a quantized val
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
 from mobilenets_jax.weights.readers import tflite_metadata
-from mobilenets_jax.weights.readers.errors import UnreadableFileError
+from mobilenets_jax.weights.readers.errors import MAX_TEXT_BYTES, UnreadableFileError, check_bytes
 
 WEIGHTED = ('CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED')
 # Operators that change how numbers are stored, not the numbers.
@@ -23,6 +24,7 @@ _SHAPES = ('RESHAPE', 'SQUEEZE')
 _ENDS = ('SOFTMAX', 'LOGISTIC', 'LOG_SOFTMAX')
 _PAD = ('PAD', 'PADV2', 'MIRROR_PAD')
 _SCALES = ('MUL', 'DIV', 'ADD', 'SUB')
+MAX_PARTS = 50_000  # operators, tensors and buffers; a mobile network has some hundreds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,7 @@ class Graph:
         self.image_size, self.fed = self._input()
         self.scale, self.offset = np.float64(1), np.float64(0)
         self._read_scales()
+        self._check_weights()
         self.layers = tuple(self._layers())
         if not self.layers:
             raise UnreadableFileError(f'it has no convolution, but {", ".join(sorted(set(self.operators)))}')
@@ -161,6 +164,12 @@ class Graph:
             self.scale, self.offset = self.scale * factor, self.offset * factor
         else:
             self.offset = self.offset + (values if name == 'ADD' else -values)
+
+    def _check_weights(self) -> None:
+        """Raises `UnreadableFileError` where the weights are too many in float32: layers may share one buffer."""
+        pairs = zip(self.operators, self.subgraph.operators, strict=True)
+        kernels = [self.subgraph.tensors[self.source(op.inputs[1])] for name, op in pairs if name in WEIGHTED]
+        check_bytes('its weights have', sum(4 * math.prod(map(int, kernel.shape)) for kernel in kernels))
 
     def _layers(self):
         for number, (name, operator) in enumerate(zip(self.operators, self.subgraph.operators, strict=True)):
@@ -250,6 +259,7 @@ class Graph:
         if content is None or len(content) == 0:
             return None
         shape = [] if tensor.shape is None else tensor.shape
+        check_bytes('a constant has', 8 * math.prod(map(int, shape)))  # as it is computed, in float64
         dtype = np.dtype(self.names.dtypes[tensor.type].lower())
         stored = np.frombuffer(np.asarray(content, np.uint8).tobytes(), dtype).reshape(shape)
         scheme = tensor.quantization
@@ -281,8 +291,28 @@ def load(content: bytes) -> Graph:
     """The graph in the bytes of a TFLite file."""
     from tensorflow.lite.python import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    packed = schema.Model.GetRootAsModel(content, 0)
+    _check_counts(packed)
+    model = schema.ModelT.InitFromObj(packed)
     return Graph(model, _Names.of(schema))
+
+
+def _check_counts(model: Any) -> None:
+    """Raises `UnreadableFileError` where a file has more than a network's parts.
+
+    The parts of a flatbuffer are places in the file, and a million of them may be one place: what is unpacked has any
+    size then, whatever that of the file.
+    """
+    parts = model.BuffersLength() + model.OperatorCodesLength() + model.MetadataLength() + model.SignatureDefsLength()
+    for number in range(min(model.SubgraphsLength(), MAX_PARTS)):
+        subgraph = model.Subgraphs(number)
+        parts += 1 + subgraph.TensorsLength() + subgraph.OperatorsLength()
+        if parts > MAX_PARTS:
+            break
+        names = sum(len(subgraph.Tensors(index).Name() or b'') for index in range(subgraph.TensorsLength()))
+        check_bytes('the names of its tensors have', names, MAX_TEXT_BYTES)
+    if parts > MAX_PARTS:
+        raise UnreadableFileError(f'it has more than {MAX_PARTS} tensors, operators and buffers')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""`compare`: several runs in one picture and one table."""
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.report.curves import Curves, draw_curves, number
+from mobilenets_jax.tables import aligned
+from mobilenets_jax.training.progress import read_metrics
+
+HEADER = ('run', 'model', 'step', 'top-1', 'best', 'at step', 'loss', 'images/s')
+TEXT_COLUMNS = (0, 1)
+
+
+def add_parser(subparsers) -> None:
+    """Registers the command."""
+    parser = subparsers.add_parser('compare', help='draw several runs together, and list their results')
+    parser.add_argument('workdirs', nargs='+', metavar='WORKDIR', help='folders of runs, local or gs://')
+    parser.add_argument('--out', metavar='PNG', default='compare.png', help='where the picture goes')
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Reads what the runs wrote, draws it and prints the table; what has no metrics is left out with a line."""
+    rows = {workdir: _rows(workdir) for workdir in dict.fromkeys(arguments.workdirs)}
+    without = [workdir for workdir, found in rows.items() if not found]
+    kept = {workdir: found for workdir, found in rows.items() if found}
+    if not kept:
+        raise UserError(f'none of {", ".join(without)} has a metrics.jsonl with rows of a run.')
+    if without:
+        print(f'left out {len(without)} of {len(rows)}, without metrics: {", ".join(without)}', file=sys.stderr)
+    names = _names(list(kept))
+    png = draw_curves([Curves(names[workdir], found) for workdir, found in kept.items()])
+    try:
+        pathlib.Path(arguments.out).write_bytes(png)
+    except OSError as error:
+        raise UserError(f'--out={arguments.out!r} cannot be written: {error.strerror or error}.') from error
+    print('\n'.join(aligned([HEADER, *(_cells(names[w], _model(w), kept[w]) for w in kept)], TEXT_COLUMNS)))
+    print(f'picture: {arguments.out}')
+
+
+def _rows(workdir: str) -> list[dict[str, Any]]:
+    """The rows of a run's metrics that can be drawn; [] if there are none."""
+    try:
+        rows = read_metrics(epath.Path(workdir) / 'metrics.jsonl')
+    except (OSError, ValueError):
+        return []
+    return [row for row in rows if isinstance(row, dict) and row.get('kind') in ('train', 'eval')]
+
+
+def _names(workdirs: Sequence[str]) -> dict[str, str]:
+    """What the runs are called: their folders; those of one name by their whole path."""
+    folders = {workdir: epath.Path(workdir).name or workdir for workdir in workdirs}
+    names = list(folders.values())
+    return {workdir: name if names.count(name) == 1 else workdir for workdir, name in folders.items()}
+
+
+def _model(workdir: str) -> str:
+    """The network by the run's config; '-' where that cannot be read."""
+    try:
+        return str(json.loads((epath.Path(workdir) / 'config.json').read_text())['model']['name'])
+    except (OSError, ValueError, LookupError, TypeError):
+        return '-'
+
+
+def _cells(name: str, model: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line of the table: the last evaluation, the best one, and the speed at the last progress line."""
+    evaluated = [row for row in rows if row['kind'] == 'eval']
+    last = evaluated[-1] if evaluated else {}
+    finite = [row for row in evaluated if math.isfinite(number(row, 'top1'))]
+    best = max(finite, key=lambda row: number(row, 'top1'), default={})
+    speeds = [number(row, 'images_per_second') for row in rows if row['kind'] == 'train']
+    return [
+        name,
+        model,
+        _printed(max(number(row, 'step') for row in rows), '.0f'),
+        _printed(number(last, 'top1'), '.2f'),
+        _printed(number(best, 'top1'), '.2f'),
+        _printed(number(best, 'step'), '.0f'),
+        _printed(number(last, 'loss'), '.4f'),
+        _printed(speeds[-1] if speeds else math.nan, '.0f'),
+    ]
+
+
+def _printed(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else '-'

@@ -1,0 +1,57 @@
+"""Loss and accuracy over the steps of one run or several, as a picture."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+# What a row calls the accuracy, by its kind; and how its curve is drawn where there is one run, and where several.
+ACCURACY = {'train': 'accuracy', 'eval': 'top1'}
+_ALONE = {'train': {'label': 'training'}, 'eval': {'label': 'evaluation', 'marker': 'o', 'color': 'C1'}}
+_SEVERAL = {
+    'train': {'linewidth': 0.7, 'alpha': 0.6},
+    'eval': {'linewidth': 2.4, 'marker': 'o', 'markersize': 3.5},
+}
+
+
+class Curves(NamedTuple):
+    """What is drawn of a run: its name, and the rows of its `metrics.jsonl`."""
+
+    name: str
+    rows: Sequence[Mapping[str, Any]]
+
+
+def number(row: Mapping[str, Any], name: str) -> float:
+    """A value of a row; not a number where it has none, or one that was not finite."""
+    value = row.get(name)
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def draw_curves(runs: Sequence[Curves], title: str | None = None) -> bytes:
+    """The bytes of a PNG: of each run loss and top-1 over the steps, in training (thin) and evaluation.
+
+    Of several runs each has a colour, and its name stands in the legend.
+    """
+    from matplotlib.figure import Figure  # no part of pyplot, which is not for threads
+
+    figure = Figure(figsize=(10, 4) if len(runs) == 1 else (13, 5.5), layout='constrained')
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    for index, run in enumerate(runs):
+        for kind, accuracy in ACCURACY.items():
+            rows = [row for row in run.rows if row.get('kind') == kind]
+            steps = [number(row, 'step') for row in rows]
+            style = _ALONE[kind] if len(runs) == 1 else {**_SEVERAL[kind], 'color': f'C{index % 10}'}
+            if len(runs) > 1 and kind == 'eval':
+                style |= {'label': run.name.replace('$', r'\$'), 'linestyle': ('-', '--', ':')[index // 10 % 3]}
+            loss_axes.plot(steps, [number(row, 'loss') for row in rows], **style)
+            accuracy_axes.plot(steps, [number(row, accuracy) for row in rows], **style)
+    loss_axes.set(xlabel='step', ylabel='loss (in training with label smoothing and L2)', yscale='log')
+    accuracy_axes.set(xlabel='step', ylabel='top-1 accuracy, %')
+    for axes in (loss_axes, accuracy_axes):
+        axes.grid(alpha=0.3)
+    for axes in (loss_axes, accuracy_axes) if len(runs) == 1 else (accuracy_axes,):
+        axes.legend(fontsize=None if len(runs) <= 10 else 'x-small')
+    figure.suptitle(title or 'evaluation thick, training thin')
+    png = io.BytesIO()
+    figure.savefig(png, dpi=120)
+    return png.getvalue()

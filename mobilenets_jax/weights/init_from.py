@@ -6,14 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from etils import epath
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.hosts import decided_by_primary
 from mobilenets_jax.identity import NETWORK_FIELDS, field_name
 from mobilenets_jax.trees import describe_leaf, named_leaves
 from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
-from mobilenets_jax.weights.trained import read_trained
+from mobilenets_jax.weights.trained import is_folder, read_trained
 
 PyTree = Any
 
@@ -50,7 +48,7 @@ def starting_point(source: str, given: Mapping[str, Any], *, new_head: bool = Fa
     Raises:
         UserError: there is no such thing, or it is damaged.
     """
-    if decided_by_primary(lambda: _is_folder(source)):
+    if is_folder(source, f'{FIELD}={source!r}'):
         return _checkpoint(source, given)
     network = {name: given.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
     network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
@@ -63,14 +61,6 @@ def starting_point(source: str, given: Mapping[str, Any], *, new_head: bool = Fa
     fields = config_fields(pretrained)
     fields = {name: fields[name] for name in NETWORK_FIELDS if name not in given}
     return StartingPoint(pretrained.variables, fields, pretrained.card.folded, class_names=())
-
-
-def _is_folder(source: str) -> bool:
-    try:
-        return epath.Path(source).expanduser().is_dir()
-    except Exception as error:  # each kind of bucket has its own
-        cause = ' '.join(str(error).split()) or type(error).__name__
-        raise UserError(f'{FIELD}={source!r} cannot be read: {cause:.300}.') from error
 
 
 def _checkpoint(source: str, given: Mapping[str, Any]) -> StartingPoint:

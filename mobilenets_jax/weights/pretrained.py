@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mobilenets_jax.checkpoints import find_checkpoints
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.weights.cache import fetch
@@ -19,7 +18,7 @@ from mobilenets_jax.weights.imagenet import class_names
 from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.remote import local_file
 from mobilenets_jax.weights.timm_facts import TimmFacts, timm_facts, with_facts
-from mobilenets_jax.weights.trained import create_network, preprocessing, read_trained
+from mobilenets_jax.weights.trained import create_network, is_folder, preprocessing, read_trained
 from mobilenets_jax.weights.wrappers import unwrapped
 
 PyTree = Any
@@ -88,7 +87,7 @@ def load_pretrained(
     """
     told = {'convention': convention, 'width_multiplier': width_multiplier}
     told |= {'image_size': image_size, 'value_range': value_range}
-    if path_or_name not in CARDS and find_checkpoints(path_or_name):
+    if path_or_name not in CARDS and is_folder(path_or_name, f'{option}={path_or_name!r}'):
         network, variables, card, notes = _of_a_run(path_or_name, model, told, step, params or 'ema')
     else:
         for name, value in (('step', step), ('params', params)):

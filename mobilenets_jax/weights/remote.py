@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from etils import epath
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.weights.cache import MAX_BYTES
+from mobilenets_jax.weights.readers.errors import MAX_WEIGHTS_BYTES
 from mobilenets_jax.weights.timm_facts import CONFIG
 
 
@@ -56,6 +56,6 @@ def _files(path: epath.Path) -> list[epath.Path]:
 
 def _copy(source: epath.Path, target: pathlib.Path) -> None:
     length = source.stat().length
-    if length > MAX_BYTES:
-        raise UserError(f'weights={str(source)!r} has {length} bytes; at most {MAX_BYTES} are read.')
+    if length > MAX_WEIGHTS_BYTES:
+        raise UserError(f'weights={str(source)!r} has {length} bytes; at most {MAX_WEIGHTS_BYTES} are read.')
     target.write_bytes(source.read_bytes())

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+from etils import epath
 
 from mobilenets_jax.checkpoints import BEST, CheckpointManager, find_checkpoints
 from mobilenets_jax.data import fields_of_source
@@ -44,6 +45,27 @@ class Trained(NamedTuple):
     class_names: tuple[str, ...] | None
     config: Mapping[str, Any]
     step: int
+
+
+def is_folder(source: str, label: str) -> bool:
+    """Whether there is a folder `source`, such as that of a run; the same on every process.
+
+    Args:
+        source: local, perhaps with ~, or gs://.
+        label: what messages call it.
+
+    Raises:
+        UserError: a bucket does not say.
+    """
+
+    def ask() -> bool:
+        try:
+            return epath.Path(source).expanduser().is_dir()
+        except Exception as error:  # each kind of bucket has its own
+            cause = ' '.join(str(error).split()) or type(error).__name__
+            raise UserError(f'{label} cannot be read: {cause:.300}.') from error
+
+    return decided_by_primary(ask)
 
 
 def parse_step(text: str | None) -> int | str | None:

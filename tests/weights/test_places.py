@@ -96,7 +96,7 @@ def test_what_a_bucket_lacks_hides_or_damages_is_one_line_that_names_it(bucket, 
         f"init_from='{bucket}/runs' holds no checkpoint; it must be a workdir, or a file of weights."
     )
     epath.Path(broken).write_bytes(bytes(100))
-    monkeypatch.setattr(remote, 'MAX_BYTES', 99)
+    monkeypatch.setattr(remote, 'MAX_WEIGHTS_BYTES', 99)
     assert line(broken) == f"init_from='{broken}' has 100 bytes; at most 99 are read."
 
     def refuse(*arguments, **options):

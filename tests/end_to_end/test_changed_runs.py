@@ -94,7 +94,8 @@ def test_run_goes_on_with_what_was_changed_and_names_it(results, straight_run):
         'config.optimizer.accumulation_steps: 2 instead of 1 in checkpoint 12',
         'config.schedule.learning_rate: 0.001 instead of 0.006 in checkpoint 12',
         'config.seed: 1 instead of 0 in checkpoint 12',
-        '2 more field(s) of the config differ from checkpoint 12: checkpoint.keep_last, log.every_steps',
+        'config.checkpoint.keep_last: 9 instead of 2 in checkpoint 12',
+        '1 more field(s) of the config differ from checkpoint 12: log.every_steps',
     ]
     assert 'going on from the checkpoint of step 12' in result['output']
     workdir = folder / 'changed'

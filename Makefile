@@ -45,7 +45,7 @@ test-part: $(INSTALLED)  ## Run those fast tests that another Python or JAX coul
 test-slow: $(INSTALLED)  ## Run the long tests: other frameworks, other layouts, the simulated pod, more faults.
 	$(BIN)/python -m pytest -m slow
 
-chaos: $(INSTALLED)  ## Kill a run twenty times at random moments; its end must be that of a run left alone.
+chaos: $(INSTALLED)  ## Have twenty faults happen to a run; its end must be that of a run left alone.
 	$(BIN)/python tests/chaos.py
 
 $(PARITY_INSTALLED): requirements.txt tests/parity/requirements.txt

@@ -20,7 +20,7 @@ $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...'; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m mobilenets_jax.ops.native
+	$(BIN)/python -m mobilenets_jax.ops.cpu.native
 	@touch $@
 
 install: $(INSTALLED)  ## Make the environment in .venv.
@@ -57,7 +57,7 @@ test-launch: $(LAUNCH_INSTALLED)  ## Have SkyPilot and JobSet's schema read the 
 	$(LAUNCH_VENV)/bin/python -c 'import kubeflow_trainer_api, sky'
 	$(LAUNCH_VENV)/bin/python -m pytest tests/launch/test_engines.py
 
-chaos: $(INSTALLED)  ## Kill a run twenty times at random moments; its end must be that of a run left alone.
+chaos: $(INSTALLED)  ## Have twenty faults happen to a run; its end must be that of a run left alone.
 	$(BIN)/python tests/chaos.py
 
 $(PARITY_INSTALLED): requirements.txt tests/parity/requirements.txt

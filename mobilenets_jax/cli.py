@@ -69,11 +69,11 @@ def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) 
             for the next, see `allocator`.
     """
     tensorflow_settings.quiet()
-    if any(argument in _HELP for argument in argv[1:]):
-        print(help_text(main, argv[0]))
-        return
     with Interruptible():
         try:
+            if any(argument in _HELP for argument in argv[1:]):
+                print(help_text(main, argv[0]), flush=True)
+                return
             background_errors.quiet()
             buckets.use_one_client()
             if trains:
@@ -85,7 +85,10 @@ def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) 
             _join_hosts(argv)
             main()
         except Exception as error:
-            hosts.end(_status_of(error))
+            status = _status_of(error)
+            if status == RUN_ERROR_STATUS and jax.process_count() == 1:
+                background_errors.end(status)
+            hosts.end(status)
 
 
 def _keep_memory(config: ConfigDict) -> None:

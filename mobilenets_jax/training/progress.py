@@ -215,8 +215,9 @@ class Progress:
             print('no more TensorBoard scalars: they cannot be written; metrics.jsonl has them all', file=sys.stderr)
             self._tensorboard = None
             return
-        for name, value in metrics.items():
-            self._tensorboard.add_scalar(f'{kind}/{name}', value, step)
+        for name, value in _finite_or_none(metrics).items():
+            if value is not None:
+                self._tensorboard.add_scalar(f'{kind}/{name}', value, step)
 
 
 def read_metrics(path: epath.Path, *, repair: bool = False) -> list[dict]:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,11 @@ from mobilenets_jax.training.progress import TIMING_METRICS
 ROOT = Path(__file__).parents[2]
 WITHOUT_TENSORFLOW = Path(__file__).with_name('without_tensorflow')
 LIMIT_SECONDS = 600  # a process that takes longer, though the machine be busy, is ended, and its test fails
+
+# A command inherits what is ignored here, by nohup or a shell's background; what is handled is its own again.
+for _signum in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_signum) == signal.SIG_IGN:
+        signal.signal(_signum, lambda signum, frame: None)
 
 # A small network with all on that a restart could get wrong: dropout, augmentation, averages, a schedule.
 SHORT_RUN = {
@@ -62,7 +68,9 @@ class Ended:
 class Process:
     """A running command whose standard output is read line by line."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], errors: Path):
+    def __init__(
+        self, arguments: list[str], environment: Mapping[str, str], errors: Path, pass_fds: Sequence[int] = ()
+    ):
         self._errors = errors
         self._lines: list[str] = []
         with errors.open('w') as file:
@@ -73,6 +81,7 @@ class Process:
                 text=True,
                 env=environment,
                 cwd=ROOT,
+                pass_fds=pass_fds,
             )
         self._watchdog = threading.Timer(LIMIT_SECONDS, self._popen.kill)
         self._watchdog.start()
@@ -125,13 +134,21 @@ class Launcher:
         for process in self._processes:
             process.kill()
 
-    def start(self, *arguments, devices: int = 1, python: str = sys.executable, **environment) -> Process:
+    def start(
+        self,
+        *arguments,
+        devices: int = 1,
+        python: str = sys.executable,
+        pass_fds: Sequence[int] = (),
+        **environment,
+    ) -> Process:
         """Starts Python with `arguments`, e.g. 'train.py'.
 
         Args:
             *arguments: as in the shell, turned into strings.
             devices: fake ones.
             python: the interpreter, perhaps with another JAX.
+            pass_fds: open descriptors that it shall have, too.
             **environment: more variables.
         """
         flags = quick_compile.FLAGS if python == sys.executable else quick_compile.FLAGS_OF_ALL
@@ -149,6 +166,7 @@ class Launcher:
             [python, *map(str, arguments)],
             os.environ | settings | environment,
             logs / f'{os.getpid()}-{len(list(logs.iterdir()))}',
+            pass_fds,
         )
         self._processes.append(process)
         return process

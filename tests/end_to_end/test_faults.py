@@ -1,9 +1,11 @@
 """A fault in one process ends the run soon, with the cause shown and the last checkpoint intact."""
 
+import resource
+import shutil
 import signal
 
 import pytest
-from launching import PRECISE_RUN, SHORT_RUN, coordinates
+from launching import PRECISE_RUN, SHORT_RUN, coordinates, read_rows, read_summary
 
 from mobilenets_jax.checkpoints import verify_manifest
 
@@ -23,6 +25,57 @@ def end_of_pair(launcher, workdir, fault, batch, **fields):
     fields = PRECISE_RUN | fields
     pair = [launcher.train(workdir, *flags, fields=fields, devices=2, script=script) for flags in coordinates()]
     return [process.end() for process in pair]
+
+
+def test_full_disk_is_one_line_and_the_run_goes_on_afterwards(launcher, straight_run, tmp_path):
+    run = launcher.train(tmp_path)
+    run.read('step 8/12  checkpoint')  # that of step 4 is whole
+    resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (200_000, 200_000))  # less than a checkpoint
+    ended = run.end()
+    assert ended.status == 1, ended
+    (line,) = [line for line in ended.errors if not line.startswith('WARNING')]
+    assert line.startswith(f'error: checkpoint {tmp_path}/checkpoints/') and ' GB free): ' in line
+    assert 'File too large' in line
+    assert checkpoints_of(tmp_path) in ([4], [4, 8])
+    ended = launcher.train(tmp_path).end()
+    assert ended.status == 0, ended
+    assert read_rows(tmp_path) == read_rows(straight_run())
+    assert read_summary(tmp_path)['params_sha256'] == read_summary(straight_run())['params_sha256']
+
+
+@pytest.mark.slow  # in one process in the fast tests
+def test_disk_on_which_nothing_fits_is_a_few_lines(launcher, tmp_path):
+    run = launcher.train(tmp_path)
+    run.read('step 8/12  checkpoint')  # that of step 4 is whole
+    resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (1_000, 1_000))
+    ended = run.end()
+    assert ended.status == 1, ended
+    (line,) = [line for line in ended.errors if line.startswith('error: ')]
+    assert f'{tmp_path}/' in line and 'File too large' in line, ended  # the log, or the checkpoint of step 8
+    assert len(ended.errors) <= 5, ended
+
+
+@pytest.mark.slow
+def test_workdir_that_is_deleted_is_one_line(launcher, tmp_path):
+    run = launcher.train(tmp_path / 'run')
+    run.read('step 6/')
+    run.send(signal.SIGSTOP)  # or it might write while the folder is deleted
+    shutil.rmtree(tmp_path / 'run')
+    run.send(signal.SIGCONT)
+    ended = run.end()
+    assert ended.status == 1, ended
+    (line,) = [line for line in ended.errors if not line.startswith('WARNING')]
+    assert line.startswith('error: ') and f'{tmp_path}/run/' in line
+    assert len(ended.errors) <= 5
+
+
+@pytest.mark.slow  # in one process in the fast tests
+def test_images_that_are_not_numbers_are_one_line(launcher, tmp_path):
+    ended = launcher.train(tmp_path, script=(FAULTY_TRAIN, 'poison', 5, 0)).end()
+    line = 'error: A loss or gradient is not finite in steps 6 to 6; none of them was saved.'
+    assert (ended.status, ended.errors) == (1, [line])
+    assert read_rows(tmp_path)[-1]['loss'] is None
+    assert checkpoints_of(tmp_path) == [4]
 
 
 @pytest.mark.slow

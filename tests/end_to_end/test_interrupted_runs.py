@@ -1,5 +1,7 @@
 """However a run is stopped, the same command takes it to the same end, bit for bit."""
 
+import os
+import pty
 import random
 import re
 import shutil
@@ -7,9 +9,20 @@ import signal
 import time
 
 import pytest
-from launching import PRECISE_RUN, WITHOUT_TENSORFLOW, read_rows, read_summary
+from launching import PRECISE_RUN, SHORT_RUN, WITHOUT_TENSORFLOW, read_rows, read_summary
 
 PREEMPTED_STATUS = 75  # not 0, which a launcher would take for the end of the run
+# Makes the terminal of a descriptor the process's own, then becomes the command.
+IN_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+terminal = int(os.environ['terminal'])
+fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+for descriptor in range(3):
+    os.dup2(terminal, descriptor)
+os.close(terminal)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 HASHES = ('step', 'params_sha256', 'ema_sha256', 'test_top1', 'test_loss')
 
 
@@ -37,10 +50,10 @@ def stop(process, signum, lines):
     return process.end(), f'{signum.name} {delay:.3f} s after {lines} progress lines'
 
 
-def stopped_step(ended):
-    """The step at which a run says that SIGTERM stopped it."""
+def stopped_step(ended, signum=signal.SIGTERM):
+    """The step at which a run says that a signal stopped it."""
     assert ended.status in (0, PREEMPTED_STATUS), ended
-    (line,) = [line for line in ended.output if line.startswith('stopped by SIGTERM')]
+    (line,) = [line for line in ended.output if line.startswith(f'stopped by {signum.name} ')]
     assert 'saved' in line
     return int(re.search(r'step (\d+)', line)[1])
 
@@ -54,17 +67,54 @@ def test_killed_at_a_random_moment(launcher, straight_run, tmp_path):
     assert_same_end(tmp_path, straight, f'{moment}\n{ended}')
 
 
-def test_stopped_by_sigterm(launcher, straight_run, tmp_path):
+@pytest.mark.parametrize(
+    'signum',
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),  # to a pair of hosts in the fast tests
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
+def test_stopped_by_a_signal(signum, launcher, straight_run, tmp_path):
     straight = straight_run()
     process = launcher.train(tmp_path, f'--preempted_status={PREEMPTED_STATUS}')
-    ended, moment = stop(process, signal.SIGTERM, random.randint(0, 5))
-    assert ended.status == PREEMPTED_STATUS
-    step = stopped_step(ended)
+    ended, moment = stop(process, signum, random.randint(1, 5))
+    assert ended.status == PREEMPTED_STATUS, ended
+    step = stopped_step(ended, signum)
     assert read_summary(tmp_path)['finished'] is False and (tmp_path / 'curves.png').exists()
     ended = launcher.train(tmp_path).end()
     assert f'going on from the checkpoint of step {step}' in ended.output, ended
     # The machine is being taken away: a run saves, and leaves out an evaluation that is due at that very step.
     assert_same_end(tmp_path, straight, f'{moment}\n{ended}', not_evaluated=[step])
+
+
+def test_ctrl_c_while_the_step_compiles_is_one_line(launcher, tmp_path):
+    process = launcher.train(tmp_path, JAX_ENABLE_COMPILATION_CACHE='0')
+    process.read('starting from')
+    process.send(signal.SIGINT)
+    ended = process.end()
+    assert (ended.status, ended.errors) == (130, ['interrupted'])
+    assert [line for line in ended.output if line.startswith('step')] == []
+
+
+@pytest.mark.slow
+def test_run_whose_terminal_closes_saves_and_ends(launcher, straight_run, tmp_path):
+    """What it prints afterwards goes nowhere, which is no reason to fail."""
+    straight = straight_run()
+    controller, terminal = pty.openpty()
+    arguments = ['train.py', '--config=configs/digits.py', f'--workdir={tmp_path}']
+    fields = [f'--config.{name}={value}' for name, value in SHORT_RUN.items()]
+    run = launcher.start('-c', IN_A_TERMINAL, *arguments, *fields, terminal=str(terminal), pass_fds=[terminal])
+    os.close(terminal)
+    seen = b''
+    while b'step 2/' not in seen:
+        seen += os.read(controller, 1000)
+    os.close(controller)
+    ended = run.end()
+    assert ended.status == 0, ended
+    ended = launcher.train(tmp_path).end()
+    (line,) = [line for line in ended.output if line.startswith('going on from the checkpoint of step')]
+    assert_same_end(tmp_path, straight, ended, not_evaluated=[int(line.rpartition(' ')[2])])
 
 
 @pytest.mark.slow  # on one device, and on a pair of hosts, in the fast tests

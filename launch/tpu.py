@@ -55,7 +55,8 @@ python3 -m uv pip install --quiet --python=.venv -r requirements.txt 'jax[tpu]'"
 RUN = f'trap : TERM; echo $$ > {LOCK}; echo "$(date -Is)" {{quoted}}; {{train}}; echo exit status $?'
 
 STOP = f"""cd {FOLDER} || exit 1
-if flock -n {LOCK} true; then echo "$(hostname): no run is going on" >&2; else kill -TERM -- "-$(cat {LOCK})"; fi"""
+if flock -n {LOCK} true; then echo "$(hostname): no run is going on" >&2; exit; fi
+group=$(cat {LOCK}); test -n "$group" && kill -TERM -- "-$group" || true"""
 
 
 class CallError(Exception):
@@ -122,7 +123,8 @@ class Slice:
         train = shlex.join(['.venv/bin/python', 'train.py', '--multihost', *self._arguments.train])
         train = f'{train} --preempted_status={PREEMPTED_STATUS}'
         script = shlex.quote(RUN.format(quoted=shlex.quote(train), train=train))
-        self._ssh('all', f'{ALONE}\nnohup setsid bash -c {script} >> {LOG} 2>&1 < /dev/null &')
+        # The lock's file is emptied, or `stop` could take the group of an earlier run for that of this one.
+        self._ssh('all', f'{ALONE}\n: > {LOCK}\nnohup setsid bash -c {script} >> {LOG} 2>&1 < /dev/null &')
         return 0
 
     def logs(self) -> int:

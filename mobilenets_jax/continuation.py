@@ -25,6 +25,9 @@ LISTED = 8  # changed fields that get a line each; the others share one
 # What of a config says how often a run reports and saves, which changes nothing of its result: it is listed last.
 REPORTING = ('log.', 'evaluation.', 'checkpoint.', 'replica_check.', 'hang_timeout_seconds')
 
+# How a run may go on, not what it is: not named when it differs.
+OF_GOING_ON = ('data.accept_changes',)
+
 # Read when a run starts, and never again.
 OF_THE_START = ('init_from', 'new_head')
 
@@ -143,6 +146,7 @@ class Continuation:
         now = json.loads(json.dumps(config.to_dict()))  # tuples are lists in what was saved
         now, before = ConfigView(now).leaves(), ConfigView(json.loads(json.dumps(self._saved))).leaves()
         paths = [path.removeprefix('config.') for path in now if now[path] != before[path]]
+        paths = [path for path in paths if path not in OF_GOING_ON]
         paths.sort(key=lambda path: path.startswith(REPORTING))
         changes = [Change(path, now[f'config.{path}'], before[f'config.{path}']) for path in paths]
         return [change for change in changes if has_effect(now, change.path) or has_effect(before, change.path)]

@@ -84,7 +84,7 @@ def _first_difference(before: Fingerprint, now: Fingerprint) -> str:
 def check_training_data(
     checkpoint: str, stored: Mapping[str, Fingerprint] | None, found: Mapping[str, Fingerprint], *, accept: bool
 ) -> None:
-    """Sees to it that a run goes on with the examples that it began with.
+    """Lets a run go on with the examples that it began with, and with others only if that is accepted.
 
     Args:
         checkpoint: what the messages call it.

@@ -11,7 +11,7 @@ from launch import tpu
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / 'launch'
-MISTAKE_STATUS = 2  # of train.py: `cli.USER_ERROR_STATUS`
+MISTAKE_STATUS = 2  # of train.py: `errors.USER_ERROR_STATUS`
 BUCKET = {'BUCKET': 'bucket', 'IMAGE': 'docker.pkg.dev/project/images/mobilenets_jax@sha256:0'}
 
 
@@ -67,7 +67,7 @@ def test_a_field_that_jobset_does_not_know_is_noticed(job_set):
 
 
 def test_status_of_a_mistake_is_that_of_train():
-    assert pytest.importorskip('mobilenets_jax.cli').USER_ERROR_STATUS == MISTAKE_STATUS
+    assert pytest.importorskip('mobilenets_jax.errors').USER_ERROR_STATUS == MISTAKE_STATUS
 
 
 def test_hosts_and_chips_make_the_slice(job_set):

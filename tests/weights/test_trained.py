@@ -151,10 +151,10 @@ def test_what_does_not_fit_is_one_line(workdir, tmp_path, capsys):
         (workdir, {'convention': 'keras'}, r"convention='keras' is not that of weights='.*', which has 'tf'\."),
         (workdir, {'model': 'mobilenet_v2'}, r"model='mobilenet_v2' is not that of .*, which has 'mobilenet_v1'\."),
         (workdir, {'value_range': 'symmetric'}, r"value_range='symmetric' is not that of .*, which has 'unit'\."),
-        (tmp_path / 'empty', {}, r"weights='.*/empty' holds no checkpoint; it must be a workdir, or a file of weights\."),
+        (tmp_path / 'empty', {}, r"weights='.*' holds no checkpoint; it must be a workdir, or a file of weights\."),
         (tmp_path / 'nothing', {'step': 'best'}, r"step='best': no checkpoint in .* has a metric\. Known: 10\."),
-        (tmp_path, {'step': 'best'}, r"step='best' is of a run, which weights='.*' is not\."),
-        (tmp_path, {}, r"weights='.*': there is no such file or checkpoint\."),
+        (tmp_path / 'photo.png', {'step': 'best'}, r"step='best' is of a run, which weights='.*' is not\."),
+        (tmp_path / 'absent', {}, r"weights='.*': there is no such file or checkpoint\."),
     ):
         with pytest.raises(UserError, match=f'^{message}$'):
             load_pretrained(str(source), **fields)

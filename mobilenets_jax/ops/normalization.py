@@ -61,19 +61,20 @@ class Normalization(NamedTuple):
         return factor, self.bias - self.mean * factor
 
 
-def _apply_plainly(options, inputs, *arrays):
+def apply_plainly(options: tuple[float, str], inputs: jax.Array, *arrays: jax.Array) -> jax.Array:
+    """What a `Normalization` of these options and arrays does with `inputs`, in plain JAX."""
     normalization = Normalization(*arrays, *options)
     factor, shift = normalization.factor_and_shift()
     return ACTIVATIONS[normalization.activation](inputs.astype(factor.dtype) * factor + shift).astype(inputs.dtype)
 
 
-@differentiated_as(_apply_plainly, static=1)
+@differentiated_as(apply_plainly, static=1)
 def _apply(options, inputs, *arrays):
     normalization = Normalization(*arrays, *options)
     if native.supports(inputs.dtype, normalization.activation):
         constants = normalization.factor_and_shift()
         return native.call('norm_apply', inputs, inputs, statistics=constants, activation=normalization.activation)
-    return _apply_plainly(options, inputs, *arrays)
+    return apply_plainly(options, inputs, *arrays)
 
 
 def gradients_of_both(

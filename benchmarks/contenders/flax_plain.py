@@ -13,40 +13,53 @@ from mobilenets_jax.errors import check
 from mobilenets_jax.models import get_spec
 from mobilenets_jax.ops import ACTIVATIONS
 
+KINDS = ('inverted_residual', 'depthwise_separable')
+
 
 class PlainNetwork(nn.Module):
-    """A network of inverted residuals from its table."""
+    """A network of inverted residuals or depthwise separable convolutions from its table.
+
+    Attributes:
+        network: its name.
+        dtype: of activations; parameters are float32.
+    """
 
     network: str
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Images [N, H, W, 3] to logits."""
+        """Images [N, H, W, 3] to logits, float32."""
+        dense = functools.partial(nn.Dense, dtype=self.dtype)
 
         def unit(x, features, kernel, stride, activation, groups=1):
-            x = nn.Conv(features, (kernel, kernel), stride, feature_group_count=groups, use_bias=False)(x)
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3)(x)
+            x = nn.Conv(
+                features, (kernel, kernel), stride, feature_group_count=groups, use_bias=False, dtype=self.dtype
+            )(x)
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3, dtype=self.dtype)(x)
             return ACTIVATIONS[activation](x)
 
         spec = get_spec(self.network)
-        plain = all(row.kind == 'inverted_residual' for row in spec.blocks)
-        check(plain, 'network', self.network, 'has other blocks than inverted residuals')
-        x = unit(x, spec.stem.channels, 3, 2, spec.stem.activation)
+        x = unit(x.astype(self.dtype), spec.stem.channels, 3, 2, spec.stem.activation)
         for row in spec.blocks:
+            check(row.kind in KINDS, 'network', self.network, 'has other blocks than inverted residuals')
             shortcut = x
             if row.expanded != x.shape[-1]:
                 x = unit(x, row.expanded, 1, 1, row.activation)
             x = unit(x, x.shape[-1], row.kernel_size, row.stride, row.activation, groups=x.shape[-1])
             if row.squeeze_excite:
                 squeezed = row.squeeze_excite.squeezed(in_channels=shortcut.shape[-1], gated_channels=x.shape[-1])
-                gate = nn.relu(nn.Dense(squeezed)(x.mean((1, 2))))
-                x = x * nn.hard_sigmoid(nn.Dense(x.shape[-1])(gate))[:, None, None]
-            x = unit(x, row.out_channels, 1, 1, 'linear')
-            x = x + shortcut if x.shape == shortcut.shape else x
-        x = unit(x, spec.head_conv.channels, 1, 1, spec.head_conv.activation).mean((1, 2))
+                gate = nn.relu(dense(squeezed)(x.mean((1, 2))))
+                x = x * nn.hard_sigmoid(dense(x.shape[-1])(gate))[:, None, None]
+            separable = row.kind == 'depthwise_separable'
+            x = unit(x, row.out_channels, 1, 1, row.activation if separable else 'linear')
+            x = x + shortcut if x.shape == shortcut.shape and not separable else x
+        if spec.head_conv:
+            x = unit(x, spec.head_conv.channels, 1, 1, spec.head_conv.activation)
+        x = x.mean((1, 2))
         if spec.pre_logits:
-            x = ACTIVATIONS[spec.head_activation](nn.Dense(spec.pre_logits)(x))
-        return nn.Dense(CLASSES)(x)
+            x = ACTIVATIONS[spec.head_activation](dense(spec.pre_logits)(x))
+        return dense(CLASSES)(x).astype(jnp.float32)
 
 
 def _prepare(network: str, batch: int, size: int):

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from jax.extend import core
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.ops.backend import compiling_for
+
+PRODUCTS = ('conv_general_dilated', 'dot_general')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,20 +46,39 @@ def count_model(name: str, *, image_size: int = 224, **kwargs) -> Counts:
 
 def count_module(model: ImageClassifier, image_size: int) -> Counts:
     """Counts a network at an image size in pixels."""
-    settings = dataclasses.replace(model.settings, depthwise_implementation='auto')
-    model = model.clone(settings=settings)
-    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    initialise = functools.partial(model.init_with_output, train=False)
-    with compiling_for('tpu'):  # where every layer is one convolution or matrix product, as it is defined
-        jaxpr, (_, variables) = jax.make_jaxpr(initialise, return_shape=True)(jax.random.key(0), images)
+    jaxpr, variables = _traced(model, image_size, batch=1)
     named = jax.tree_util.tree_leaves_with_path(variables['params'])
     norm_params = sum(leaf.size for path, leaf in named if any(key.key == 'bn' for key in path))
     return Counts(
         params=_size(variables['params']),
         batch_stats=_size(variables.get('batch_stats', {})),
         norm_params=norm_params,
-        madds=sum(_equation_madds(equation) for equation in _equations(jaxpr.jaxpr)),
+        madds=sum(_equation_madds(equation) for equation in _equations(jaxpr)),
     )
+
+
+def product_sizes(model: ImageClassifier, image_size: int, batch: int) -> int:
+    """How many values the convolutions and matrix products of a forward pass read and write: inputs, kernels, outputs.
+
+    Args:
+        model: see `create_model`.
+        image_size: in pixels.
+        batch: images.
+    """
+    jaxpr, _ = _traced(model, image_size, batch)
+    products = [equation for equation in _equations(jaxpr) if equation.primitive.name in PRODUCTS]
+    return sum(variable.aval.size for equation in products for variable in (*equation.invars, *equation.outvars))
+
+
+def _traced(model: ImageClassifier, image_size: int, batch: int) -> tuple[core.Jaxpr, Any]:
+    """The computation of a batch, initialisation included, and the shapes of the variables."""
+    settings = dataclasses.replace(model.settings, depthwise_implementation='auto')
+    model = model.clone(settings=settings)
+    images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
+    initialise = functools.partial(model.init_with_output, train=False)
+    with compiling_for('tpu'):  # where every layer is one convolution or matrix product, as it is defined
+        jaxpr, (_, variables) = jax.make_jaxpr(initialise, return_shape=True)(jax.random.key(0), images)
+    return jaxpr.jaxpr, variables
 
 
 def _size(tree) -> int:

@@ -4,7 +4,8 @@
 
 Both have the same network, precision (bfloat16), optimizer, averages and losses, under one `pmap`. No device needs to
 be present: bytes, FLOPs and memory are the compiler's own report on one device and one step, a cost model and no
-measurement. "Least share" is what each convolution and product must read and write, over what the program does. A topology is one that libtpu knows (v3:4x4, v4:2x2x4, v5e:4x4, v6e:2x4), cpu:N, or gpu, the one at hand.
+measurement. "Least share" is what each convolution and product must read and write, over what the program
+does. A topology is one that libtpu knows (v3:4x4, v4:2x2x4, v5e:4x4, v6e:2x4), cpu:N, or gpu, the one at hand.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """The kernels are built once, and whoever cannot or does not want to build them is told, and goes without."""
 
+import os
 import stat
 
 import numpy as np
@@ -32,9 +33,9 @@ def test_a_library_is_built_once_for_a_source_and_a_compiler(compiler, tmp_path,
     # The last argument is where the library goes.
     path = compiler(f'echo built >> {tmp_path}/log; for last; do :; done; echo library > "$last"')
     log = tmp_path / 'log'
-    first, calls = native._built(str(path)), log.read_text()
+    first, calls = native._built(str(path), 60), log.read_text()
     assert first.read_text() == 'library\n' and 'built' in calls
-    assert native._built(str(path)) == first and log.read_text() == calls
+    assert native._built(str(path), 60) == first and log.read_text() == calls
     assert f'building kernels for this CPU, once ({native.SWITCH}=0 refuses)' in capsys.readouterr().err
 
 
@@ -45,6 +46,34 @@ def test_a_compiler_that_fails_is_one_line(compiler, tmp_path, capsys):
         'no kernels for this CPU, networks are slower: no such standard'
     )
     assert not list((tmp_path / 'cache').rglob('*.so'))
+
+
+def test_a_failure_is_remembered_for_a_day_unless_somebody_asks_for_the_build(compiler, tmp_path, capsys, monkeypatch):
+    def attempts():
+        return capsys.readouterr().err.count('building kernels')
+
+    compiler('echo "no such standard" >&2; exit 1')
+    assert not is_available() and attempts() == 1
+    assert not is_available()
+    assert capsys.readouterr().err == (
+        'no kernels for this CPU, networks are slower: no such standard '
+        '(once a day; python -m mobilenets_jax.ops.native tries now)\n'
+    )
+    monkeypatch.setattr(native, 'is_available', is_available)
+    assert not native.build_now() and attempts() == 1
+    (failure,) = (tmp_path / 'cache').rglob('*.failed')
+    yesterday = failure.stat().st_mtime - native.NEXT_ATTEMPT_SECONDS - 1
+    os.utime(failure, (yesterday, yesterday))
+    assert not is_available() and attempts() == 1
+
+
+def test_a_compiler_that_takes_too_long_holds_nobody_up(compiler, monkeypatch, capsys):
+    monkeypatch.setattr(native, 'BUILD_SECONDS', 0.2)
+    compiler('exec sleep 60')
+    assert not is_available()
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        'no kernels for this CPU, networks are slower: the compiler was not ready after 0.2 s'
+    )
 
 
 def test_a_library_that_does_not_load_is_one_line(compiler, capsys):

@@ -6,6 +6,7 @@ the C++ compiler that is found, and kept in the user's cache.
 """
 
 import concurrent.futures
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 
 import jax
@@ -31,6 +33,9 @@ SWITCH = 'MOBILENETS_JAX_NATIVE'
 # Without errno, as no vector instruction sets it, and one square root at a time would.
 FLAGS = ('-O3', '-march=native', '-fno-math-errno', '-std=c++20', '-fPIC', '-pthread')
 DTYPES = ('float32', 'float64', 'bfloat16')  # the last only where the processor has tile registers for it
+BUILD_SECONDS = 120  # that a start may wait; a minute is usual
+PATIENT_BUILD_SECONDS = 1200  # where somebody asked for the build and nothing else
+NEXT_ATTEMPT_SECONDS = 24 * 60 * 60  # after one that failed
 MAX_TAPS = 16  # along one axis; depthwise.h, max_kernel
 # Their numbers in activations.h.
 ACTIVATIONS = {'linear': 0, 'relu': 1, 'relu6': 2, 'hard_swish': 3}
@@ -82,24 +87,27 @@ def check(operation: str, dtype: jnp.dtype) -> None:
 def is_available() -> bool:
     """Whether the kernels are registered with JAX in this process: builds them first if nobody did.
 
-    Says in one line on stderr that it builds, and why it could not. `SWITCH`=0 refuses.
+    Says in one line on stderr that it builds, and why it could not. It holds nobody up for more than `BUILD_SECONDS`,
+    and after an attempt that failed not again for a day. `SWITCH`=0 refuses.
     """
     return _library() is not None
+
+
+def build_now() -> bool:
+    """Builds the kernels if nobody did, however long it takes and whatever failed before; see `is_available`."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # `is_available` says why
+        _built(_compiler(), PATIENT_BUILD_SECONDS, again=True)
+    return is_available()
 
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
     if os.environ.get(SWITCH) == '0':
         return None
-    compiler = next(filter(None, map(shutil.which, (os.environ.get('CXX', 'c++'), 'g++', 'clang++'))), None)
     try:
-        if compiler is None:
-            raise OSError('no C++ compiler was found')
-        library = ctypes.CDLL(str(_built(compiler)))
+        library = ctypes.CDLL(str(_built(_compiler(), BUILD_SECONDS)))
     except (OSError, subprocess.SubprocessError) as error:
-        output = getattr(error, 'stderr', None)  # of the compiler: not always text, and mostly of many lines
-        reason = output if isinstance(output, str) and output.strip() else str(error)
-        print(f'no kernels for this CPU, networks are slower: {reason.strip().splitlines()[0]}', file=sys.stderr)
+        print(f'no kernels for this CPU, networks are slower: {_reason(error)}', file=sys.stderr)
         return None
     library.allows_bfloat16.restype = ctypes.c_bool
     for name in _KERNELS:
@@ -146,8 +154,34 @@ def _target(name: str) -> str:
     return f'mobilenets_jax_{name}'
 
 
-def _built(compiler: str) -> pathlib.Path:
-    """The library for this source, compiler, jaxlib and processor, from the cache or new."""
+def _compiler() -> str:
+    compiler = next(filter(None, map(shutil.which, (os.environ.get('CXX', 'c++'), 'g++', 'clang++'))), None)
+    if compiler is None:
+        raise OSError('no C++ compiler was found')
+    return compiler
+
+
+def _reason(error: Exception) -> str:
+    """Why there are no kernels, in one line."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f'the compiler was not ready after {error.timeout:g} s'
+    output = getattr(error, 'stderr', None)  # of the compiler: not always text, and mostly of many lines
+    reason = output if isinstance(output, str) and output.strip() else str(error)
+    return reason.strip().splitlines()[0]
+
+
+def _built(compiler: str, timeout_seconds: float, *, again: bool = False) -> pathlib.Path:
+    """The library for this source, compiler, jaxlib and processor, from the cache or new.
+
+    Args:
+      compiler: its path.
+      timeout_seconds: for the whole build.
+      again: whether to build although an attempt failed less than a day ago.
+
+    Raises:
+      OSError: it cannot be built, or could not the last time.
+      subprocess.SubprocessError: the compiler failed, or took too long; this is remembered for a day.
+    """
     command = [compiler, *FLAGS, f'-I{jax.ffi.include_dir()}']
     versions = importlib.metadata.version('jaxlib'), platform.processor(), machine.processor_features()
     key = hashlib.sha256(repr((command, versions)).encode())
@@ -155,21 +189,35 @@ def _built(compiler: str) -> pathlib.Path:
         key.update(source.read_bytes())
     folder = machine.cache_folder()
     path = folder / f'kernels-{key.hexdigest()[:16]}.so'
-    if not path.exists():
-        print(f'building kernels for this CPU, once ({SWITCH}=0 refuses): {path}', file=sys.stderr, flush=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            built = pathlib.Path(temporary, 'kernels.so')
-            _build(command, built)
-            built.rename(path)  # whole or not at all, also where several processes build at once
+    failure = path.with_suffix('.failed')
+    if path.exists():
+        return path
+    if not again and failure.exists() and time.time() - failure.stat().st_mtime < NEXT_ATTEMPT_SECONDS:
+        raise OSError(f'{failure.read_text()} (once a day; python -m {__name__} tries now)')
+    print(f'building kernels for this CPU, once ({SWITCH}=0 refuses): {path}', file=sys.stderr, flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        built = pathlib.Path(temporary, 'kernels.so')
+        try:
+            _build(command, built, timeout_seconds)
+        except (OSError, subprocess.SubprocessError) as error:
+            failure.write_text(_reason(error))
+            raise
+        built.rename(path)  # whole or not at all, also where several processes build at once
+    failure.unlink(missing_ok=True)
     return path
 
 
-def _build(command: Sequence[str], library: pathlib.Path) -> None:
+def _build(command: Sequence[str], library: pathlib.Path, timeout_seconds: float) -> None:
     """Compiles the sources at once, which is why there are two, and links them."""
+    deadline = time.monotonic() + timeout_seconds
 
     def run(*arguments: str) -> None:
-        subprocess.run([*command, *arguments], check=True, capture_output=True, text=True, timeout=600)
+        left = max(deadline - time.monotonic(), 0)
+        try:
+            subprocess.run([*command, *arguments], check=True, capture_output=True, text=True, timeout=left)
+        except subprocess.TimeoutExpired as error:
+            raise subprocess.TimeoutExpired(error.cmd, timeout_seconds) from None
 
     sources = sorted(_FOLDER.glob('*.cc'))
     objects = [str(library.with_name(f'{source.stem}.o')) for source in sources]

@@ -2,4 +2,4 @@
 
 from mobilenets_jax.ops import native
 
-print('kernels for this CPU:', 'ready' if native.is_available() else 'none')
+print('kernels for this CPU:', 'ready' if native.build_now() else 'none')

@@ -14,7 +14,7 @@ CONTENDERS = (
     Contender(
         name='mobilenets_jax, grouped convolutions',
         module='ours',
-        options={'implementation': 'grouped'},
+        options={'plain': True},
         keep_memory=True,
     ),
     Contender(name='Flax, grouped convolutions', module='flax_plain', keep_memory=True),

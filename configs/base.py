@@ -45,7 +45,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.padding = placeholder(str)  # same (TensorFlow) or symmetric (PyTorch); unset: the convention's
     config.model.activation = placeholder(str)  # relu or relu6 in the place of both; unset: the table's own
     config.model.sync_bn = False  # batch statistics over all devices rather than each device's own
-    config.model.depthwise_implementation = 'auto'  # auto, grouped, native (CPUs) or shifted
 
     config.data = ml_collections.ConfigDict()
     config.data.name = 'digits'  # digits, image_folder, memory_folder, records (see `prepare`), tfds:NAME

@@ -9,7 +9,7 @@ __version__ = '0.1.0'
 
 _MODULES = {
     'create_model': 'mobilenets_jax.models',
-    'freeze': 'mobilenets_jax.models',
+    'freeze': 'mobilenets_jax.inference',
     'list_models': 'mobilenets_jax.models',
     'load_pretrained': 'mobilenets_jax.weights',
 }

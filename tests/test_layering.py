@@ -14,10 +14,10 @@ ALLOWED = {
     'ops': set(),
     'models': {'ops'},
     'data': set(),
-    'training': set(),
+    'training': {'ops'},
     'checkpoints': set(),
     'evaluation': {'training'},
-    'weights': {'models', 'data', 'checkpoints', 'identity'},
+    'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference'},
     'report': {'models', 'ops', 'training'},
 }
 TENSORFLOW_FREE = ('models', 'ops', 'training', 'checkpoints', 'evaluation')

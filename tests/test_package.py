@@ -35,10 +35,10 @@ def test_import_alone_imports_neither_jax_nor_tensorflow():
 
 def test_names_are_offered_and_are_those_of_their_modules():
     assert set(OFFERED) <= set(dir(mobilenets_jax)) and sorted(mobilenets_jax.__all__) == OFFERED
-    from mobilenets_jax import models, weights
+    from mobilenets_jax import inference, models, weights
 
     assert mobilenets_jax.create_model is models.create_model
-    assert mobilenets_jax.list_models is models.list_models and mobilenets_jax.freeze is models.freeze
+    assert mobilenets_jax.list_models is models.list_models and mobilenets_jax.freeze is inference.freeze
     assert mobilenets_jax.load_pretrained is weights.load_pretrained
     assert re.fullmatch(r'\d+\.\d+\.\d+', mobilenets_jax.__version__)
     with pytest.raises(AttributeError, match="module 'mobilenets_jax' has no attribute 'create_modle'"):

@@ -7,7 +7,9 @@ import jax
 import numpy as np
 
 from benchmarks.contenders import CLASSES, examples
-from mobilenets_jax.models import create_model, freeze
+from mobilenets_jax.inference import freeze
+from mobilenets_jax.models import create_model
+from mobilenets_jax.ops.backend import backend, compiling_for
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.ema import EmaOptions
@@ -16,9 +18,9 @@ from mobilenets_jax.training.state import create_state, make_init
 from mobilenets_jax.training.step import make_train_step
 
 
-def train(network: str, batch: int, size: int, dtype: str = 'float32', implementation: str = 'auto') -> Callable:
-    """A step of SGD with momentum."""
-    model = create_model(network, CLASSES, dtype=dtype, dropout_rate=0.0, depthwise_implementation=implementation)
+def train(network: str, batch: int, size: int, dtype: str = 'float32', plain: bool = False) -> Callable:
+    """A step of SGD with momentum; `plain`: with the operations that XLA has, as on a GPU."""
+    model = create_model(network, CLASSES, dtype=dtype, dropout_rate=0.0)
     task = ClassificationTask(model=model, preprocess=lambda batch, train: batch['image'])
     optimizer = create_optimizer('sgd', lambda step: 0.01, momentum=0.9)
     ema, weight_decay = EmaOptions(decay=0.0), WeightDecayOptions(rate=0.0)
@@ -29,7 +31,8 @@ def train(network: str, batch: int, size: int, dtype: str = 'float32', implement
 
     def run() -> None:
         nonlocal state
-        state, metrics = step(state, data)
+        with compiling_for('gpu' if plain else backend()):
+            state, metrics = step(state, data)
         jax.block_until_ready(metrics)
 
     return run

@@ -1,4 +1,4 @@
-"""Every architecture by name: `create_model`, `create_backbone`, `get_spec`, `list_models`; `freeze` for inference."""
+"""Every architecture by name: `create_model`, `create_backbone`, `get_spec`, `list_models`."""
 
 import jax.numpy as jnp
 
@@ -16,7 +16,6 @@ from mobilenets_jax.models import (
     shufflenet_v2,
 )
 from mobilenets_jax.models.architecture import Architecture
-from mobilenets_jax.models.inference import freeze as freeze
 from mobilenets_jax.models.layers import LayerSettings
 from mobilenets_jax.models.network import OUTPUT_STRIDES, Backbone, ImageClassifier
 from mobilenets_jax.models.specs import NetworkSpec
@@ -69,7 +68,7 @@ def get_spec(name: str, width_multiplier: float = 1.0, convention: str = 'tf', *
     return get_architecture(name).resolve(width_multiplier, convention, **fields)
 
 
-def _settings(spec: NetworkSpec, dtype, bn_axis_name, depthwise_implementation) -> LayerSettings:
+def _settings(spec: NetworkSpec, dtype, bn_axis_name) -> LayerSettings:
     check_choice('model.dtype', jnp.dtype(dtype).name, DTYPES)
     return LayerSettings(
         dtype=jnp.dtype(dtype),
@@ -78,7 +77,6 @@ def _settings(spec: NetworkSpec, dtype, bn_axis_name, depthwise_implementation) 
         bn_epsilon=spec.convention.bn_epsilon,
         bn_axis_name=bn_axis_name,
         initializer=spec.convention.initializer,
-        depthwise_implementation=depthwise_implementation,
     )
 
 
@@ -90,7 +88,6 @@ def create_backbone(
     output_stride: int = 32,
     dtype: jnp.dtype = jnp.float32,
     bn_axis_name: str | None = None,
-    depthwise_implementation: str = 'auto',
     **fields,
 ) -> Backbone:
     """A network without its classifier: `apply(variables, images, train=...)` returns the endpoints.
@@ -99,7 +96,7 @@ def create_backbone(
     """
     check_choice('model.output_stride', output_stride, OUTPUT_STRIDES)
     spec = get_spec(name, width_multiplier, convention, **fields)
-    return Backbone(spec, _settings(spec, dtype, bn_axis_name, depthwise_implementation), output_stride)
+    return Backbone(spec, _settings(spec, dtype, bn_axis_name), output_stride)
 
 
 def create_model(
@@ -113,7 +110,6 @@ def create_model(
     dropout_rate: float | None = None,
     dtype: jnp.dtype = jnp.float32,
     bn_axis_name: str | None = None,
-    depthwise_implementation: str = 'auto',
     **fields,
 ) -> ImageClassifier:
     """An image classifier: `apply(variables, images, train=...)` returns logits and named endpoints.
@@ -128,8 +124,6 @@ def create_model(
         dropout_rate: fraction dropped before the logits in training; None is the paper's.
         dtype: of activations and convolutions; parameters, statistics and logits stay float32.
         bn_axis_name: the mapped axis over which batch statistics are averaged in training; None keeps them local.
-        depthwise_implementation: 'auto' or an implementation of `mobilenets_jax.ops.depthwise_conv`, see
-            `mobilenets_jax.ops.Convolution`.
         **fields: see `get_spec`, e.g. `bn_momentum=0.9` or `hard_swish_from=112`.
 
     Raises:
@@ -141,5 +135,5 @@ def create_model(
     spec = get_spec(name, width_multiplier, convention, **fields).drop_first_strides(dropped_strides)
     dropout_rate = spec.dropout_rate if dropout_rate is None else dropout_rate
     check(0.0 <= dropout_rate < 1.0, 'model.dropout_rate', dropout_rate, 'must be in [0, 1)')
-    settings = _settings(spec, dtype, bn_axis_name, depthwise_implementation)
+    settings = _settings(spec, dtype, bn_axis_name)
     return ImageClassifier(spec, settings, num_classes, dropout_rate, output_stride)

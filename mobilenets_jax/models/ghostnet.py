@@ -59,7 +59,7 @@ class GhostBottleneck(Block):
         """See `Block`; the tap is `expansion`."""
         row, in_channels = self.row, inputs.shape[-1]
         ghost = functools.partial(GhostModule, settings=self.settings, dilation=self.dilation)
-        depthwise = functools.partial(self.spatial_unit, activation='linear', kernel_size=row.kernel_size)
+        depthwise = functools.partial(self.spatial, activation='linear', kernel_size=row.kernel_size)
         x = expansion = ghost(row.expanded, row.activation, name='expand')(inputs, train=train)
         if row.stride == 2:
             x = depthwise(row.expanded, name='depthwise')(x, train=train)
@@ -68,11 +68,8 @@ class GhostBottleneck(Block):
         x = ghost(row.out_channels, 'linear', name='project')(x, train=train)
         shortcut = inputs
         if row.stride == 2 or row.out_channels != in_channels:
-            shortcut_units = {
-                'depthwise': depthwise(in_channels, name='shortcut_depthwise'),
-                'pointwise': self.pointwise_unit(row.out_channels, 'linear', name='shortcut_pointwise'),
-            }
-            shortcut, _ = self.in_turn(shortcut_units, inputs, train=train)
+            shortcut = depthwise(in_channels, name='shortcut_depthwise')(shortcut, train=train)
+            shortcut = self.pointwise(row.out_channels, 'linear', name='shortcut_pointwise')(shortcut, train=train)
         return x + shortcut, {'expansion': expansion}
 
 

@@ -4,20 +4,19 @@
 to every module, so that no block repeats it. All images are NHWC; all kernels are HWIO.
 
 Paper: batch normalisation 1502.03167; hard-swish 1905.02244 section 5.2.
-Differs: running variances are the biased batch variances (Flax), where TensorFlow's fused kernel and PyTorch keep
+Differs: running variances are the biased batch variances (Flax), where TensorFlow's own and PyTorch's keep
     n/(n-1) times that; it matters only for very small per-device batches.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from mobilenets_jax.ops import Convolution, Normalization, Step, Unit, batch_norm, conv_norms, dense_product
+from mobilenets_jax.ops import batch_norm, conv, dense_product, normalize
 
 Array = jax.Array
 
@@ -67,8 +66,6 @@ class LayerSettings:
         bn_epsilon: added to the variance.
         bn_axis_name: the mapped axis over which batch statistics are averaged in training, or None.
         initializer: a key of `INITIALIZERS`.
-        depthwise_implementation: of convolutions that do not mix all channels, see `mobilenets_jax.ops.Convolution`.
-        fuse: whether convolution and batch norm are one operation; not for those who want to see the outputs of both.
     """
 
     dtype: jnp.dtype = jnp.float32
@@ -77,8 +74,6 @@ class LayerSettings:
     bn_epsilon: float = 1e-3
     bn_axis_name: str | None = None
     initializer: str = 'slim'
-    depthwise_implementation: str = 'auto'
-    fuse: bool = True
 
     @property
     def param_dtype(self) -> jnp.dtype:
@@ -129,104 +124,57 @@ class Conv(nn.Module):
     depthwise: bool
     settings: LayerSettings
 
+    @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Convolves `inputs` [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features]."""
-        convolution, kernel = self.parts(inputs.shape[-1])
-        return convolution(inputs.astype(kernel.dtype), kernel)
-
-    @nn.compact
-    def parts(self, in_channels: int) -> tuple[Convolution, Array]:
-        """The convolution of so many channels without its kernel, and the kernel in the network's dtype."""
-        settings = self.settings
-        in_channels = 1 if self.depthwise else in_channels
-        shape = (self.kernel_size, self.kernel_size, in_channels, self.features)
+        settings, channels = self.settings, inputs.shape[-1]
+        shape = (self.kernel_size, self.kernel_size, 1 if self.depthwise else channels, self.features)
         initializer = settings.initializers.depthwise if self.depthwise else settings.initializers.conv
         kernel = self.param('kernel', initializer, shape, settings.param_dtype)
-        convolution = Convolution(
-            depthwise=self.depthwise,
+        return conv(
+            inputs.astype(settings.dtype),
+            kernel.astype(settings.dtype),
             stride=self.stride,
             dilation=self.dilation,
             padding=settings.pads(self.kernel_size, self.dilation),
-            implementation=settings.depthwise_implementation,
+            groups=channels if self.depthwise else 1,
         )
-        return convolution, kernel.astype(settings.dtype)
 
 
 class BatchNorm(nn.Module):
     """Batch normalisation over N, H, W, and the activation behind it.
 
     Attributes:
-        features: channels.
         activation: a key of `ops.ACTIVATIONS`.
         settings: shared by the network.
     """
 
-    features: int
     activation: str
     settings: LayerSettings
 
-    def setup(self):
-        """Makes the parameters and the running statistics."""
-        shape = ((self.features,), self.settings.param_dtype)
-        self.scale = self.param('scale', nn.initializers.ones, *shape)
-        self.bias = self.param('bias', nn.initializers.zeros, *shape)
-        self.mean = self.variable('batch_stats', 'mean', jnp.zeros, *shape)
-        self.var = self.variable('batch_stats', 'var', jnp.ones, *shape)
-
+    @nn.compact
     def __call__(self, inputs: Array, *, train: bool) -> Array:
         """Maps [N, H, W, C] to the same; when `train`, by the batch's statistics, and the running ones are updated."""
-        inputs = inputs.astype(self.settings.dtype)
+        settings, inputs = self.settings, inputs.astype(self.settings.dtype)
+        shape = (inputs.shape[-1:], settings.param_dtype)
+        scale = self.param('scale', nn.initializers.ones, *shape)
+        bias = self.param('bias', nn.initializers.zeros, *shape)
+        mean = self.variable('batch_stats', 'mean', jnp.zeros, *shape)
+        var = self.variable('batch_stats', 'var', jnp.ones, *shape)
+        options = {'epsilon': settings.bn_epsilon, 'activation': self.activation}
         if not train:
-            return self.by_running_statistics()(inputs)
-        options = {'epsilon': self.settings.bn_epsilon, 'axis_name': self.axis_name}
-        return self.keep(batch_norm(inputs, self.scale, self.bias, activation=self.activation, **options))
-
-    def after(
-        self, convolution: Convolution, inputs: Array, kernel: Array, *, train: bool, residual: Array | None = None
-    ) -> Array:
-        """Convolves, does what a call does, and adds the residual, in one operation, which is faster on CPUs."""
-        if not train:
-            return convolution(inputs, kernel, self.by_running_statistics(residual))
-        return train_in_turn([self], [self.unit(convolution, kernel)], inputs, residual)[0]
-
-    def unit(self, convolution: Convolution, kernel: Array) -> Unit:
-        """Together with the convolution before it, as training takes it."""
-        return Unit(convolution, kernel, self.scale, self.bias, self.activation)
-
-    @property
-    def axis_name(self) -> str | None:
-        """The mapped axis over which the statistics are averaged now."""
-        return None if self.is_initializing() else self.settings.bn_axis_name
-
-    def keep(self, results: tuple[Array, Array, Array]) -> Array:
-        """Updates the running statistics by those of a batch, and returns its outputs."""
-        outputs, *statistics = results
+            return normalize(inputs, scale, bias, mean.value, var.value, **options)
+        axis_name = None if self.is_initializing() else settings.bn_axis_name
+        outputs, batch_mean, batch_var = batch_norm(inputs, scale, bias, axis_name=axis_name, **options)
         if not self.is_initializing():
-            momentum = self.settings.bn_momentum
-            for running, statistic in zip((self.mean, self.var), statistics, strict=True):
-                running.value = momentum * running.value + (1 - momentum) * lax.stop_gradient(statistic)
+            momentum = settings.bn_momentum
+            mean.value = momentum * mean.value + (1 - momentum) * batch_mean
+            var.value = momentum * var.value + (1 - momentum) * batch_var
         return outputs
-
-    def by_running_statistics(self, residual: Array | None = None) -> Normalization:
-        """What an evaluation does with the inputs."""
-        arrays = (self.scale, self.bias, self.mean.value, self.var.value)
-        return Normalization(*arrays, self.settings.bn_epsilon, self.activation, residual)
-
-
-def train_in_turn(
-    norms: Sequence[BatchNorm], units: Sequence[Unit], inputs: Array, residual: Array | None
-) -> list[Array]:
-    """The outputs of units one after the other by the statistics of the batch, which their norms keep.
-
-    The residual is added to those of the last.
-    """
-    results = conv_norms(inputs, units, epsilon=norms[0].settings.bn_epsilon, axis_name=norms[0].axis_name)
-    *between, last = [norm.keep(result) for norm, result in zip(norms, results, strict=True)]
-    return [*between, last if residual is None else last + residual]
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch normalisation, activation: the unit that all blocks are made of.
+    """Convolution, batch normalisation, activation: what all blocks are made of.
 
     Attributes:
         features: output channels.
@@ -246,24 +194,10 @@ class ConvNorm(nn.Module):
     dilation: int = 1
     depthwise: bool = False
 
-    def setup(self):
-        """Names the two parts."""
-        self.conv = Conv(self.features, self.kernel_size, self.stride, self.dilation, self.depthwise, self.settings)
-        self.bn = BatchNorm(self.features, self.activation, self.settings)
-
-    def __call__(self, inputs: Array, *, train: bool, residual: Array | None = None) -> Array:
-        """Maps `inputs` [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features], plus the residual."""
-        if self.settings.fuse and not self.is_initializing():
-            convolution, kernel = self.conv.parts(inputs.shape[-1])
-            return self.bn.after(convolution, inputs.astype(kernel.dtype), kernel, train=train, residual=residual)
-        outputs = self.bn(self.conv(inputs), train=train)
-        return outputs if residual is None else outputs + residual
-
-    def training_unit(self, in_channels: int) -> Unit:
-        """What training does with inputs of so many channels."""
-        return self.bn.unit(*self.conv.parts(in_channels))
-
-    def evaluation_step(self, inputs: Array, residual: Array | None) -> Step:
-        """What an evaluation does with `inputs`."""
-        convolution, kernel = self.conv.parts(inputs.shape[-1])
-        return Step(convolution, kernel, self.bn.by_running_statistics(residual))
+    @nn.compact
+    def __call__(self, inputs: Array, *, train: bool) -> Array:
+        """Maps `inputs` [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features]."""
+        x = Conv(
+            self.features, self.kernel_size, self.stride, self.dilation, self.depthwise, self.settings, name='conv'
+        )(inputs)
+        return BatchNorm(self.activation, self.settings, name='bn')(x, train=train)

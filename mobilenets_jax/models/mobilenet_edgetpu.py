@@ -1,4 +1,4 @@
-"""MobileNet-EdgeTPU: inverted residuals whose early layers fuse expansion and depthwise into one dense convolution.
+"""MobileNet-EdgeTPU: inverted residuals that begin with a dense convolution in the place of expansion and depthwise.
 
 Paper: none; announced with MobileNetV3 (1905.02244) for accelerators that run dense convolutions best.
 Reference: tensorflow/models research/slim/nets/mobilenet/mobilenet_v3.py@03cdc5f (`V3_EDGETPU`).
@@ -24,14 +24,13 @@ class FusedInvertedResidual(Block):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""
-        row, in_channels = self.row, inputs.shape[-1]
-        units = {}
-        if row.expanded != in_channels:
-            units['expand'] = self.spatial_unit(
-                row.expanded, row.activation, kernel_size=row.kernel_size, depthwise=False, name='expand'
-            )
-        units['project'] = self.pointwise_unit(row.out_channels, 'linear', name='project')
-        x, _ = self.in_turn(units, inputs, train=train, residual=self.residual(inputs))
+        row, x = self.row, inputs
+        if row.expanded != inputs.shape[-1]:
+            expand = functools.partial(self.spatial, kernel_size=row.kernel_size, depthwise=False)
+            x = expand(row.expanded, row.activation, name='expand')(x, train=train)
+        x = self.pointwise(row.out_channels, 'linear', name='project')(x, train=train)
+        if self.adds_residual(inputs):
+            x = x + inputs.astype(self.settings.dtype)
         return x, {}
 
 

@@ -24,15 +24,13 @@ class DepthwiseSeparable(Block):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the tap is `depthwise`."""
-        row, in_channels = self.row, inputs.shape[-1]
-        units = {
-            'depthwise': self.spatial_unit(in_channels, row.activation, kernel_size=row.kernel_size, name='depthwise'),
-            'pointwise': self.pointwise_unit(row.out_channels, row.activation, name='pointwise'),
-        }
-        x, outputs = self.in_turn(units, inputs, train=train)
+        row, channels = self.row, inputs.shape[-1]
+        depthwise = self.spatial(channels, row.activation, kernel_size=row.kernel_size, name='depthwise')
+        x = tap = depthwise(inputs, train=train)
+        x = self.pointwise(row.out_channels, row.activation, name='pointwise')(x, train=train)
         if row.squeeze_excite is not None:
-            x = SqueezeExcite(row.squeeze_excite, in_channels, self.settings, name='se')(x)
-        return x, {'depthwise': outputs['depthwise']}
+            x = SqueezeExcite(row.squeeze_excite, channels, self.settings, name='se')(x)
+        return x, {'depthwise': tap}
 
 
 def _row(in_channels: int, out_channels: int, stride: int) -> BlockSpec:

@@ -28,22 +28,17 @@ class InvertedResidual(Block):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the taps are `expansion`, where there is one, and `depthwise`."""
-        row, in_channels = self.row, inputs.shape[-1]
-        units = {}
-        if row.expanded != in_channels:
-            units['expansion'] = self.pointwise_unit(row.expanded, row.activation, name='expand')
-        units['depthwise'] = self.spatial_unit(
-            row.expanded, row.activation, kernel_size=row.kernel_size, name='depthwise'
-        )
-        project = self.pointwise_unit(row.out_channels, 'linear', name='project')
-        residual = self.residual(inputs)
-        if row.squeeze_excite is None:
-            x, taps = self.in_turn({**units, 'project': project}, inputs, train=train, residual=residual)
-            del taps['project']
-        else:
-            x, taps = self.in_turn(units, inputs, train=train)
-            x = SqueezeExcite(row.squeeze_excite, in_channels, self.settings, name='se')(x)
-            x = project(x, train=train, residual=residual)
+        row, settings = self.row, self.settings
+        x, taps = inputs.astype(settings.dtype), {}
+        if row.expanded != inputs.shape[-1]:
+            x = taps['expansion'] = self.pointwise(row.expanded, row.activation, name='expand')(x, train=train)
+        depthwise = self.spatial(row.expanded, row.activation, kernel_size=row.kernel_size, name='depthwise')
+        x = taps['depthwise'] = depthwise(x, train=train)
+        if row.squeeze_excite is not None:
+            x = SqueezeExcite(row.squeeze_excite, inputs.shape[-1], settings, name='se')(x)
+        x = self.pointwise(row.out_channels, 'linear', name='project')(x, train=train)
+        if self.adds_residual(inputs):
+            x = x + inputs.astype(settings.dtype)
         return x, taps
 
 

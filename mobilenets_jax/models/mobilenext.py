@@ -49,23 +49,22 @@ class Sandglass(Block):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""
-        row, in_channels = self.row, inputs.shape[-1]
-        units = {}
+        row, settings = self.row, self.settings
+        x = inputs = inputs.astype(settings.dtype)
         if row.full:
-            units['depthwise1'] = ConvNorm(
-                in_channels,
+            x = ConvNorm(
+                inputs.shape[-1],
                 'relu6',
-                self.settings,
+                settings,
                 kernel_size=3,
                 dilation=self.dilation,
                 depthwise=True,
                 name='depthwise1',
-            )
-        units['reduce'] = self.pointwise_unit(row.reduced, 'linear', name='reduce')
-        units['expand'] = self.pointwise_unit(row.out_channels, 'relu6', name='expand')
+            )(x, train=train)
+        x = self.pointwise(row.reduced, 'linear', name='reduce')(x, train=train)
+        x = self.pointwise(row.out_channels, 'relu6', name='expand')(x, train=train)
         if row.full or row.stride == 2:
-            units['depthwise2'] = self.spatial_unit(row.out_channels, 'linear', name='depthwise2')
-        x, _ = self.in_turn(units, inputs, train=train)
+            x = self.spatial(row.out_channels, 'linear', name='depthwise2')(x, train=train)
         if row.identity_channels:
             end = row.identity_channels
             x = jnp.concatenate([x[..., :end] + inputs[..., :end], x[..., end:]], axis=-1)

@@ -26,13 +26,10 @@ class Bottleneck(Block):
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""
         row, in_channels = self.row, inputs.shape[-1]
-        spatial = functools.partial(self.spatial_unit, depthwise=False)
-        units = {
-            'reduce': self.pointwise_unit(row.expanded, row.activation, name='reduce'),
-            'spatial': spatial(row.expanded, row.activation, kernel_size=row.kernel_size, name='spatial'),
-            'expand': self.pointwise_unit(row.out_channels, 'linear', name='expand'),
-        }
-        x, _ = self.in_turn(units, inputs, train=train)
+        spatial = functools.partial(self.spatial, depthwise=False)
+        x = self.pointwise(row.expanded, row.activation, name='reduce')(inputs, train=train)
+        x = spatial(row.expanded, row.activation, kernel_size=row.kernel_size, name='spatial')(x, train=train)
+        x = self.pointwise(row.out_channels, 'linear', name='expand')(x, train=train)
         if row.squeeze_excite is not None:
             x = SqueezeExcite(row.squeeze_excite, in_channels, self.settings, name='se')(x)
         shortcut = inputs

@@ -19,7 +19,7 @@ from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.layers import BatchNorm, Conv, LayerSettings
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec
-from mobilenets_jax.ops import Convolution, average_pool, channels_by_groups, group_width
+from mobilenets_jax.ops import average_pool, channels_by_groups, group_width
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,21 +64,12 @@ class GroupedPointwise(nn.Module):
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
         """Maps `inputs` [N, H, W, C] to [N, H, W, features]."""
         inputs = inputs.astype(self.settings.dtype)
-        bn = BatchNorm(self.features, self.activation, self.settings, name='bn')
-        parts = channels_by_groups(inputs, self.groups, self.shuffled)
-        widths = [group_width(self.features, self.groups, group) for group in range(self.groups)]
-        convs = [
-            Conv(width, 1, 1, 1, False, self.settings, name=f'group{number}') for number, width in enumerate(widths, 1)
-        ]
-        even = inputs.shape[-1] % self.groups == self.features % self.groups == 0
-        if not even or not self.settings.fuse or self.is_initializing():
-            return bn(jnp.concatenate([conv(part) for conv, part in zip(convs, parts, strict=True)], -1), train=train)
-        kernel = jnp.concatenate([conv.parts(part.shape[-1])[-1] for conv, part in zip(convs, parts, strict=True)], -1)
-        implementation = self.settings.depthwise_implementation
-        convolution = Convolution(
-            depthwise=False, groups=self.groups, shuffled=self.shuffled, implementation=implementation
-        )
-        return bn.after(convolution, inputs, kernel, train=train)
+        outputs = []
+        for group, part in enumerate(channels_by_groups(inputs, self.groups, self.shuffled)):
+            width = group_width(self.features, self.groups, group)
+            outputs.append(Conv(width, 1, 1, 1, False, self.settings, name=f'group{group + 1}')(part))
+        x = jnp.concatenate(outputs, axis=-1)  # (N, H, W, features)
+        return BatchNorm(self.activation, self.settings, name='bn')(x, train=train)
 
 
 class ShuffleV1Unit(Block):
@@ -91,7 +82,7 @@ class ShuffleV1Unit(Block):
         x = GroupedPointwise(row.middle, row.first_groups, False, 'relu', settings, name='compress')(
             inputs, train=train
         )
-        x = self.spatial_unit(row.middle, 'linear', name='depthwise')(x, train=train)
+        x = self.spatial(row.middle, 'linear', name='depthwise')(x, train=train)
         features = row.out_channels - (inputs.shape[-1] if row.stride == 2 else 0)
         x = GroupedPointwise(features, row.groups, True, 'linear', settings, name='expand')(x, train=train)
         if row.stride == 1:

@@ -44,22 +44,17 @@ class ShuffleV2Unit(Block):
         """See `Block`; no taps."""
         row = self.row
         if row.stride == 2:
-            shortcut_units = {
-                'depthwise': self.spatial_unit(inputs.shape[-1], 'linear', name='shortcut_depthwise'),
-                'pointwise': self.pointwise_unit(row.shortcut_channels, 'relu', name='shortcut_pointwise'),
-            }
-            shortcut, _ = self.in_turn(shortcut_units, inputs, train=train)
+            shortcut = self.spatial(inputs.shape[-1], 'linear', name='shortcut_depthwise')(inputs, train=train)
+            shortcut = self.pointwise(row.shortcut_channels, 'relu', name='shortcut_pointwise')(shortcut, train=train)
             x = inputs
         elif row.shuffle == 'before':
             shortcut, x = inputs[..., 0::2], inputs[..., 1::2]
         else:
             shortcut, x = jnp.split(inputs, 2, axis=-1)
-        units = {
-            'compress': self.pointwise_unit(row.out_channels // 2, 'relu', name='compress'),
-            'depthwise': self.spatial_unit(row.out_channels // 2, 'linear', name='depthwise'),
-            'expand': self.pointwise_unit(row.out_channels - row.shortcut_channels, 'relu', name='expand'),
-        }
-        x, _ = self.in_turn(units, x, train=train)
+        middle = row.out_channels // 2
+        x = self.pointwise(middle, 'relu', name='compress')(x, train=train)
+        x = self.spatial(middle, 'linear', name='depthwise')(x, train=train)
+        x = self.pointwise(row.out_channels - row.shortcut_channels, 'relu', name='expand')(x, train=train)
         outputs = jnp.concatenate([shortcut, x], axis=-1)
         return channel_shuffle(outputs, 2) if row.shuffle == 'after' else outputs, {}
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.ops import native
-from mobilenets_jax.ops.gradients import differentiated_as
-from mobilenets_jax.ops.native_conv import Geometry, convolve
+from mobilenets_jax.ops.cpu import native
+from mobilenets_jax.ops.cpu.gradients import differentiated_as
+from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve
 
 
 def dense_product(

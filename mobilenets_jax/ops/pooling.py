@@ -10,10 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mobilenets_jax.ops import native
 from mobilenets_jax.ops.backend import backend
-from mobilenets_jax.ops.depthwise import depthwise_conv
-from mobilenets_jax.ops.windows import Pads, explicit_pads, pad_images, windows
+from mobilenets_jax.ops.conv import Pads, explicit_pads
+from mobilenets_jax.ops.cpu import native
+from mobilenets_jax.ops.cpu.depthwise import depthwise_conv
+from mobilenets_jax.ops.cpu.windows import pad_images, windows
 
 
 def average_pool(inputs: jax.Array, size: int, stride: int, padding: str | Pads) -> jax.Array:

@@ -6,8 +6,8 @@ XLA:CPU takes one core for the means of a single image, and several times as lon
 import jax
 import jax.numpy as jnp
 
-from mobilenets_jax.ops import native
-from mobilenets_jax.ops.gradients import differentiated_as
+from mobilenets_jax.ops.cpu import native
+from mobilenets_jax.ops.cpu.gradients import differentiated_as
 
 
 def global_average_pool(inputs: jax.Array) -> jax.Array:

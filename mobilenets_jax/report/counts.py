@@ -72,8 +72,6 @@ def product_sizes(model: ImageClassifier, image_size: int, batch: int) -> int:
 
 def _traced(model: ImageClassifier, image_size: int, batch: int) -> tuple[core.Jaxpr, Any]:
     """The computation of a batch, initialisation included, and the shapes of the variables."""
-    settings = dataclasses.replace(model.settings, depthwise_implementation='auto')
-    model = model.clone(settings=settings)
     images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
     initialise = functools.partial(model.init_with_output, train=False)
     with compiling_for('tpu'):  # where every layer is one convolution or matrix product, as it is defined

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from mobilenets_jax.errors import check
+from mobilenets_jax.ops import fuse
 from mobilenets_jax.training.frozen import NOTHING, Frozen
 
 PyTree = Any
@@ -52,14 +53,19 @@ class ClassificationTask:
         images, labels = self.preprocess(batch, train=True), batch['label']
         if self.mix:
             images, other_labels, share = self.mix(batch, images)
-        with self.frozen.evaluation_inside():
-            (logits, _), updated = self.frozen.in_training(self.model).apply(
-                {'params': params, 'batch_stats': batch_stats},
-                images,
-                train=True,
-                mutable=['batch_stats'],
-                rngs={'dropout': key},
-            )
+
+        def forward(params, images):
+            with self.frozen.evaluation_inside():
+                (logits, _), updated = self.model.apply(
+                    {'params': params, 'batch_stats': batch_stats},
+                    images,
+                    train=True,
+                    mutable=['batch_stats'],
+                    rngs={'dropout': key},
+                )
+            return logits, updated
+
+        logits, updated = fuse(forward)(params, images)
         losses = smoothed_cross_entropy(logits, labels, self.label_smoothing)
         if self.mix:  # cross-entropy is linear in the targets
             losses = share * losses + (1 - share) * smoothed_cross_entropy(logits, other_labels, self.label_smoothing)
@@ -80,7 +86,11 @@ class ClassificationTask:
             whether the label is the likeliest class or one of the five likeliest.
         """
         images = self.preprocess(batch, train=False)
-        logits, _ = self.model.apply({'params': params, 'batch_stats': batch_stats}, images, train=False)
+
+        def forward(variables, images):
+            return self.model.apply(variables, images, train=False)[0]
+
+        logits = fuse(forward)({'params': params, 'batch_stats': batch_stats}, images)
         labels, real = batch['label'], batch['mask'] > 0
         rank = label_rank(logits, labels)
         losses = smoothed_cross_entropy(logits, labels, 0.0)

@@ -19,9 +19,6 @@ from mobilenets_jax.trees import named_leaves
 
 PyTree = Any
 
-# The backbone, its blocks, and what is no part of it; see `Frozen.in_training`.
-_DEPTH_OF_BLOCKS = 2
-
 
 @dataclasses.dataclass(frozen=True)
 class Frozen:
@@ -55,16 +52,6 @@ class Frozen:
         more = f' and {len(self._roots) - 3} more' if len(self._roots) > 3 else ''
         whole = f'; all of {modules}{more}' if modules else ''
         return f'frozen: {len(self.params)} of {len(named_leaves(params))} arrays{whole}'
-
-    def in_training(self, model: nn.Module) -> nn.Module:
-        """The model as it is applied in training, within `evaluation_inside`.
-
-        A block trains its units as one operation, in which no unit is called by itself: where one of them is frozen and
-        the block is not, they are called one by one.
-        """
-        if all(root.count('/') < _DEPTH_OF_BLOCKS for root in self._roots):
-            return model
-        return model.clone(settings=dataclasses.replace(model.settings, fuse=False))
 
     @contextlib.contextmanager
     def evaluation_inside(self):

@@ -1,6 +1,5 @@
 """Batch norms that were folded into their convolutions, made fit for training again."""
 
-import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -29,7 +28,6 @@ def unfold_batch_norms(model: Any, variables: PyTree, images: jax.Array) -> PyTr
         images: [n, H, W, 3], normalised: the statistics are theirs.
     """
     epsilon = model.settings.bn_epsilon
-    model = model.clone(settings=dataclasses.replace(model.settings, fuse=False))
 
     @jax.jit
     def statistics(variables: PyTree) -> PyTree:

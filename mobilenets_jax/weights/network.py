@@ -87,7 +87,6 @@ def trace(name: str, model: ImageClassifier) -> Network:
             calls.append(('/'.join(context.module.path), context.module))
         return call(*args, **kwargs)
 
-    model = model.clone(settings=dataclasses.replace(model.settings, depthwise_implementation='grouped'))  # quickest
     images = jax.ShapeDtypeStruct((1, _TRACED_IMAGE_SIZE, _TRACED_IMAGE_SIZE, 3), 'float32')
     with nn.intercept_methods(record):
         variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)

@@ -14,6 +14,7 @@ from mobilenets_jax.checkpoints import find_checkpoints
 from mobilenets_jax.data import image_files
 from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.inference import freeze
 from mobilenets_jax.weights.cards import Preprocessing
 from mobilenets_jax.weights.pretrained import load_pretrained
 from mobilenets_jax.weights.trained import PARAMS, parse_step
@@ -110,7 +111,7 @@ def predict(pretrained, images: np.ndarray) -> np.ndarray:
     from mobilenets_jax.data.augmentation import normalize
 
     normalized = normalize(images, pretrained.card.preprocessing.value_range)
-    logits, _ = jax.jit(pretrained.model.apply, static_argnames='train')(pretrained.variables, normalized, train=False)
+    logits = freeze(pretrained.model, pretrained.variables)(normalized)
     return np.asarray(jax.nn.softmax(logits))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.specs import PADDINGS, RECTIFIERS
+from mobilenets_jax.ops import fuse
 from mobilenets_jax.weights.network import Layer, trace
 from mobilenets_jax.weights.readers.tflite_graph import Graph, GraphLayer, same_pads
 from mobilenets_jax.weights.readers.tflite_twin import FloatTwin
@@ -132,7 +133,7 @@ def check_outputs(graph: Graph, model: nn.Module, variables: Any, network_layers
     images = np.random.default_rng(0).uniform(-1, 1, shape) * np.reshape(AMPLITUDES, (-1, 1, 1, 1, 1, 1))
     images = images.astype(np.float32)
     twin = FloatTwin(graph, _by_range(graph, network_layers))
-    apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False)[0])
+    apply = jax.jit(fuse(lambda variables, images: model.apply(variables, images, train=False)[0]))
     for pair in images:
         theirs = np.stack([twin(image) for image in pair])
         scaled = pair * np.float32(graph.scale) + np.float32(graph.offset)

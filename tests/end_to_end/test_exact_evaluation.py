@@ -54,7 +54,7 @@ def test_every_example_counts_once(devices, launcher, logits):
     check_metrics(said, logits)
 
 
-@pytest.mark.parametrize(('processes', 'devices'), [(1, 4), (2, 2)])
+@pytest.mark.parametrize(('processes', 'devices'), [pytest.param(1, 4, marks=pytest.mark.slow), (2, 2)])
 def test_every_example_has_its_row_in_the_order_of_the_set(processes, devices, launcher, logits):
     flags = coordinates(processes) if processes > 1 else [[]]
     started = [launcher.start(WORKER, 'rows', *own, devices=devices) for own in flags]

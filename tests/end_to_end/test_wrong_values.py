@@ -123,10 +123,6 @@ WRONG_AFTER_THE_SCHEDULE = [
         r"model\.dtype='float16' cannot be trained: gradients below 6e-8 vanish in it, as the loss is not scaled\. "
         r"Take 'bfloat16'\.",
     ),
-    (
-        '--config.model.depthwise_implementation=fast',
-        r"implementation='fast' is unknown\. Known: auto, grouped, native, shifted\.",
-    ),
     ('--config.optimizer.name=lion', r"optimizer\.name='lion' is unknown\. Known: adamw, rmsprop, sgd\."),
     (
         '--config.data.crop=resize',

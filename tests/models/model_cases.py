@@ -35,7 +35,7 @@ def _abstract(model, image_size: int, train: bool):
 @functools.cache
 def abstract_outputs(name: str, image_size: int = 224, train: bool = False, **kwargs):
     """((logits, endpoints), variables) of a network of 10 classes, as shapes and dtypes."""
-    model = create_model(name, 10, depthwise_implementation='grouped', **kwargs)  # the quickest to trace
+    model = create_model(name, 10, **kwargs)
     return _abstract(model, image_size, train)
 
 

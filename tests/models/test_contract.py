@@ -60,7 +60,7 @@ def test_backbone_alone_has_the_classifiers_parameters():
 
 
 def test_dropout_and_batch_statistics_only_in_training():
-    model = create_model('mobilenet_v1', 10, 0.25, dropout_rate=0.5, depthwise_implementation='grouped')
+    model = create_model('mobilenet_v1', 10, 0.25, dropout_rate=0.5)
     variables = random_variables(model, 32)
     images = np.random.default_rng(1).standard_normal((4, 32, 32, 3), np.float32)
 

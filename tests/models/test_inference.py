@@ -4,7 +4,8 @@ import jax
 import numpy as np
 from model_cases import random_variables
 
-from mobilenets_jax.models import create_model, freeze
+from mobilenets_jax.inference import freeze
+from mobilenets_jax.models import create_model
 
 
 def test_frozen_network_gives_the_logits_and_keeps_its_parameters():

@@ -8,7 +8,6 @@ import pytest
 
 from mobilenets_jax.models import get_spec
 from mobilenets_jax.models.layers import ConvNorm, LayerSettings
-from mobilenets_jax.models.shufflenet_v1 import GroupedPointwise
 from mobilenets_jax.models.specs import SqueezeExciteSpec, make_divisible
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 from mobilenets_jax.ops import ACTIVATIONS
@@ -108,39 +107,3 @@ def test_scaled_widths_of_mobilenet_v3(name, width, expected):
     stages = list(dict.fromkeys([spec.stem.channels, *(row.out_channels for row in spec.blocks)]))
     distinct = list(dict.fromkeys([*expected[:-1]]))
     assert [*stages, spec.head_conv.channels] == [*distinct, expected[-1]]
-
-
-@pytest.mark.parametrize('train', [False, True])
-@pytest.mark.parametrize(
-    ('module', 'fields'),
-    [
-        (ConvNorm, {}),
-        (ConvNorm, {'kernel_size': 3}),
-        (ConvNorm, {'kernel_size': 3, 'depthwise': True}),
-        (GroupedPointwise, {'groups': 3, 'shuffled': False}),
-        (GroupedPointwise, {'groups': 3, 'shuffled': True}),
-        (GroupedPointwise, {'groups': 7, 'shuffled': True}),
-    ],
-)
-def test_fused_or_not_a_layer_is_the_same(module, fields, train):
-    """Outputs, updated statistics, and the gradients of all parameters and of the inputs."""
-    generator = np.random.default_rng(0)
-    images = generator.standard_normal((2, 9, 8, 24)).astype(np.float32)
-    weights = generator.standard_normal((2, 9, 8, 24)).astype(np.float32)
-
-    def layer(fuse):
-        return module(24, activation='hard_swish', settings=LayerSettings(fuse=fuse), **fields)
-
-    variables = layer(True).init(jax.random.key(0), images, train=False)
-    leaves, structure = jax.tree.flatten(variables)
-    variables = jax.tree.unflatten(structure, [leaf + generator.uniform(0, 1, leaf.shape) for leaf in leaves])
-
-    def loss(variables, images, fuse):
-        outputs, updated = layer(fuse).apply(variables, images, train=train, mutable=['batch_stats'])
-        return (outputs * weights).sum(), (outputs, updated)
-
-    fused, apart = (
-        jax.value_and_grad(loss, argnums=(0, 1), has_aux=True, allow_int=True)(variables, images, fuse)
-        for fuse in (True, False)
-    )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), fused, apart)

@@ -102,7 +102,7 @@ CASES = {
 @pytest.mark.parametrize('case', CASES)
 def test_same_logits_as_a_forward_in_numpy(case):
     fields, forward = CASES[case]
-    model = create_model(case.split(',')[0], 10, depthwise_implementation='grouped', **fields)
+    model = create_model(case.split(',')[0], 10, **fields)
     variables = random_variables(model, IMAGE_SIZE)
     images = np.random.default_rng(1).uniform(-1, 1, (2, IMAGE_SIZE, IMAGE_SIZE, 3)).astype(np.float32)
     logits, _ = compile_quickly(functools.partial(model.apply, train=False), variables, images)(variables, images)

@@ -11,7 +11,7 @@ from mobilenets_jax.models import create_model
 
 @pytest.mark.parametrize('name', all_networks(but=['ghostnet', 'mobilenext', 'shufflenet_v1_g2']))
 def test_one_step_lowers_the_loss_and_reaches_every_parameter(name):
-    model = create_model(name, 10, dropout_rate=0.0, depthwise_implementation='grouped')
+    model = create_model(name, 10, dropout_rate=0.0)
     variables = random_variables(model, 32)
     generator = np.random.default_rng(1)
     images = generator.standard_normal((8, 32, 32, 3), np.float32)

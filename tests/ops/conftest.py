@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from mobilenets_jax.ops import native
+from mobilenets_jax.ops.cpu import native
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,9 @@ import pytest
 from covering import covering
 from jax import enable_x64
 
-from mobilenets_jax.ops import ACTIVATIONS, Normalization, batch_norm
+from mobilenets_jax.ops import ACTIVATIONS
+from mobilenets_jax.ops.cpu.batch_norm import batch_norm
+from mobilenets_jax.ops.cpu.normalization import Normalization
 
 EPSILON = 1e-3
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mobilenets_jax.ops import native
-from mobilenets_jax.ops.convolution import Convolution, Unit, conv_norms
-from mobilenets_jax.ops.normalization import Normalization
-from mobilenets_jax.ops.separable import Step, convolve_in_turn
+from mobilenets_jax.ops.cpu import native
+from mobilenets_jax.ops.cpu.chains import Convolution, Unit, conv_norms
+from mobilenets_jax.ops.cpu.normalization import Normalization
+from mobilenets_jax.ops.cpu.strips import Step, convolve_in_turn
 
 ROUNDING = 2.0**-8  # of one brain float, relative
 POINTWISE = Convolution(depthwise=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from mobilenets_jax.ops import dense_conv
+from mobilenets_jax.ops.cpu.dense import dense_conv
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from covering import covering
 from jax import lax
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.ops.depthwise import IMPLEMENTATIONS, depthwise_conv
+from mobilenets_jax.ops.cpu.depthwise import IMPLEMENTATIONS, depthwise_conv
 
 # kernel (height, width), stride, dilation, padding, input (height, width): each value of each meets most of the others.
 CASES = [

@@ -9,11 +9,12 @@ import pytest
 from covering import covering
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.ops import Unit, batch_norm, conv_norms
-from mobilenets_jax.ops.convolution import Convolution
-from mobilenets_jax.ops.grouped import channels_by_groups, group_width, pointwise_conv_in_groups
-from mobilenets_jax.ops.native_conv import Geometry
-from mobilenets_jax.ops.normalization import Normalization
+from mobilenets_jax.ops.cpu.batch_norm import batch_norm
+from mobilenets_jax.ops.cpu.chains import Convolution, Unit, conv_norms
+from mobilenets_jax.ops.cpu.grouped import pointwise_conv_in_groups
+from mobilenets_jax.ops.cpu.native_conv import Geometry
+from mobilenets_jax.ops.cpu.normalization import Normalization
+from mobilenets_jax.ops.groups import channels_by_groups, group_width
 
 # Channels of each group below, at, and between the widths of vectors; pixels fewer than a part's, and many.
 SHAPES = [((2, 7, 5, 12), 3, 6), ((1, 1, 1, 8), 2, 8), ((3, 13, 12, 60), 3, 240), ((2, 14, 14, 96), 8, 40)]

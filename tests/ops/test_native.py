@@ -6,7 +6,7 @@ import stat
 import numpy as np
 import pytest
 
-from mobilenets_jax.ops import native
+from mobilenets_jax.ops.cpu import native
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_failure_is_remembered_for_a_day_unless_somebody_asks_for_the_build(co
     assert not is_available()
     assert capsys.readouterr().err == (
         'no kernels for this CPU, networks are slower: no such standard '
-        '(once a day; python -m mobilenets_jax.ops.native tries now)\n'
+        '(once a day; python -m mobilenets_jax.ops.cpu.native tries now)\n'
     )
     monkeypatch.setattr(native, 'is_available', is_available)
     assert not native.build_now() and attempts() == 1

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from covering import covering
 
-from mobilenets_jax.ops import ACTIVATIONS, Normalization, dense_conv, depthwise_conv
+from mobilenets_jax.ops import ACTIVATIONS
+from mobilenets_jax.ops.cpu.dense import dense_conv
+from mobilenets_jax.ops.cpu.depthwise import depthwise_conv
+from mobilenets_jax.ops.cpu.normalization import Normalization
 
 CONVOLUTIONS = {
     'depthwise': (functools.partial(depthwise_conv, stride=2), (3, 3, 1, 24)),

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.ops.pointwise import IMPLEMENTATIONS, pointwise_conv
+from mobilenets_jax.ops.cpu.pointwise import IMPLEMENTATIONS, pointwise_conv
 
 
 def example(input_shape, channels_out, dtype=np.float64):

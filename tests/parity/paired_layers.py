@@ -83,7 +83,6 @@ def assert_same_network(model, images, layers: list[ReferenceLayer], logits: np.
         tolerance: the largest difference, as a part of the largest magnitude in the reference's output.
     """
     variables, paths = copy_weights(model, images, layers)
-    model = model.clone(settings=dataclasses.replace(model.settings, fuse=False))
     apply = jax.jit(functools.partial(model.apply, train=False, capture_intermediates=_is_weighted_call))
     (our_logits, _), state = apply(variables, images)
     for (path, activation), layer in zip(paths.items(), layers, strict=True):

@@ -22,6 +22,7 @@ from mobilenets_jax.training.step import make_train_step
 from mobilenets_jax.trees import named_leaves
 
 CLASSES, SIZE = 3, 32
+SLOW = pytest.mark.slow
 BACKBONE = (('^backbone/', 0.0),)
 # One network for each kind of block.
 NETWORKS = ('ghostnet', 'mnasnet_a1', 'mobilenet_edgetpu', 'mobilenet_v1', 'mobilenet_v2', 'mobilenet_v3_small',
@@ -84,7 +85,9 @@ def changed(before, after):
     return {name for name in before if np.asarray(before[name]).tobytes() != np.asarray(after[name]).tobytes()}
 
 
-@pytest.mark.parametrize('devices', [1, 3, 4])  # the mean of three equal numbers is rounded
+@pytest.mark.parametrize(
+    'devices', [pytest.param(1, marks=SLOW), 3, pytest.param(4, marks=SLOW)]
+)  # the mean of three equal numbers is rounded
 def test_a_frozen_backbone_keeps_every_bit_and_the_classifier_learns(devices):
     before, after = train(short_network(), BACKBONE, devices)
     assert changed(before.params, after.params) == changed(before.ema_params, after.ema_params)
@@ -120,9 +123,7 @@ def features_in_training(model, rate_factors, variables, images):
     frozen = frozen_of(model, rate_factors)
     with frozen.evaluation_inside():
         rngs = {'dropout': jax.random.key(0)}
-        (_, endpoints), _ = frozen.in_training(model).apply(
-            variables, images, train=True, mutable=['batch_stats'], rngs=rngs
-        )
+        (_, endpoints), _ = model.apply(variables, images, train=True, mutable=['batch_stats'], rngs=rngs)
     return endpoints
 
 

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from mobilenets_jax.ops.backend import chosen
-from mobilenets_jax.ops.native_conv import Geometry, convolve, has_kernel
-from mobilenets_jax.ops.normalization import Normalization
-from mobilenets_jax.ops.sums import sum_together
-from mobilenets_jax.ops.windows import Pads, explicit_pads, pad_images, windows
+from mobilenets_jax.ops.conv import Pads, explicit_pads
+from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve, has_kernel
+from mobilenets_jax.ops.cpu.normalization import Normalization
+from mobilenets_jax.ops.cpu.sums import sum_together
+from mobilenets_jax.ops.cpu.windows import pad_images, windows
 
 
 def depthwise_conv(

@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-from jax import lax
 
-from mobilenets_jax.ops import native
-from mobilenets_jax.ops.activations import ACTIVATIONS
-from mobilenets_jax.ops.gradients import differentiated_as
+from mobilenets_jax.ops.cpu import native
+from mobilenets_jax.ops.cpu.gradients import differentiated_as
+from mobilenets_jax.ops.norm import NormOptions, factor_and_shift, normalize_plainly
 
 
 class Normalization(NamedTuple):
@@ -57,24 +56,20 @@ class Normalization(NamedTuple):
         """
         if self.scale.size == 0:
             return self.scale, self.bias
-        factor = self.scale * lax.rsqrt(self.variance + self.epsilon)
-        return factor, self.bias - self.mean * factor
+        return factor_and_shift(self.epsilon, *self.arrays)
 
 
-def apply_plainly(options: tuple[float, str], inputs: jax.Array, *arrays: jax.Array) -> jax.Array:
-    """What a `Normalization` of these options and arrays does with `inputs`, in plain JAX."""
-    normalization = Normalization(*arrays, *options)
-    factor, shift = normalization.factor_and_shift()
-    return ACTIVATIONS[normalization.activation](inputs.astype(factor.dtype) * factor + shift).astype(inputs.dtype)
+def _apply_plainly(options, inputs, *arrays):
+    return normalize_plainly(NormOptions(*options), inputs, *arrays)
 
 
-@differentiated_as(apply_plainly, static=1)
+@differentiated_as(_apply_plainly, static=1)
 def _apply(options, inputs, *arrays):
     normalization = Normalization(*arrays, *options)
     if native.supports(inputs.dtype, normalization.activation):
         constants = normalization.factor_and_shift()
         return native.call('norm_apply', inputs, inputs, statistics=constants, activation=normalization.activation)
-    return apply_plainly(options, inputs, *arrays)
+    return _apply_plainly(options, inputs, *arrays)
 
 
 def gradients_of_both(

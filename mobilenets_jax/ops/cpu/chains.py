@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from mobilenets_jax.ops.batch_norm import batch_norm, gradient_constants, gradient_sums, statistics
-from mobilenets_jax.ops.dense import dense_conv
-from mobilenets_jax.ops.depthwise import depthwise_conv
-from mobilenets_jax.ops.grouped import pointwise_conv_in_groups
-from mobilenets_jax.ops.native_conv import Geometry, has_norm_gradients, norm_gradients, with_sums
-from mobilenets_jax.ops.normalization import Normalization
-from mobilenets_jax.ops.windows import explicit_pads
+from mobilenets_jax.ops.conv import ConvOptions, explicit_pads
+from mobilenets_jax.ops.cpu.batch_norm import batch_norm, gradient_constants, gradient_sums, statistics
+from mobilenets_jax.ops.cpu.dense import dense_conv
+from mobilenets_jax.ops.cpu.depthwise import depthwise_conv
+from mobilenets_jax.ops.cpu.grouped import pointwise_conv_in_groups
+from mobilenets_jax.ops.cpu.native_conv import Geometry, has_norm_gradients, norm_gradients, with_sums
+from mobilenets_jax.ops.cpu.normalization import Normalization
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,14 @@ class Convolution:
     dilation: int = 1
     padding: str | Sequence[tuple[int, int]] = 'SAME'
     implementation: str = 'auto'
+
+    @classmethod
+    def of(cls, options: ConvOptions, inputs: jax.Array, kernel: jax.Array) -> 'Convolution':
+        """The one that `ops.conv` with these options is."""
+        stride, dilation, pads, groups = options
+        depthwise = kernel.shape[2] == 1 and groups == inputs.shape[-1] == kernel.shape[-1]
+        groups = 1 if depthwise else groups
+        return cls(depthwise=depthwise, groups=groups, stride=stride, dilation=dilation, padding=pads)
 
     def __call__(self, inputs: jax.Array, kernel: jax.Array, then: Normalization | None = None) -> jax.Array:
         """Convolves `inputs` [N, H, W, C_in] to [N, H', W', C_out]; `then` is applied in the same pass where it can."""

@@ -6,25 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Pads = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
-
-
-def explicit_pads(
-    padding: str | Sequence[tuple[int, int]], size: Sequence[int], taps: Sequence[int], stride: int, dilation: int
-) -> Pads:
-    """`padding` as numbers of pixels.
-
-    Args:
-      padding: 'SAME' (as TensorFlow, so asymmetric when the total is odd), 'VALID', or ((top, bottom), (left, right)).
-      size: of the inputs, (H, W).
-      taps: of the kernel, (kh, kw).
-      stride: step between outputs, the same along H and W.
-      dilation: step between the taps of the kernel, the same along H and W.
-    """
-    if isinstance(padding, str):
-        extent = [(count - 1) * dilation + 1 for count in taps]
-        padding = lax.padtype_to_pads(size, extent, (stride, stride), padding)
-    return tuple((int(low), int(high)) for low, high in padding)
+from mobilenets_jax.ops.conv import Pads
 
 
 def pad_images(images: jax.Array, pads: Pads, value: float = 0) -> jax.Array:

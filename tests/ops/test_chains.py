@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from covering import covering
 
-from mobilenets_jax.ops import ACTIVATIONS, Convolution, Unit, batch_norm, conv_norms
+from mobilenets_jax.ops import ACTIVATIONS
+from mobilenets_jax.ops.cpu.batch_norm import batch_norm
+from mobilenets_jax.ops.cpu.chains import Convolution, Unit, conv_norms
 
 OPTIONS = {'epsilon': 1e-3, 'axis_name': 'batch'}
 CASES = [

@@ -6,6 +6,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from mobilenets_jax.ops import fuse
+
 
 def freeze(model: nn.Module, variables: Mapping[str, Any]) -> Callable[[jax.Array], jax.Array]:
     """Makes the parameters constants of the compiled program.
@@ -24,4 +26,4 @@ def freeze(model: nn.Module, variables: Mapping[str, Any]) -> Callable[[jax.Arra
         the first time.
     """
     kept = jax.device_put(variables)
-    return jax.jit(lambda images: model.apply(kept, images, train=False)[0])
+    return jax.jit(fuse(lambda images: model.apply(kept, images, train=False)[0]))

@@ -7,12 +7,12 @@ together again while they are in the cache, or, where that cannot be, a product 
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from mobilenets_jax.ops.backend import chosen
-from mobilenets_jax.ops.native_conv import Geometry, convolve, has_kernel
-from mobilenets_jax.ops.normalization import Normalization
-from mobilenets_jax.ops.pointwise import pointwise_conv
+from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve, has_kernel
+from mobilenets_jax.ops.cpu.normalization import Normalization
+from mobilenets_jax.ops.cpu.pointwise import pointwise_conv
+from mobilenets_jax.ops.groups import channels_by_groups
 
 
 def pointwise_conv_in_groups(
@@ -57,22 +57,6 @@ def pointwise_conv_in_groups(
         return convolve(geometry, inputs, kernel, then)
     outputs = (_split if implementation == 'split' else Geometry.convolve_by_xla)(geometry, inputs, kernel)
     return outputs if then is None else then(outputs)
-
-
-def channels_by_groups(inputs: jax.Array, groups: int, shuffled: bool) -> list[jax.Array]:
-    """What each group sees of `inputs` [N, H, W, C]: its channels, as even as possible, the first groups wider."""
-    inputs = lax.optimization_barrier(inputs)  # or XLA computes them anew for each group, with all blocks before
-    if shuffled:
-        return [inputs[..., group::groups] for group in range(groups)]
-    starts = [0]
-    for group in range(groups):
-        starts.append(starts[-1] + group_width(inputs.shape[-1], groups, group))
-    return [inputs[..., start:stop] for start, stop in zip(starts, starts[1:], strict=False)]
-
-
-def group_width(channels: int, groups: int, group: int) -> int:
-    """The channels of one group: as even as possible, the first groups wider."""
-    return channels // groups + (group < channels % groups)
 
 
 def _split(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mobilenets_jax.ops import Convolution, Normalization, Step, convolve_in_turn, runs_in_strips, separable
+from mobilenets_jax.ops.cpu import strips
+from mobilenets_jax.ops.cpu.chains import Convolution
+from mobilenets_jax.ops.cpu.normalization import Normalization
+from mobilenets_jax.ops.cpu.strips import Step, convolve_in_turn, runs_in_strips
 
-pytestmark = pytest.mark.skipif(not separable.native.is_available(), reason='no kernels for this CPU can be built here')
+pytestmark = pytest.mark.skipif(not strips.native.is_available(), reason='no kernels for this CPU can be built here')
 
 POINTWISE = Convolution(depthwise=False)
 
@@ -44,7 +47,7 @@ def with_residual(generator, inputs, steps):
 
 @pytest.fixture(autouse=True)
 def always_together(monkeypatch):
-    monkeypatch.setattr(separable, 'CACHED_BYTES', 0)
+    monkeypatch.setattr(strips, 'CACHED_BYTES', 0)
 
 
 @pytest.mark.parametrize(

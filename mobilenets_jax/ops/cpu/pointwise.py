@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.ops import native
 from mobilenets_jax.ops.backend import chosen
-from mobilenets_jax.ops.native_conv import Geometry, convolve
-from mobilenets_jax.ops.normalization import Normalization
+from mobilenets_jax.ops.cpu import native
+from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve
+from mobilenets_jax.ops.cpu.normalization import Normalization
 
 
 def pointwise_conv(

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from mobilenets_jax.ops import native
-from mobilenets_jax.ops.convolution import Convolution
-from mobilenets_jax.ops.gradients import differentiated_as
-from mobilenets_jax.ops.native_conv import NOTHING, can_add, has_kernel, nothing
-from mobilenets_jax.ops.normalization import Normalization
+from mobilenets_jax.ops.cpu import native
+from mobilenets_jax.ops.cpu.chains import Convolution
+from mobilenets_jax.ops.cpu.gradients import differentiated_as
+from mobilenets_jax.ops.cpu.native_conv import NOTHING, can_add, has_kernel, nothing
+from mobilenets_jax.ops.cpu.normalization import Normalization
 
 CACHED_BYTES = 2**20  # what lies between is written out if it is smaller: it stays in the second cache of a core
 

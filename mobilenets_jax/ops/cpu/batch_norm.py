@@ -1,9 +1,7 @@
-"""Batch normalisation with its activation.
+"""Batch normalisation with its activation, and a gradient that stores neither.
 
-On TPUs and GPUs it is written plainly and differentiated by JAX: XLA joins the sums of the statistics with the
-convolution that makes the inputs, and computes in the gradient again what is cheaper than to read. On CPUs automatic
-differentiation would keep the normalised values and the activation's mask of every layer. The gradient there keeps the
-input alone, which the convolution before it made anyway, and computes both again: half the memory, and fewer passes
+Automatic differentiation keeps the normalised values and the activation's mask of every layer. The gradient here keeps
+the input alone, which the convolution before it made anyway, and computes both again: half the memory, and fewer passes
 over it. Each of the four passes has a native op and a form in plain JAX.
 
 Paper: 1502.03167; the gradient is the one of its section 3, with the sums over all devices where they share statistics.
@@ -16,11 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mobilenets_jax.ops import native
 from mobilenets_jax.ops.activations import ACTIVATIONS
-from mobilenets_jax.ops.backend import backend
-from mobilenets_jax.ops.normalization import Normalization, apply_plainly
-from mobilenets_jax.ops.sums import pixel_sums
+from mobilenets_jax.ops.cpu import native
+from mobilenets_jax.ops.cpu.normalization import Normalization
+from mobilenets_jax.ops.cpu.sums import pixel_sums
 
 
 def batch_norm(
@@ -48,19 +45,7 @@ def batch_norm(
       The outputs, [N, H, W, C] of the dtype of `inputs`; mean and (biased) variance, [C] of the dtype of `scale`, which
       carry no gradient.
     """
-    if backend() != 'cpu':
-        return _plain(inputs, scale, bias, epsilon, activation, axis_name)
     return _batch_norm(inputs, scale, bias, epsilon, activation, axis_name)
-
-
-def _plain(inputs, scale, bias, epsilon, activation, axis_name):
-    wide = inputs.astype(scale.dtype)
-    means = jnp.stack([jnp.mean(wide, axis=(0, 1, 2)), jnp.mean(jnp.square(wide), axis=(0, 1, 2))])
-    if axis_name is not None:
-        means = lax.pmean(means, axis_name)
-    mean, variance = means[0], jnp.maximum(means[1] - jnp.square(means[0]), 0)
-    outputs = apply_plainly((epsilon, activation), inputs, scale, bias, mean, variance)
-    return outputs, lax.stop_gradient(mean), lax.stop_gradient(variance)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))

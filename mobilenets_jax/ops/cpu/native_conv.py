@@ -6,13 +6,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.ops import native
-from mobilenets_jax.ops.batch_norm import sum_constants
-from mobilenets_jax.ops.normalization import Normalization, gradients_of_both
-from mobilenets_jax.ops.windows import Pads
+from mobilenets_jax.ops.conv import ConvOptions, Pads, convolve_plainly
+from mobilenets_jax.ops.cpu import native
+from mobilenets_jax.ops.cpu.batch_norm import sum_constants
+from mobilenets_jax.ops.cpu.normalization import Normalization, gradients_of_both
 
 NOTHING = (0.0, 'linear')  # options of no `Normalization`
 
@@ -51,15 +50,8 @@ class Geometry(NamedTuple):
         if self.shuffled:
             *image, channels = inputs.shape
             inputs = inputs.reshape(*image, -1, self.groups).swapaxes(-1, -2).reshape(*image, channels)
-        return lax.conv_general_dilated(
-            inputs,
-            kernel,
-            window_strides=(self.stride, self.stride),
-            padding=self.pads,
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-            feature_group_count=inputs.shape[-1] if self.depthwise else self.groups,
-        )
+        groups = inputs.shape[-1] if self.depthwise else self.groups
+        return convolve_plainly(ConvOptions(self.stride, self.dilation, self.pads, groups), inputs, kernel)
 
     @property
     def name(self) -> str:

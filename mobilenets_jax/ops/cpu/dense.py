@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from mobilenets_jax.ops.backend import backend
-from mobilenets_jax.ops.native_conv import Geometry, convolve, has_kernel
-from mobilenets_jax.ops.normalization import Normalization
-from mobilenets_jax.ops.pointwise import pointwise_conv
-from mobilenets_jax.ops.windows import explicit_pads, windows
+from mobilenets_jax.ops.conv import explicit_pads
+from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve, has_kernel
+from mobilenets_jax.ops.cpu.normalization import Normalization
+from mobilenets_jax.ops.cpu.pointwise import pointwise_conv
+from mobilenets_jax.ops.cpu.windows import windows
 
 MAX_SEEN = 64  # values that one output sees; for more, XLA:CPU's own convolution is as fast as that
 

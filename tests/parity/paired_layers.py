@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from mobilenets_jax.inference import freeze
 from mobilenets_jax.models.layers import BatchNorm, Conv
 from mobilenets_jax.ops import ACTIVATIONS
 
@@ -90,6 +91,7 @@ def assert_same_network(model, images, layers: list[ReferenceLayer], logits: np.
         expected = np.asarray(activation(layer.output))  # ours is a part of the batch norm
         _assert_close(output, expected, tolerance, f'{"/".join(path)} and {layer.name}')
     _assert_close(np.asarray(our_logits), logits, tolerance, 'logits')
+    _assert_close(np.asarray(freeze(model, variables)(images)), logits, tolerance, 'logits of the network as it runs')
 
 
 def _assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float, message: str):

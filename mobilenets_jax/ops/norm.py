@@ -77,19 +77,20 @@ def _batch_norm(options: NormOptions, inputs, scale, bias):
     if options.axis_name is not None:
         means = lax.pmean(means, options.axis_name)
     mean, variance = means[0], jnp.maximum(means[1] - jnp.square(means[0]), 0)
-    outputs = normalize_plainly(options, inputs, scale, bias, mean, variance)
+    outputs = _activated(options, inputs, scale, bias, mean, variance)
     return outputs, lax.stop_gradient(mean), lax.stop_gradient(variance)
-
-
-def normalize_plainly(options: NormOptions, inputs, scale, bias, mean, variance) -> jax.Array:
-    """`normalize` in plain JAX."""
-    factor, shift = factor_and_shift(options.epsilon, scale, bias, mean, variance)
-    return ACTIVATIONS[options.activation](inputs.astype(factor.dtype) * factor + shift).astype(inputs.dtype)
 
 
 @marked
 def _normalize(options: NormOptions, inputs, scale, bias, mean, variance):
-    return normalize_plainly(options, inputs, scale, bias, mean, variance)
+    return _activated(options, inputs, scale, bias, mean, variance)
+
+
+def _activated(options: NormOptions, inputs, scale, bias, mean, variance) -> jax.Array:
+    factor, shift = factor_and_shift(options.epsilon, scale, bias, mean, variance)
+    normalized = inputs.astype(factor.dtype) * factor + shift
+    # The activation's argument, which its gradient may keep, is no wider than the inputs.
+    return ACTIVATIONS[options.activation](normalized.astype(inputs.dtype))
 
 
 def factor_and_shift(epsilon: float, scale, bias, mean, variance) -> tuple[jax.Array, jax.Array]:

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import jax
 
+from mobilenets_jax.ops.activations import ACTIVATIONS
 from mobilenets_jax.ops.cpu import native
 from mobilenets_jax.ops.cpu.gradients import differentiated_as
-from mobilenets_jax.ops.norm import NormOptions, factor_and_shift, normalize_plainly
+from mobilenets_jax.ops.norm import factor_and_shift
 
 
 class Normalization(NamedTuple):
@@ -60,7 +61,9 @@ class Normalization(NamedTuple):
 
 
 def _apply_plainly(options, inputs, *arrays):
-    return normalize_plainly(NormOptions(*options), inputs, *arrays)
+    normalization = Normalization(*arrays, *options)
+    factor, shift = normalization.factor_and_shift()
+    return ACTIVATIONS[normalization.activation](inputs.astype(factor.dtype) * factor + shift).astype(inputs.dtype)
 
 
 @differentiated_as(_apply_plainly, static=1)

@@ -83,5 +83,5 @@ def test_help_says_what_there_is():
     lines = ended.stdout.splitlines()
     assert lines[0].startswith('Evaluates a checkpoint: `python eval.py --workdir=W')
     (line,) = [line for line in lines if line.lstrip().startswith('--step ')]
-    assert line.endswith('Step to evaluate; the newest intact one by default.')
+    assert line.endswith("Step to evaluate, or 'best'; the newest intact one by default.")
     assert 'configs/base.py' in lines[-1]

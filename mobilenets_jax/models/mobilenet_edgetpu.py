@@ -35,7 +35,7 @@ class FusedInvertedResidual(Block):
 
 
 _stage = functools.partial(stage, kernel_size=3, activation='relu')
-_fused = functools.partial(_stage, kind='fused_inverted_residual')
+_dense = functools.partial(_stage, kind='dense_inverted_residual')
 
 CONVENTIONS = {'tf': ScalingConvention(bn_momentum=0.997)}
 
@@ -43,11 +43,11 @@ TABLE = NetworkSpec(
     stem=ConvSpec(channels=32, kernel_size=3, stride=2, activation='relu'),
     blocks=(
         # in, t, c, n, s
-        *_fused(32, 1, 16, 1, 1),  # C1
-        *_fused(16, 8, 32, 1, 2),
-        *_fused(32, 4, 32, 3, 1),  # C2
-        *_fused(32, 8, 48, 1, 2),
-        *_fused(48, 4, 48, 3, 1),  # C3
+        *_dense(32, 1, 16, 1, 1),  # C1
+        *_dense(16, 8, 32, 1, 2),
+        *_dense(32, 4, 32, 3, 1),  # C2
+        *_dense(32, 8, 48, 1, 2),
+        *_dense(48, 4, 48, 3, 1),  # C3
         *_stage(48, 8, 96, 1, 2),
         *_stage(96, 4, 96, 3, 1),
         *_stage(96, 8, 96, 1, 1, residual=False),

@@ -38,7 +38,7 @@ OUTPUT_STRIDES = (8, 16, 32)
 BLOCKS: dict[str, type[Block]] = {
     'bottleneck': Bottleneck,
     'depthwise_separable': DepthwiseSeparable,
-    'fused_inverted_residual': FusedInvertedResidual,
+    'dense_inverted_residual': FusedInvertedResidual,
     'ghost_bottleneck': GhostBottleneck,
     'inverted_residual': InvertedResidual,
     'sandglass': Sandglass,

@@ -64,7 +64,7 @@ class FakeBucket:
             'STORAGE_EMULATOR_HOST': self.url,
             'TENSORSTORE_GCS_HTTP_URL': self.url,
             'GOOGLE_AUTH_TOKEN_FOR_TESTING': 'none',
-            'GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT': 'false',  # of other kinds of buckets, over gRPC
+            'GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT': 'false',  # for zonal and hierarchical buckets, over gRPC
         }
 
     def names(self, prefix: str = '') -> list[str]:

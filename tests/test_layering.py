@@ -1,4 +1,4 @@
-"""Which part of the package may import which: the layout of the README, held."""
+"""Which part of the package may import which: the layout of docs/architecture.md, held."""
 
 import ast
 import pathlib

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
+from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.errors import UserError
 
 READER_OPTIONS = 'readahead_buffer_size:0'  # Reading ahead of a random position is in vain.
@@ -55,7 +56,7 @@ class ArrayRecords:
 
 
 def _open(path: str) -> ArrayRecordReader:
-    if '://' in path:
+    if is_bucket(path):
         raise UserError(f'{path}: ArrayRecord is read from local disks and mounted buckets only; TFRecord from both.')
     try:
         with open(path, 'rb'):  # The reader itself does not say why it cannot open a file.

@@ -12,6 +12,7 @@ import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
+from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.data import image_files, order, split_names
 from mobilenets_jax.data.folders import find_splits, read_splits, report_others
 from mobilenets_jax.data.host_pipeline import reason
@@ -104,7 +105,7 @@ def _write_shard(path: epath.Path, file_format: str, examples: Iterator[bytes], 
     if file_format == 'tfrecord':
         writer = tf.io.TFRecordWriter(str(path))
     else:
-        check('://' not in str(path), 'DST', str(path.parent), 'is no local disk, to which ArrayRecord is written')
+        check(not is_bucket(path), 'DST', str(path.parent), 'is no local disk, to which ArrayRecord is written')
         writer = ArrayRecordWriter(str(path), ARRAY_RECORD_OPTIONS)
     for _ in range(length):
         writer.write(next(examples))

@@ -53,7 +53,7 @@ def count_module(model: ImageClassifier, image_size: int) -> Counts:
         params=_size(variables['params']),
         batch_stats=_size(variables.get('batch_stats', {})),
         norm_params=norm_params,
-        madds=sum(_equation_madds(equation) for equation in _equations(jaxpr)),
+        madds=sum(_equation_madds(equation) for equation in equations(jaxpr)),
     )
 
 
@@ -66,7 +66,7 @@ def product_sizes(model: ImageClassifier, image_size: int, batch: int) -> int:
         batch: images.
     """
     jaxpr, _ = _traced(model, image_size, batch)
-    products = [equation for equation in _equations(jaxpr) if equation.primitive.name in PRODUCTS]
+    products = [equation for equation in equations(jaxpr) if equation.primitive.name in PRODUCTS]
     return sum(variable.aval.size for equation in products for variable in (*equation.invars, *equation.outvars))
 
 
@@ -83,14 +83,14 @@ def _size(tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def _equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
+def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
     """All equations, also those inside of jitted and custom-derivative functions."""
     for equation in jaxpr.eqns:
         yield equation
         for parameter in equation.params.values():
             inner = getattr(parameter, 'jaxpr', parameter)
             if isinstance(inner, core.Jaxpr):
-                yield from _equations(inner)
+                yield from equations(inner)
 
 
 def _equation_madds(equation: core.JaxprEqn) -> int:

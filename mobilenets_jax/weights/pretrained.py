@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.weights.cache import fetch
@@ -208,7 +209,7 @@ def _with(preprocessing: Preprocessing, fields: Mapping[str, Any]) -> Preprocess
 
 def _card_of(path: str) -> WeightCard | None:
     """The card of a local file, by the name that it was published under."""
-    if ':' in path and '://' not in path and not pathlib.Path(path).exists():
+    if ':' in path and not is_bucket(path) and not pathlib.Path(path).exists():
         known = ', '.join(name for name in CARDS if name.partition(':')[0] == path.partition(':')[0])
         raise UserError(f'weights={path!r} is no file and no card. Known: {known or ", ".join(CARDS)}.')
     name = pathlib.Path(path).name

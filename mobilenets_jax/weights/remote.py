@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights.readers.errors import MAX_WEIGHTS_BYTES
 from mobilenets_jax.weights.timm_facts import CONFIG
@@ -22,7 +23,7 @@ def local_file(path: str) -> Iterator[pathlib.Path]:
     Raises:
         UserError: there is no such file, or it cannot be copied; what is wrong with the copy is said of `path`.
     """
-    if '://' not in path:
+    if not is_bucket(path):
         yield pathlib.Path(path)
         return
     with tempfile.TemporaryDirectory() as folder:

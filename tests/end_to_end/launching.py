@@ -21,6 +21,7 @@ from mobilenets_jax.training.progress import TIMING_METRICS
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_TENSORFLOW = Path(__file__).with_name('without_tensorflow')
+FORKING_WORKER = Path(__file__).with_name('forking_worker.py')
 LIMIT_SECONDS = 600  # a process that takes longer, though the machine be busy, is ended, and its test fails
 
 # A command inherits what is ignored here, by nohup or a shell's background; what is handled is its own again.
@@ -175,6 +176,19 @@ class Launcher:
         """Starts a command as `start` does and waits for its end."""
         return self.start(*arguments, **options).end()
 
+    def run_forked(self, commands: Sequence[str], folder: Path, **options) -> None:
+        """Runs commands one after the other as forks of one process; `forked_results` reads what became of them.
+
+        Args:
+            commands: e.g. 'train.py --workdir=FOLDER/run', in which FOLDER stands for `folder`.
+            folder: where commands and results are kept.
+            **options: as of `start`.
+        """
+        split = [command.replace('FOLDER', str(folder)).split() for command in commands]
+        (folder / 'commands.json').write_text(json.dumps(split))
+        ended = self.run(FORKING_WORKER, folder / 'commands.json', folder / 'results.json', **options)
+        assert ended.status == 0, ended
+
     def train(
         self,
         workdir: Path,
@@ -188,6 +202,11 @@ class Launcher:
         double = fields.get('model.dtype') == 'float64'
         environment = {'JAX_ENABLE_X64': str(int(double)), 'PYTHONPATH': str(WITHOUT_TENSORFLOW)}
         return self.start(*script, *config, f'--workdir={workdir}', *arguments, **environment, **options)
+
+
+def forked_results(folder: Path) -> list[dict]:
+    """What became of each command of `Launcher.run_forked`: its 'status', and the lines of 'output' and 'errors'."""
+    return json.loads((folder / 'results.json').read_text())
 
 
 def coordinates(processes: int = 2) -> list[list[str]]:

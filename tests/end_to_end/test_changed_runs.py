@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from launching import SHORT_RUN, read_rows, read_state, read_summary
+from launching import SHORT_RUN, forked_results, read_rows, read_state, read_summary
 
 
 def flags(fields):
@@ -50,15 +50,11 @@ def results(made_once, launcher, straight_run):
         with (folder / 'changed' / 'metrics.jsonl').open('ab') as file:
             file.write(bytes(40) + b'\n["foreign"]\n{"kind": "train", "st')
         (folder / 'broken' / 'config.json').write_text('{"model": {"name": "mobilenet_v3_')
-        commands = [command.replace('FOLDER', str(folder)).split() for command in COMMANDS]
-        (folder / 'commands.json').write_text(json.dumps(commands))
         (folder / 'folder').write_text(str(folder))
-        worker = Path(__file__).with_name('forking_worker.py')
-        ended = launcher.run(worker, folder / 'commands.json', folder / 'results.json')
-        assert ended.status == 0, ended
+        launcher.run_forked(COMMANDS, folder)
 
     folder = made_once('changed_runs', run_all)
-    results = json.loads((folder / 'results.json').read_text())
+    results = forked_results(folder)
     return folder, (folder / 'folder').read_text(), dict(zip(COMMANDS, results, strict=True))
 
 

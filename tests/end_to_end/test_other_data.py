@@ -2,11 +2,10 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from launching import read_summary
+from launching import forked_results, read_summary
 from PIL import Image
 
 COLOURS = {'cat': (200, 40, 40), 'dog': (40, 40, 200)}
@@ -75,15 +74,11 @@ def results(made_once, launcher):
         draw(folder / 'few', COLOURS)
         for path in [*(folder / 'few').glob('*/*/[2-9].png'), *(folder / 'few').glob('*/dog/1.png')]:
             path.unlink()  # three images remain in training and as many in evaluation
-        commands = [command.replace('FOLDER', str(folder)).split() for command in COMMANDS.values()]
-        (folder / 'commands.json').write_text(json.dumps(commands))
         (folder / 'folder').write_text(str(folder))
-        worker = Path(__file__).with_name('forking_worker.py')
-        ended = launcher.run(worker, folder / 'commands.json', folder / 'results.json')
-        assert ended.status == 0, ended
+        launcher.run_forked(list(COMMANDS.values()), folder)
 
     folder = made_once('other_data', run_all)
-    results = json.loads((folder / 'results.json').read_text())
+    results = forked_results(folder)
     return folder, (folder / 'folder').read_text(), dict(zip(COMMANDS, results, strict=True))
 
 

@@ -1,10 +1,9 @@
 """A wrong value ends a command with status 2 and one line that names it, before anything is compiled."""
 
-import json
 import re
-from pathlib import Path
 
 import pytest
+from launching import forked_results
 
 KNOWN_MODELS = r'Known: .*mobilenet_v1, mobilenet_v2, mobilenet_v3_large, .*mobilenet_v3_small\b'
 
@@ -183,14 +182,10 @@ def results(made_once, launcher):
         (folder / 'empty').mkdir()
         (folder / 'file').write_text('')
         (folder / 'broken.py').write_text('def get_config():\n    return x\n')
-        commands = [command.replace('FOLDER', str(folder)).split() for command, _ in CASES]
-        (folder / 'commands.json').write_text(json.dumps(commands))
-        worker = Path(__file__).with_name('forking_worker.py')
-        ended = launcher.run(worker, folder / 'commands.json', folder / 'results.json', devices=8)
-        assert ended.status == 0, ended
+        launcher.run_forked([command for command, _ in CASES], folder, devices=8)
 
     folder = made_once('wrong_values', run_all)
-    results = json.loads((folder / 'results.json').read_text())
+    results = forked_results(folder)
     return folder, dict(zip((command for command, _ in CASES), results, strict=True))
 
 

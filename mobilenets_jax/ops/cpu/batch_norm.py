@@ -29,22 +29,7 @@ def batch_norm(
     activation: str,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises by the statistics of the batch, scales, shifts, and applies the activation.
-
-    It supports reverse-mode differentiation, and no forward mode.
-
-    Args:
-      inputs: floating point [N, H, W, C].
-      scale: [C], float32, or float64 for float64 inputs.
-      bias: like `scale`.
-      epsilon: added to the variance.
-      activation: a key of `ACTIVATIONS`.
-      axis_name: the mapped axis over which the statistics are averaged, or None.
-
-    Returns:
-      The outputs, [N, H, W, C] of the dtype of `inputs`; mean and (biased) variance, [C] of the dtype of `scale`, which
-      carry no gradient.
-    """
+    """Arguments and outputs as of `ops.batch_norm`; it supports reverse-mode differentiation, and no forward mode."""
     return _batch_norm(inputs, scale, bias, epsilon, activation, axis_name)
 
 

@@ -29,18 +29,9 @@ def dense_conv(
     padding: str | Sequence[tuple[int, int]] = 'SAME',
     then: Normalization | None = None,
 ) -> jax.Array:
-    """Convolves with a kernel that mixes channels.
+    """Convolves with a kernel that mixes all channels: arguments and outputs as of `ops.conv`.
 
-    Args:
-      inputs: floating point [N, H, W, C_in].
-      kernel: [kh, kw, C_in, C_out], of the dtype of `inputs`.
-      stride: step between outputs, the same along H and W.
-      dilation: step between the taps of the kernel, the same along H and W.
-      padding: see `windows.explicit_pads`.
-      then: what is done with the outputs, in the same pass where there is a kernel for it.
-
-    Returns:
-      [N, H', W', C_out] of the dtype of `inputs`.
+    What `then` says is done with the outputs, in the same pass where there is a native op for it.
     """
     *taps, channels, features = kernel.shape
     pads = explicit_pads(padding, inputs.shape[1:3], taps, stride, dilation)

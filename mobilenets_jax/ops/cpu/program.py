@@ -7,7 +7,7 @@ in evaluation it is as few operations as there are native ops for, with the norm
 """
 
 import collections
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -156,30 +156,17 @@ class _Values:
         readers = self._readers[variable]
         return readers[0] if len(readers) == 1 else None
 
-    def _chains(self, equations: Sequence[Equation]) -> Iterator[list[_Layer]]:
-        layers = {}  # by what they read
-        for equation in equations:
-            if (layer := self._layer(equation)) is not None:
-                layers.setdefault(layer.conv.inputs, []).append(layer)
-        for layer in [layer for several in layers.values() for layer in several]:
-            before = self._made_by.get(layer.conv.inputs)
-            if before is not None and self._continues(before, layer):
-                continue  # its chain begins earlier
-            chain = [layer]
-            while following := self._following(chain[-1], layers):
-                chain.append(following)
-            yield chain
-
-    def _continues(self, before: Equation, layer: _Layer) -> bool:
-        """Whether the layer's inputs are the outputs of another that nobody else reads."""
-        earlier = self._layer(before)
-        return earlier is not None and self._may_follow(earlier, layer)
-
-    def _following(self, layer: _Layer, layers: dict) -> _Layer | None:
-        for following in layers.get(layer.outputs, []):
-            if self._may_follow(layer, following):
-                return following
-        return None
+    def _chains(self, equations: Sequence[Equation]) -> list[list[_Layer]]:
+        chains, chain_to = [], {}  # the chain that makes a variable
+        for layer in filter(None, map(self._layer, equations)):  # each behind those that it reads
+            chain = chain_to.get(layer.conv.inputs)
+            if chain is not None and self._may_follow(chain[-1], layer):
+                chain.append(layer)
+            else:
+                chain = [layer]
+                chains.append(chain)
+            chain_to[layer.outputs] = chain
+        return chains
 
     def _may_follow(self, layer: _Layer, following: _Layer) -> bool:
         same = layer.operation == following.operation

@@ -30,12 +30,14 @@ class Contender:
         module: of `benchmarks.contenders`; has a function for each task that returns what does one step.
         options: for that function.
         keep_memory: whether it is started with `allocator.TUNABLES`.
+        root: the checkout that it is started in.
     """
 
     name: str
     module: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     keep_memory: bool = False
+    root: pathlib.Path = ROOT
 
 
 class _Runner:
@@ -46,7 +48,7 @@ class _Runner:
         self.contender = contender
         self._process = subprocess.Popen(
             [sys.executable, '-m', 'benchmarks.contender', contender.module, task, json.dumps(options)],
-            cwd=ROOT,
+            cwd=contender.root,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ from mobilenets_jax.errors import check
 from mobilenets_jax.models import get_spec
 from mobilenets_jax.ops import ACTIVATIONS
 
-KINDS = ('inverted_residual', 'depthwise_separable')
+BLOCKS = ('inverted_residual', 'depthwise_separable')
 
 
 class PlainNetwork(nn.Module):
@@ -42,7 +42,7 @@ class PlainNetwork(nn.Module):
         spec = get_spec(self.network)
         x = unit(x.astype(self.dtype), spec.stem.channels, 3, 2, spec.stem.activation)
         for row in spec.blocks:
-            check(row.kind in KINDS, 'network', self.network, 'has other blocks than inverted residuals')
+            check(row.kind in BLOCKS, 'network', self.network, 'has other blocks than inverted residuals')
             shortcut = x
             if row.expanded != x.shape[-1]:
                 x = unit(x, row.expanded, 1, 1, row.activation)

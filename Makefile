@@ -10,7 +10,7 @@ PARITY_INSTALLED := $(PARITY_VENV)/.installed
 DEMO_DIR ?= runs/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-part test-slow test-launch chaos parity bench bench-input lint format clean
+.PHONY: help install demo test test-part test-slow test-launch chaos parity bench bench-gpu bench-input lint format clean
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,10 @@ bench: $(BENCH_INSTALLED)  ## Race training and inference against PyTorch, Keras
 	  for batch in 16 64; do $(PARITY_BIN)/python -m benchmarks.train_step --network=$$network --batch=$$batch --json=$(BENCH_DIR)/train_$${network}_$$batch.json; done; \
 	  for batch in 1 32; do $(PARITY_BIN)/python -m benchmarks.inference --network=$$network --batch=$$batch --json=$(BENCH_DIR)/inference_$${network}_$$batch.json; done; \
 	done
+
+# No environment of its own: JAX and PyTorch with CUDA are the machine's. CIFAR10 is the folder of configs/cifar10_gpu.py.
+bench-gpu:  ## On one GPU, with the packages of PYTHON: race timm, torch.compile and plain Flax; train on CIFAR10=DIR.
+	$(PYTHON) -m benchmarks.gpu --out=$(BENCH_DIR)/gpu $(if $(CIFAR10),--cifar10=$(CIFAR10))
 
 BENCH_IMAGES ?= $(or $(MOBILENETS_JAX_SHARED),../shared)/data/imagenet_one_per_class.zip
 

@@ -32,7 +32,7 @@ def main(task: str, contenders: Sequence[Contender], ours: str) -> None:
     options = {'network': arguments.network, 'batch': arguments.batch, 'size': arguments.size}
     if arguments.dtype:
         options['dtype'] = arguments.dtype
-    speeds = race(chosen, task, options, rounds=arguments.rounds, seconds=arguments.seconds)
+    speeds = race(chosen, task, options, rounds=arguments.rounds, seconds=arguments.seconds).speeds
     facts = {
         'task': task,
         **options,
@@ -40,7 +40,7 @@ def main(task: str, contenders: Sequence[Contender], ours: str) -> None:
         'date': datetime.date.today().isoformat(),
         'machine': f'{os.cpu_count()} cores, {platform.machine()}',
         'load': os.getloadavg()[0],
-        'versions': _versions(),
+        'versions': versions(),
     }
     print(', '.join(f'{name} {value}' for name, value in facts.items()))
     print(table(speeds, ours), flush=True)
@@ -48,7 +48,8 @@ def main(task: str, contenders: Sequence[Contender], ours: str) -> None:
         arguments.json.write_text(json.dumps({**facts, 'images_per_second': speeds}, indent=2))
 
 
-def _versions() -> str:
+def versions() -> str:
+    """Of the packages that a race depends on."""
     found = []
     for package in PACKAGES:
         try:

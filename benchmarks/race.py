@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mobilenets_jax import allocator
 
@@ -31,6 +31,8 @@ class Contender:
         options: for that function.
         keep_memory: whether it is started with `allocator.TUNABLES`.
         root: the checkout that it is started in.
+        beside_others: whether it makes ready while others do: its compiler times nothing on the device.
+        knows_bytes: whether it is asked for the bytes that a step reads and writes.
     """
 
     name: str
@@ -38,6 +40,20 @@ class Contender:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     keep_memory: bool = False
     root: pathlib.Path = ROOT
+    beside_others: bool = False
+    knows_bytes: bool = False
+
+
+class Results(NamedTuple):
+    """Of a race.
+
+    Attributes:
+        speeds: images a second of each contender in each round.
+        bytes_accessed: of a step, of those that know it.
+    """
+
+    speeds: dict[str, list[float]]
+    bytes_accessed: dict[str, float]
 
 
 class _Runner:
@@ -63,8 +79,15 @@ class _Runner:
     def seconds(self, steps: int) -> float:
         """Seconds a step, over `steps` of them."""
         time.sleep(PAUSE)
-        print(steps, file=self._process.stdin, flush=True)
-        return float(self._process.stdout.readline()) / steps
+        return self._ask(steps) / steps
+
+    def bytes_accessed(self) -> float:
+        """What the compiler reports that a step reads and writes."""
+        return self._ask('bytes')
+
+    def _ask(self, question: int | str) -> float:
+        print(question, file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
 
     def end(self) -> None:
         """Ends the process."""
@@ -74,35 +97,41 @@ class _Runner:
 
 def race(
     contenders: Sequence[Contender], task: str, options: Mapping[str, Any], *, rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """Images a second of each contender in each round; those that cannot run here are left out, and named.
+) -> Results:
+    """Times the contenders in turn; those that cannot run here are left out, and named.
 
     Args:
-        contenders: started one after the other, then timed in turn.
+        contenders: started one after the other, but for those that may start beside others, which are first.
         task: the function of their modules.
         options: for all of them; 'batch' is the number of images of a step.
         rounds: how often everyone has its turn.
         seconds: about how long a turn lasts.
     """
-    runners, speeds = [], {}
+    runners: dict[str, _Runner] = {}
     try:
+        for contender in sorted(contenders, key=lambda one: not one.beside_others):
+            runners[contender.name] = runner = _Runner(contender, task, {**options, **contender.options})
+            if not contender.beside_others and not runner.ready():
+                _leave_out(runners, contender.name)
         for contender in contenders:
-            runner = _Runner(contender, task, {**options, **contender.options})
-            runners.append(runner)
-            if runner.ready():
-                once = runner.seconds(1)
-                speeds[contender.name] = []
-                runner.steps = max(1, round(seconds / once))
-            else:
-                print(f'cannot run here: {contender.name}', file=sys.stderr)
+            if contender.beside_others and not runners[contender.name].ready():
+                _leave_out(runners, contender.name)
+        runners = {contender.name: runners[contender.name] for contender in contenders if contender.name in runners}
+        steps = {name: max(1, round(seconds / runner.seconds(1))) for name, runner in runners.items()}
+        speeds = {name: [] for name in runners}
         for _ in range(rounds):
-            for runner in runners:
-                if runner.contender.name in speeds:
-                    speeds[runner.contender.name].append(options['batch'] / runner.seconds(runner.steps))
+            for name, runner in runners.items():
+                speeds[name].append(options['batch'] / runner.seconds(steps[name]))
+        known = [name for name, runner in runners.items() if runner.contender.knows_bytes]
+        return Results(speeds, {name: runners[name].bytes_accessed() for name in known})
     finally:
-        for runner in runners:
+        for runner in runners.values():
             runner.end()
-    return speeds
+
+
+def _leave_out(runners: dict[str, _Runner], name: str) -> None:
+    print(f'cannot run here: {name}', file=sys.stderr)
+    runners.pop(name).end()
 
 
 def table(speeds: Mapping[str, Sequence[float]], ours: str) -> str:

@@ -1,4 +1,8 @@
-"""The programs that race, one module each; a function for each task returns what does one step and waits for it."""
+"""The programs that race, one module each.
+
+A function for each task returns what does one step. Its result may not be computed yet where the module has `wait`.
+JAX's have the attribute `lower`, which gives the step for the compiler to report on.
+"""
 
 import numpy as np
 

@@ -62,16 +62,19 @@ class PlainNetwork(nn.Module):
         return dense(CLASSES)(x).astype(jnp.float32)
 
 
-def _prepare(network: str, batch: int, size: int):
-    model = PlainNetwork(network)
+wait = jax.block_until_ready
+
+
+def _prepare(network: str, batch: int, size: int, dtype: str):
+    model = PlainNetwork(network, dtype=jnp.dtype(dtype))
     images, labels = (jax.device_put(array) for array in examples(batch, size))
     variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images[:1])
     return model, variables, images, labels
 
 
-def train(network: str, batch: int, size: int) -> Callable:
+def train(network: str, batch: int, size: int, dtype: str = 'float32') -> Callable:
     """A step of SGD with momentum."""
-    model, variables, images, labels = _prepare(network, batch, size)
+    model, variables, images, labels = _prepare(network, batch, size, dtype)
     optimizer = optax.sgd(0.01, momentum=0.9)
     state = (variables, optimizer.init(variables['params']))
 
@@ -87,16 +90,22 @@ def train(network: str, batch: int, size: int) -> Callable:
         updates, opt_state = optimizer.update(gradients, opt_state)
         return ({'params': optax.apply_updates(variables['params'], updates), **updated}, opt_state), value
 
-    def run() -> None:
+    def run() -> jax.Array:
         nonlocal state
         state, value = step(state, images, labels)
-        value.block_until_ready()
+        return value
 
+    run.lower = lambda: step.lower(state, images, labels)
     return run
 
 
-def inference(network: str, batch: int, size: int) -> Callable:
+def inference(network: str, batch: int, size: int, dtype: str = 'float32') -> Callable:
     """The logits of one batch."""
-    model, variables, images, _ = _prepare(network, batch, size)
+    model, variables, images, _ = _prepare(network, batch, size, dtype)
     apply = jax.jit(functools.partial(model.apply, train=False))
-    return lambda: jnp.asarray(apply(variables, images)).block_until_ready()
+
+    def run() -> jax.Array:
+        return apply(variables, images)
+
+    run.lower = lambda: apply.lower(variables, images)
+    return run

@@ -2,14 +2,17 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
 from benchmarks.contenders import CLASSES, examples
+from benchmarks.depthwise_forms import SHIFTED
 from mobilenets_jax.inference import freeze
 from mobilenets_jax.models import create_model
 from mobilenets_jax.ops.backend import backend, compiling_for
+from mobilenets_jax.ops.marked import FORMS
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.ema import EmaOptions
@@ -17,9 +20,18 @@ from mobilenets_jax.training.optimizers import WeightDecayOptions, create_optimi
 from mobilenets_jax.training.state import create_state, make_init
 from mobilenets_jax.training.step import make_train_step
 
+PyTree = Any
+wait = jax.block_until_ready
 
-def train(network: str, batch: int, size: int, dtype: str = 'float32', plain: bool = False) -> Callable:
-    """A step of SGD with momentum; `plain`: with the operations that XLA has, as on a GPU."""
+
+def train(
+    network: str, batch: int, size: int, dtype: str = 'float32', plain: bool = False, shifted: bool = False
+) -> Callable:
+    """A step of SGD with momentum.
+
+    `plain`: with the operations that XLA has, as on a TPU. `shifted`: on a GPU with `depthwise_forms.SHIFTED`.
+    """
+    _take_forms(shifted)
     model = create_model(network, CLASSES, dtype=dtype, dropout_rate=0.0)
     task = ClassificationTask(model=model, preprocess=lambda batch, train: batch['image'])
     optimizer = create_optimizer('sgd', lambda step: 0.01, momentum=0.9)
@@ -29,23 +41,39 @@ def train(network: str, batch: int, size: int, dtype: str = 'float32', plain: bo
     images, labels = examples(batch, size)
     (data,) = parallel.put_batches([{'image': images[None], 'label': labels[None]}])
 
-    def run() -> None:
+    def run() -> PyTree:
         nonlocal state
-        with compiling_for('gpu' if plain else backend()):
+        with compiling_for('tpu' if plain else backend()):
             state, metrics = step(state, data)
-        jax.block_until_ready(metrics)
+        return metrics
 
+    def lower() -> jax.stages.Lowered:
+        with compiling_for('tpu' if plain else backend()):
+            return step.lower(state, data)
+
+    run.lower = lower
     return run
 
 
-def inference(network: str, batch: int, size: int, dtype: str = 'float32') -> Callable:
-    """The logits of one batch that lies on the device."""
+def inference(network: str, batch: int, size: int, dtype: str = 'float32', shifted: bool = False) -> Callable:
+    """The logits of one batch that lies on the device; `shifted` as in `train`."""
+    _take_forms(shifted)
     jax.config.update('jax_cpu_enable_async_dispatch', False)  # nothing to do while the network runs
     model = create_model(network, CLASSES, dtype=dtype)
     images = jax.device_put(examples(batch, size)[0])
     variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images[:1])
     classify = freeze(model, _as_if_trained(variables))
-    return lambda: np.asarray(classify(images))
+
+    def run() -> jax.Array:
+        return classify(images)
+
+    run.lower = lambda: classify.lower(images)
+    return run
+
+
+def _take_forms(shifted: bool) -> None:
+    if shifted:
+        FORMS['gpu'] = SHIFTED
 
 
 def _as_if_trained(variables):

@@ -16,6 +16,13 @@ NAMES = {
     'mobilenet_v3_small': 'mobilenetv3_small_100',
 }
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+torch.backends.cudnn.benchmark = True
+
+
+def wait(result: torch.Tensor) -> None:
+    """Until all that was given to the device is computed; on a CPU a result is."""
+    if result.is_cuda:
+        torch.cuda.synchronize()
 
 
 def create(network: str) -> torch.nn.Module:
@@ -36,9 +43,15 @@ def _autocast(dtype: str):
 
 
 def train(
-    network: str, batch: int, size: int, dtype: str = 'float32', channels_last: bool = True, compiled: bool = False
+    network: str,
+    batch: int,
+    size: int,
+    dtype: str = 'float32',
+    channels_last: bool = True,
+    compiled: bool = False,
+    mode: str = 'default',
 ) -> Callable:
-    """A step of SGD with momentum."""
+    """A step of SGD with momentum; `mode` is torch.compile's."""
     model, images, labels = _prepare(network, batch, size, channels_last)
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
@@ -47,28 +60,36 @@ def train(
         with _autocast(dtype):
             return torch.nn.functional.cross_entropy(model(images), labels)
 
-    loss_function = torch.compile(loss_of) if compiled else loss_of
+    loss_function = torch.compile(loss_of, mode=mode) if compiled else loss_of
 
-    def run() -> None:
+    def run() -> torch.Tensor:
         optimizer.zero_grad(set_to_none=True)
         loss = loss_function(images, labels)
         loss.backward()
         optimizer.step()
-        loss.item()
+        return loss
 
     return run
 
 
 def inference(
-    network: str, batch: int, size: int, dtype: str = 'float32', channels_last: bool = True, compiled: bool = False
+    network: str,
+    batch: int,
+    size: int,
+    dtype: str = 'float32',
+    channels_last: bool = True,
+    compiled: bool = False,
+    mode: str = 'default',
 ) -> Callable:
-    """The logits of one batch."""
+    """The logits of one batch; `mode` is torch.compile's. On a GPU the weights are of `dtype`, too."""
     model, images, _ = _prepare(network, batch, size, channels_last)
     model.eval()
-    model = torch.compile(model) if compiled else model
+    if DEVICE == 'cuda':
+        model, images = model.to(getattr(torch, dtype)), images.to(getattr(torch, dtype))
+    model = torch.compile(model, mode=mode) if compiled else model
 
-    def run():
-        with torch.inference_mode(), _autocast(dtype):
-            return model(images).cpu()
+    def run() -> torch.Tensor:
+        with torch.inference_mode(), _autocast('float32' if DEVICE == 'cuda' else dtype):
+            return model(images)
 
     return run

@@ -22,13 +22,15 @@ class Mark(NamedTuple):
     options: Any
 
 
+# By platform: what takes the place of the plain operations of these names.
+FORMS: dict[str, dict[str, Callable]] = {}
 _marks: dict[str, Mark] = {}
 
 
 def marked(operation: Callable) -> Callable:
     """Makes `operation(options, *arrays)` a jitted function of its own, whose name in a program says what it is.
 
-    On CPUs the function of that name in `ops.cpu.FORMS` takes its place, which comes to the same.
+    On a platform of `FORMS` the function of that name there takes its place, which comes to the same.
 
     Args:
         operation: in plain JAX; its options are hashable. Its name counts without a leading underscore.
@@ -56,10 +58,8 @@ def _form() -> tuple[str, bool]:
 
 @functools.cache
 def _jitted(operation: Callable, options: Hashable, platform: str, has_native: bool) -> Callable:
-    from mobilenets_jax.ops.cpu import FORMS
-
     name = operation.__name__.removeprefix('_')
-    form = FORMS[name] if platform == 'cpu' else operation
+    form = FORMS.get(platform, {}).get(name, operation)
 
     def run(*arrays):
         return form(options, *arrays)

@@ -4,6 +4,7 @@ from mobilenets_jax.ops.conv import ConvOptions, convolve_plainly
 from mobilenets_jax.ops.cpu.batch_norm import batch_norm
 from mobilenets_jax.ops.cpu.chains import Convolution
 from mobilenets_jax.ops.cpu.normalization import Normalization
+from mobilenets_jax.ops.marked import FORMS
 from mobilenets_jax.ops.norm import NormOptions
 
 
@@ -22,5 +23,4 @@ def _normalize(options: NormOptions, inputs, *arrays):
     return Normalization(*arrays, options.epsilon, options.activation)(inputs)
 
 
-# In place of the plain operations of these names.
-FORMS = {'conv': _conv, 'batch_norm': _batch_norm, 'normalize': _normalize}
+FORMS['cpu'] = {'conv': _conv, 'batch_norm': _batch_norm, 'normalize': _normalize}

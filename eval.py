@@ -51,8 +51,7 @@ def main(*, own_config: bool) -> None:
     metrics, facts = _evaluate_weights(WEIGHTS.value) if WEIGHTS.value is not None else _evaluate_checkpoint(own_config)
     if jax.process_index() == 0:
         facts |= {} if REPORT.value is None else {'report': REPORT.value}
-        result = {'model': facts.pop('model'), **{name: metrics[name] for name in ('top1', 'top5', 'loss', 'count')}}
-        print(json.dumps(result | facts), flush=True)
+        print(json.dumps({'model': facts.pop('model'), **metrics, **facts}), flush=True)
 
 
 def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:

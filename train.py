@@ -69,9 +69,10 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
             experiment.check_data(f'step {restored.step}', restored.meta.get('fingerprints'))
         state = restored.state if restored else experiment.initial_state()
         start_step = restored.step if restored else 0
-        report = RunReport(workdir, experiment.identity.model, num_params(target.params))
+        report = RunReport(workdir, experiment.identity.model, num_params(target.params), experiment.task)
         progress = Progress(
             workdir,
+            measures=experiment.task,
             total_steps=options.total_steps,
             batch_size=options.batch_size,
             start_step=start_step,
@@ -85,6 +86,7 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
         outcome = loop.train(
             state,
             train_step,
+            experiment.task,
             batches=lambda position: experiment.dataset.train_batches(experiment.layout, start=position),
             evaluate=lambda state: evaluator(*evaluated_variables(vars(state), 'ema')),
             checkpoints=checkpoints,

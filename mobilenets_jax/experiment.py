@@ -61,6 +61,7 @@ class Experiment:
         batch_size: global.
         dataset: see `mobilenets_jax.data`.
         model: see `mobilenets_jax.models`.
+        task: what is trained, and how it is measured.
         identity: what a checkpoint must share with this run.
         options: length and intervals of the run; raises `UserError` when read if the config sets no length.
         schedule: step to learning rate.
@@ -100,7 +101,7 @@ class Experiment:
             source, (names, data) = f'init_from={config.init_from!r}', self._classes
             check_classes(source, start.class_names, names, data, exact=False)
         self.model = self._create_model()
-        self._task = ClassificationTask(
+        self.task = ClassificationTask(
             model=self.model,
             preprocess=self.dataset.device_preprocess,
             mix=self.dataset.device_mix,
@@ -239,7 +240,7 @@ class Experiment:
         dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
         check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
         step = make_train_step(
-            self._task,
+            self.task,
             self._optimizer,
             ema=self._ema,
             weight_decay=self.weight_decay,
@@ -252,7 +253,7 @@ class Experiment:
     def evaluator(self) -> ClassificationEvaluator:
         """Measures parameters on the evaluation set."""
         return ClassificationEvaluator(
-            parallel.parallel_eval_step(make_eval_step(self._task)),
+            parallel.parallel_eval_step(make_eval_step(self.task)),
             functools.partial(self.dataset.eval_batches, self.layout),
             self.dataset.num_eval,
         )
@@ -260,7 +261,7 @@ class Experiment:
     def row_evaluator(self) -> RowEvaluator:
         """Measures parameters on the evaluation set as `evaluator` does, and says what they make of each example."""
         return RowEvaluator(
-            parallel.parallel_eval_step(make_rows_step(self._task)),
+            parallel.parallel_eval_step(make_rows_step(self.task)),
             functools.partial(self.dataset.eval_batches, self.layout, with_index=True),
             self.dataset.num_eval,
         )

@@ -13,6 +13,7 @@ from etils import epath
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.report.curves import Curves, draw_curves, number
 from mobilenets_jax.tables import aligned
+from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.progress import read_metrics
 
 HEADER = ('run', 'model', 'step', 'top-1', 'best', 'at step', 'loss', 'images/s')
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     if without:
         print(f'left out {len(without)} of {len(rows)}, without metrics: {", ".join(without)}', file=sys.stderr)
     names = _names(list(kept))
-    png = draw_curves([Curves(names[workdir], found) for workdir, found in kept.items()])
+    png = draw_curves([Curves(names[workdir], found) for workdir, found in kept.items()], ClassificationTask)
     try:
         pathlib.Path(arguments.out).write_bytes(png)
     except OSError as error:

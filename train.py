@@ -88,7 +88,7 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
             train_step,
             experiment.task,
             batches=lambda position: experiment.dataset.train_batches(experiment.layout, start=position),
-            evaluate=lambda state: evaluator(*evaluated_variables(vars(state), 'ema')),
+            evaluate=lambda state: evaluator(*evaluated_variables(vars(state), 'ema')).metrics,
             checkpoints=checkpoints,
             progress=progress,
             schedule=experiment.schedule,

@@ -14,7 +14,8 @@ from mobilenets_jax.config import ConfigView, duration, spellings
 from mobilenets_jax.config_use import fields_in_use
 from mobilenets_jax.data import Dataset, Layout, create_dataset, fingerprint
 from mobilenets_jax.errors import check, check_choice
-from mobilenets_jax.evaluation.classification import ClassificationEvaluator, RowEvaluator
+from mobilenets_jax.evaluation.classification import classification_metrics
+from mobilenets_jax.evaluation.evaluator import Evaluator
 from mobilenets_jax.hosts import check_agreement
 from mobilenets_jax.identity import Identity, check_classes, network_fields
 from mobilenets_jax.models import DTYPES, create_model
@@ -26,7 +27,7 @@ from mobilenets_jax.training.loop import LoopOptions
 from mobilenets_jax.training.optimizers import WeightDecayOptions, check_rate_factors, create_optimizer
 from mobilenets_jax.training.schedules import create_schedule
 from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
-from mobilenets_jax.training.step import make_eval_step, make_rows_step, make_train_step
+from mobilenets_jax.training.step import make_eval_step, make_train_step
 from mobilenets_jax.weights.folding import unfold_batch_norms
 from mobilenets_jax.weights.init_from import StartingPoint, fit
 
@@ -250,20 +251,13 @@ class Experiment:
         )
         return parallel.parallel_train_step(step, self._compiled_for)
 
-    def evaluator(self) -> ClassificationEvaluator:
+    def evaluator(self) -> Evaluator:
         """Measures parameters on the evaluation set."""
-        return ClassificationEvaluator(
+        return Evaluator(
             parallel.parallel_eval_step(make_eval_step(self.task)),
-            functools.partial(self.dataset.eval_batches, self.layout),
-            self.dataset.num_eval,
-        )
-
-    def row_evaluator(self) -> RowEvaluator:
-        """Measures parameters on the evaluation set as `evaluator` does, and says what they make of each example."""
-        return RowEvaluator(
-            parallel.parallel_eval_step(make_rows_step(self.task)),
             functools.partial(self.dataset.eval_batches, self.layout, with_index=True),
             self.dataset.num_eval,
+            classification_metrics,
         )
 
     def _create_model(self):

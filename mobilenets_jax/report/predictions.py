@@ -50,13 +50,12 @@ def measure(experiment: Any, variables: tuple[PyTree, PyTree], folder: str | Non
     Raises:
         UserError: the report cannot be written.
     """
-    variables = parallel.replicate(variables)
-    if folder is None:
-        return experiment.evaluator()(*variables)
-    metrics, rows = experiment.row_evaluator()(*variables)
-    dataset, outputs = experiment.dataset, experiment.model.num_classes
-    decided_by_primary(lambda: write_report(folder, rows, dataset.class_names, outputs, dataset.eval_names))
-    return metrics
+    evaluation = experiment.evaluator()(*parallel.replicate(variables))
+    if folder is not None:
+        dataset, outputs = experiment.dataset, experiment.model.num_classes
+        rows = evaluation.rows
+        decided_by_primary(lambda: write_report(folder, rows, dataset.class_names, outputs, dataset.eval_names))
+    return evaluation.metrics
 
 
 def write_report(

@@ -99,25 +99,16 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(task: Task) -> Callable[[PyTree, PyTree, PyTree], PyTree]:
-    """Sums of the task's evaluation metrics over all devices, for `parallel.parallel_eval_step`."""
+def make_eval_step(task: Task) -> Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]:
+    """What the task makes of a batch on all devices, for `parallel.parallel_eval_step`.
 
-    def eval_step(params: PyTree, batch_stats: PyTree, batch: PyTree) -> PyTree:
-        sums, _ = task.evaluate(params, batch_stats, batch)  # what nobody asks for is not computed
-        return lax.psum(sums, AXIS_NAME)
-
-    return eval_step
-
-
-def make_rows_step(task: Task) -> Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]:
-    """The sums of `make_eval_step`, and the rows of all examples of the global batch, [devices, n] on every device.
-
-    The rows have the batch's 'index' and 'mask' beside the task's own fields.
+    The step returns the task's sums over the global batch, and the rows of all of its examples, [devices, n, ...] on
+    every device: the task's own, and the batch's 'index' and 'mask'.
     """
 
-    def rows_step(params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[PyTree, PyTree]:
+    def eval_step(params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[PyTree, PyTree]:
         sums, rows = task.evaluate(params, batch_stats, batch)
-        rows |= {name: batch[name] for name in ('index', 'mask')}
+        rows = {**rows, 'index': batch['index'], 'mask': batch['mask']}
         return lax.psum(sums, AXIS_NAME), lax.all_gather(rows, AXIS_NAME)
 
-    return rows_step
+    return eval_step

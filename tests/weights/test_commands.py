@@ -10,8 +10,9 @@ import weight_files
 from PIL import Image
 from source_arrays import source_arrays
 
+from mobilenets_jax import predict_command
 from mobilenets_jax.__main__ import main
-from mobilenets_jax.weights import CARDS, load_pretrained, predict_command
+from mobilenets_jax.weights import CARDS, load_pretrained
 
 
 def test_weights_lists_the_cards(capsys):

@@ -15,9 +15,9 @@ from mobilenets_jax.data import Layout, create_dataset, digits
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.identity import Identity, network_fields
 from mobilenets_jax.models import create_model
+from mobilenets_jax.predict_command import read_image
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.init_from import config_fields, starting_point
-from mobilenets_jax.weights.predict_command import read_image
 
 SIZE = 32
 CONFIG = {

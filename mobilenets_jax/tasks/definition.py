@@ -1,5 +1,6 @@
 """What a task is to the parts that work for all tasks: the experiment, eval.py, `compile`, `inspect`, `predict`, ..."""
 
+import abc
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -59,6 +60,7 @@ class TaskDefinition(Protocol):
     measures: Measures
     head: Head
 
+    @abc.abstractmethod
     def create_model(self, config: ConfigView, dataset: Dataset) -> nn.Module:
         """The network, with the call contract of `mobilenets_jax.models`, `num_classes` and `settings`.
 
@@ -67,26 +69,32 @@ class TaskDefinition(Protocol):
         """
         ...
 
+    @abc.abstractmethod
     def create_task(self, config: ConfigView, dataset: Dataset, model: nn.Module, frozen: Frozen) -> Task:
         """The task with its network; reads all fields that the task alone has."""
         ...
 
+    @abc.abstractmethod
     def to_metrics(self, dataset: Dataset, sums: Arrays, rows: Arrays) -> Mapping[str, float]:
         """The metrics of an evaluation, as `evaluation.evaluator.Evaluator` asks for them."""
         ...
 
+    @abc.abstractmethod
     def training_example(self, config: ConfigView) -> dict[str, jax.ShapeDtypeStruct]:
         """Shape and dtype of each field of an example of a training batch, without a data set."""
         ...
 
+    @abc.abstractmethod
     def write_report(self, folder: str, evaluation: Evaluation, dataset: Dataset, model: nn.Module) -> None:
         """Writes what the network makes of the evaluation set; raises `UserError` where it cannot be written."""
         ...
 
+    @abc.abstractmethod
     def view_batch(self, dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool) -> BatchView:
         """What a step makes of one device's batch, of the training or the evaluation set."""
         ...
 
+    @abc.abstractmethod
     def predict(self, arguments: argparse.Namespace) -> Predicted:
         """What a network makes of image files.
 

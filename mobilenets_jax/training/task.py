@@ -3,6 +3,7 @@
 The loop, the progress lines, the reports and the curves take every name, label, unit and number of decimals from here.
 """
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -67,6 +68,7 @@ def headline_metric(measures: Measures) -> Metric:
 class Task(Measures, Protocol):
     """A task with its model, as the training and the evaluation step call it; its methods but the last are pure JAX."""
 
+    @abc.abstractmethod
     def loss(
         self, params: PyTree, batch_stats: PyTree, batch: PyTree, key: jax.Array
     ) -> tuple[jax.Array, tuple[PyTree, Sums]]:
@@ -86,6 +88,7 @@ class Task(Measures, Protocol):
         """
         ...
 
+    @abc.abstractmethod
     def evaluate(self, params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[dict[str, jax.Array], PyTree]:
         """Measures one device's batch, whose field 'mask' is 1 for an example and 0 for padding.
 
@@ -95,6 +98,7 @@ class Task(Measures, Protocol):
         """
         ...
 
+    @abc.abstractmethod
     def training_metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The metrics `logged`, by name.
 

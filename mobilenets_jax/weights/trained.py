@@ -112,19 +112,21 @@ def read_trained(source: str, label: str, *, step: int | str | None = None, para
     return Trained(variables, fields, num_classes, names and tuple(names), config, restored.step, task)
 
 
-def task_of_source(source: str, label: str = 'weights') -> str:
+def task_of_source(source: str) -> str:
     """The task of a run, by its newest checkpoint that can be read; published weights are those of classifiers.
 
     Args:
         source: as `find_checkpoints` takes it, or a file or a name of published weights.
-        label: what messages call it.
+
+    Raises:
+        UserError: a bucket does not say what it is.
     """
 
     def ask() -> str:
         found = find_checkpoints(source)
         return task_of(found and stored_identity(found[0]) or {})
 
-    return decided_by_primary(ask) if is_folder(source, f'{label}={source!r}') else CLASSIFICATION
+    return decided_by_primary(ask) if is_folder(source, f'weights={source!r}') else CLASSIFICATION
 
 
 def _checkpoints(source: str) -> tuple[str, int | None] | None:

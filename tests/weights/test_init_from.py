@@ -122,7 +122,10 @@ def test_the_network_comes_with_the_weights(tmp_path):
         'model.padding': 'symmetric',
         'model.activation': None,
     }
-    assert not start.folded and start.class_names == ()
+    assert not start.folded and (start.class_names, start.task) == ((), 'classification')
+    # The head of another task has an output stride of its own, in which all kernels have the same shapes.
+    other = starting_point(source, {'data.normalization': 'symmetric'}, head=ALL_BUT_BACKBONE, new_head=True)
+    assert start.fields == other.fields | {'model.output_stride': 32} and 'model.output_stride' not in other.fields
 
 
 def test_with_a_new_head_the_weights_need_none(tmp_path):

@@ -10,7 +10,7 @@ one JSON object.
 import json
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 from absl import flags
@@ -18,14 +18,14 @@ from etils import epath
 
 from configs import base
 from mobilenets_jax import cli, hosts
-from mobilenets_jax.checkpoints import CheckpointManager, locate
+from mobilenets_jax.checkpoints import CheckpointManager, locate, stored_identity
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import check_used_in_evaluation
 from mobilenets_jax.data import fingerprint
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.experiment import Experiment
-from mobilenets_jax.identity import check_classes
-from mobilenets_jax.report.predictions import measure, prepare_folder
+from mobilenets_jax.identity import check_classes, task_of
+from mobilenets_jax.report.evaluation import measure, prepare_folder
 from mobilenets_jax.saved_config import config_of_checkpoint
 from mobilenets_jax.training.state import evaluated_variables
 from mobilenets_jax.weights import load_pretrained
@@ -51,8 +51,7 @@ def main(*, own_config: bool) -> None:
     metrics, facts = _evaluate_weights(WEIGHTS.value) if WEIGHTS.value is not None else _evaluate_checkpoint(own_config)
     if jax.process_index() == 0:
         facts |= {} if REPORT.value is None else {'report': REPORT.value}
-        result = {'model': facts.pop('model'), **{name: metrics[name] for name in ('top1', 'top5', 'loss', 'count')}}
-        print(json.dumps(result | facts), flush=True)
+        print(json.dumps({'model': facts.pop('model'), **metrics, **facts}), flush=True)
 
 
 def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
@@ -62,18 +61,18 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
     network |= {'step': parse_step(STEP.value), 'params': PARAMS.value if flags.FLAGS['params'].present else None}
     pretrained = load_pretrained(path_or_name, given.get('model.name'), **network)
-    batch_size = IMAGES_PER_DEVICE * jax.device_count()
+    batch_size, task = IMAGES_PER_DEVICE * jax.device_count(), cli.config_view().task
+    source = f'weights={path_or_name!r}'
+    check(task == pretrained.card.task, 'task', task, f'is not that of {source}, which is {pretrained.card.task!r}')
     config = cli.config_view({'batch_size': batch_size, **config_fields(pretrained)})
     experiment = _experiment(config)
     if pretrained.card.class_names:
         names, data = pretrained.card.class_names, experiment.dataset
-        check_classes(f'weights={path_or_name!r}', names, data.class_names, data.name, exact=False)
+        check_classes(source, names, data.class_names, data.name, exact=False)
     num_classes, data_classes = experiment.model.num_classes, experiment.dataset.num_classes
     check(num_classes == data_classes, 'data', data_classes, f'classes, where the weights know {num_classes}')
     target = experiment.abstract_variables()
-    variables = fit(
-        pretrained.variables, {name: target[name] for name in pretrained.variables}, f'weights={path_or_name!r}'
-    )
+    variables = fit(pretrained.variables, {name: target[name] for name in pretrained.variables}, source)
     metrics = measure(experiment, (variables['params'], variables['batch_stats']), REPORT.value)
     preprocessing = {
         name: config.data[name] for name in ('eval_crop', 'crop_fraction', 'interpolation', 'normalization')
@@ -87,7 +86,7 @@ def _evaluate_checkpoint(own_config: bool) -> tuple[Mapping[str, float], dict]:
     directory, step = _checkpoint()
     fields = None
     if own_config:
-        step, fields = config_of_checkpoint(directory, step, base.get_config())
+        step, fields = config_of_checkpoint(directory, step, base.get_config(cli.config_view().task))
     experiment = _experiment(cli.config_view(fields))
     with CheckpointManager(directory, identity=experiment.identity, read_only=True) as checkpoints:
         restored = checkpoints.restore(experiment.abstract_variables(), step=step, partial=True)
@@ -112,13 +111,13 @@ def _checkpoint() -> tuple[epath.Path, int | str | None]:
     return directory, step if STEP.value is None else parse_step(STEP.value)
 
 
-def _with_config(argv: list[str]) -> tuple[list[str], bool]:
-    """Adds the base config to the flags where there is none; whether there was none."""
-    if any(argument.partition('=')[0] in ('--config', '-config') for argument in argv):
-        return argv, False
-    return [argv[0], f'--config={pathlib.Path(base.__file__)}', *argv[1:]], True
+def _base_config(argv: Sequence[str]) -> str:
+    """The fields of the task of the checkpoint that the flags name."""
+    source = cli.value_of(argv, 'workdir') or cli.value_of(argv, 'checkpoint')
+    identity = stored_identity(locate(source)[0]) if source else None
+    return f'{pathlib.Path(base.__file__)}:{task_of(identity or {})}'
 
 
 if __name__ == '__main__':
-    arguments, own_config = _with_config(sys.argv)
-    cli.run(lambda: main(own_config=own_config), arguments)
+    own_config = cli.value_of(sys.argv, 'config') is None
+    cli.run(lambda: main(own_config=own_config), sys.argv, default_config=_base_config)

@@ -4,6 +4,7 @@ Wiring only. A run that finds a checkpoint in its workdir goes on from there, ex
 saves and ends with status 0 (`--preempted_status`); started again, it goes on. A second Ctrl-C ends it at once.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.report.run import RunReport
 from mobilenets_jax.stop_signals import StopSignals
+from mobilenets_jax.tasks import get_task
 from mobilenets_jax.training import loop
 from mobilenets_jax.training.progress import Progress, Timing
 from mobilenets_jax.training.state import evaluated_variables, num_params
@@ -47,19 +49,21 @@ def main() -> None:
 def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -> loop.Outcome:
     """Builds the parts of the run, checks all of them, then trains."""
     found, start = newest_checkpoint(workdir / 'checkpoints'), None
-    going_on = found and Continuation(found, base.get_config())
+    defaults = functools.partial(base.get_config, config.task)
+    going_on = found and Continuation(found, defaults())
     if going_on:
         config = config.updated(going_on.network_of_start(config, cli.overrides()))
     elif config.init_from:
-        start = starting_point(config.init_from, cli.overrides(), new_head=config.new_head)
-        _say([describe_replaced(start, config, base.get_config())])
+        head = get_task(config.task).head
+        start = starting_point(config.init_from, cli.overrides(), head=head, new_head=config.new_head)
+        _say([describe_replaced(start, config, defaults())])
         config = config.updated(start.fields)
     experiment = Experiment(config, start)
     target = experiment.abstract_state()
     train_step, evaluator = experiment.train_step(), experiment.evaluator()
     options = experiment.options
     checkpoint_options = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
-    check_used(config, cli.overrides(), base.get_config().to_dict())
+    check_used(config, cli.overrides(), defaults().to_dict())
     if going_on:
         going_on.check(config, target, options.total_steps)
 
@@ -69,9 +73,10 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
             experiment.check_data(f'step {restored.step}', restored.meta.get('fingerprints'))
         state = restored.state if restored else experiment.initial_state()
         start_step = restored.step if restored else 0
-        report = RunReport(workdir, experiment.identity.model, num_params(target.params))
+        report = RunReport(workdir, experiment.identity.model, num_params(target.params), experiment.task)
         progress = Progress(
             workdir,
+            measures=experiment.task,
             total_steps=options.total_steps,
             batch_size=options.batch_size,
             start_step=start_step,
@@ -85,8 +90,9 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
         outcome = loop.train(
             state,
             train_step,
+            experiment.task,
             batches=lambda position: experiment.dataset.train_batches(experiment.layout, start=position),
-            evaluate=lambda state: evaluator(*evaluated_variables(vars(state), 'ema')),
+            evaluate=lambda state: evaluator(*evaluated_variables(vars(state), 'ema')).metrics,
             checkpoints=checkpoints,
             progress=progress,
             schedule=experiment.schedule,

@@ -3,10 +3,14 @@
 A duration is set in one of four spellings: `NAME_steps`, `NAME_epochs`, `NAME_examples` or `NAME_percent` (of the
 run). A spelling on the command line replaces the file's. Where a comment says what 'unset' means, None unsets the
 field. A field that is set and has no effect with the other choices (beta1 with rmsprop) ends the run.
+
+The fields of `get_config` are those of every task; `TASK_FIELDS` has what a task adds.
 """
 
 import ml_collections
 from ml_collections.config_dict import placeholder
+
+from mobilenets_jax.errors import check_choice
 
 
 def _durations(config: ml_collections.ConfigDict, name: str) -> None:
@@ -14,20 +18,21 @@ def _durations(config: ml_collections.ConfigDict, name: str) -> None:
         config[f'{name}_{unit}'] = placeholder(kind)
 
 
-def get_config() -> ml_collections.ConfigDict:
-    """The fields and their defaults."""
+def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
+    """The fields of a task and their defaults; `--config=configs/base.py:TASK` takes them."""
+    check_choice('task', task, TASK_FIELDS)
     config = ml_collections.ConfigDict()
+    config.task = task  # what is learnt; a config's file decides it, as it decides which fields there are
     config.seed = 0  # of initial parameters, order of the data, augmentation and dropout
     config.batch_size = 4096  # global: over all devices of all hosts
     config.image_size = 224  # pixels, height and width
     config.num_steps = placeholder(int)  # length of the run: this or num_epochs
     config.num_epochs = placeholder(float)
-    config.label_smoothing = 0.0  # share of the target spread evenly over the classes
     # Published weights (a file, or a name of `python -m mobilenets_jax weights`) or the workdir of a run to start from;
     # the network and the range of its input are theirs then (`identity.NETWORK_FIELDS`), unless the command line sets
     # them. '' draws the parameters.
     config.init_from = ''
-    config.new_head = False  # with init_from: a fresh classifier, which another number of classes needs
+    config.new_head = False  # with init_from: a fresh head, which another number of classes, or another task, needs
     # A step (the first one compiles), evaluation or save that takes longer ends the process with all threads' stacks.
     config.hang_timeout_seconds = 1800.0
 
@@ -53,25 +58,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.eval_split = ''  # '': the source's default
     config.data.accept_changes = False  # a run goes on though its training data have other examples than it began with
     config.data.normalization = 'symmetric'  # symmetric ([-1, 1]), imagenet (mean and deviation) or unit ([0, 1])
-    config.data.repeated_augmentation = 1  # how many times an example stands in a batch, each time augmented anew
-    config.data.random_erasing = 0.0  # probability that a rectangle of a training image is erased
-    config.data.random_erasing_fill = 'zero'  # what is put there: zero (the mean colour) or noise
-    config.data.mixup_alpha = 0.0  # of mixup's Beta(alpha, alpha) over neighbours of a batch; 0: none
-    config.data.cutmix_alpha = 0.0  # of cutmix; with both, each pair gets one or the other
-    config.data.shift_pixels = 4  # memory_folder: images are shifted by so many pixels at most
     config.data.random_flip = True  # left to right; not of the digits, which have an augmentation of their own
     # Image folders, records and TFDS.
-    config.data.crop = 'inception'  # in training: inception, random_resized (torchvision) or resize (the whole image)
-    config.data.min_area_fraction = placeholder(float)  # least part of the image in a crop; unset: 0.05 or 0.08
-    config.data.color_distortion = 'fast'  # none, fast (brightness, saturation) or full (also hue, contrast)
-    config.data.auto_augment = 'none'  # none, autoaugment_v0 or randaugment
-    config.data.randaugment_layers = 2  # operations on each image
-    config.data.randaugment_magnitude = 9.0  # their mean strength, 0 to 10
-    config.data.randaugment_magnitude_std = 0.5  # its standard deviation
-    # central_fraction (TF), resize_crop (torchvision) or rounded_resize_crop (big_vision)
-    config.data.eval_crop = 'central_fraction'
-    config.data.crop_fraction = 0.875  # of the side, in evaluation
-    config.data.interpolation = 'bilinear'  # of the resize_crops: bilinear or bicubic, antialiased as PIL's
     config.data.num_threads = 0  # that decode; 0: as many as pay
     config.data.skip_bad_records = 0  # unreadable training examples that are replaced before one ends the run
 
@@ -119,4 +107,30 @@ def get_config() -> ml_collections.ConfigDict:
     _durations(config.replica_check, 'every')
     config.checkpoint.keep_last = 2
     config.checkpoint.keep_best = True
+    TASK_FIELDS[task](config)
     return config
+
+
+def _add_classification(config: ml_collections.ConfigDict) -> None:
+    config.label_smoothing = 0.0  # share of the target spread evenly over the classes
+    config.data.repeated_augmentation = 1  # how many times an example stands in a batch, each time augmented anew
+    config.data.random_erasing = 0.0  # probability that a rectangle of a training image is erased
+    config.data.random_erasing_fill = 'zero'  # what is put there: zero (the mean colour) or noise
+    config.data.mixup_alpha = 0.0  # of mixup's Beta(alpha, alpha) over neighbours of a batch; 0: none
+    config.data.cutmix_alpha = 0.0  # of cutmix; with both, each pair gets one or the other
+    config.data.shift_pixels = 4  # memory_folder: images are shifted by so many pixels at most
+    # Image folders, records and TFDS.
+    config.data.crop = 'inception'  # in training: inception, random_resized (torchvision) or resize (the whole image)
+    config.data.min_area_fraction = placeholder(float)  # least part of the image in a crop; unset: 0.05 or 0.08
+    config.data.color_distortion = 'fast'  # none, fast (brightness, saturation) or full (also hue, contrast)
+    config.data.auto_augment = 'none'  # none, autoaugment_v0 or randaugment
+    config.data.randaugment_layers = 2  # operations on each image
+    config.data.randaugment_magnitude = 9.0  # their mean strength, 0 to 10
+    config.data.randaugment_magnitude_std = 0.5  # its standard deviation
+    # central_fraction (TF), resize_crop (torchvision) or rounded_resize_crop (big_vision)
+    config.data.eval_crop = 'central_fraction'
+    config.data.crop_fraction = 0.875  # of the side, in evaluation
+    config.data.interpolation = 'bilinear'  # of the resize_crops: bilinear or bicubic, antialiased as PIL's
+
+
+TASK_FIELDS = {'classification': _add_classification}

@@ -4,12 +4,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mobilenets_jax import buckets, compile_command, inspect_command, lasting_output, tensorflow_settings
+from mobilenets_jax import (
+    buckets,
+    compare_command,
+    compile_command,
+    inspect_command,
+    lasting_output,
+    predict_command,
+    tensorflow_settings,
+)
 from mobilenets_jax.data import prepare_command
 from mobilenets_jax.errors import describe
-from mobilenets_jax.report import compare_command, models_command
+from mobilenets_jax.report import models_command
 from mobilenets_jax.stop_signals import Interruptible
-from mobilenets_jax.weights import predict_command, weights_command
+from mobilenets_jax.weights import weights_command
 
 # Each has `add_parser(subparsers)`, which sets `run` to a function of the parsed arguments; and `reads_config` if these
 # shall hold what is unknown to the parser as `config_flags`.

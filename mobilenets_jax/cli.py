@@ -56,7 +56,13 @@ config_flags.register_flag_parser_for_type(int, _NumberOrNone(flags.IntegerParse
 config_flags.register_flag_parser_for_type(float, _NumberOrNone(flags.FloatParser()))
 
 
-def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) -> None:
+def run(
+    main: Callable[[], None],
+    argv: Sequence[str],
+    *,
+    trains: bool = False,
+    default_config: Callable[[Sequence[str]], str] | None = None,
+) -> None:
     """Parses `argv`, joins the other hosts and calls `main`; what is no bug of ours ends in one line.
 
     Exit status: 2 for a user's mistake; 1 if the run or a file failed; 130 for Ctrl-C, but for a run that it stopped
@@ -67,6 +73,8 @@ def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) 
         argv: of the process.
         trains: whether a run goes on when nobody reads its output any more, and the memory of a step is worth keeping
             for the next, see `allocator`.
+        default_config: from `argv` to what `--config` is where it is not given; it must not ask JAX for its devices,
+            since the other hosts are not joined yet.
     """
     tensorflow_settings.quiet()
     with Interruptible():
@@ -78,6 +86,8 @@ def run(main: Callable[[], None], argv: Sequence[str], *, trains: bool = False) 
             buckets.use_one_client()
             if trains:
                 lasting_output.install()
+            if default_config is not None and value_of(argv, 'config') is None:
+                argv = [argv[0], f'--config={default_config(argv)}', *argv[1:]]
             parse(argv)
             if trains and CONFIG.value is not None:
                 _keep_memory(CONFIG.value)
@@ -148,6 +158,16 @@ def overrides() -> dict[str, Any]:
     return config_flags.get_override_values(flags.FLAGS['config'])
 
 
+def value_of(argv: Sequence[str], flag: str) -> str | None:
+    """The value of a flag, such as 'workdir', that is not parsed yet; None where it is not given."""
+    found = None
+    for argument, following in zip(argv, [*argv[1:], ''], strict=True):
+        name, equals, value = argument.partition('=')
+        if name in (f'-{flag}', f'--{flag}'):
+            found = value if equals else following
+    return found
+
+
 def parse(argv: Sequence[str]) -> None:
     """Parses the flags; whatever a wrong flag or config raises becomes one line."""
     try:
@@ -155,6 +175,8 @@ def parse(argv: Sequence[str]) -> None:
         if CONFIG.value is not None:
             CONFIG.value.to_dict()  # raises only now where the file could not be read
             _check_unset(CONFIG.value, overrides())
+            if 'task' in overrides():
+                raise UserError(f'config.task={overrides()["task"]!r} is set by the file of --config alone.')
     except Exception as error:  # absl and ml_collections raise AttributeError, KeyError, TypeError, OSError and more
         raise UserError(_one_line(error, argv)) from error
     if len(rest) > 1:

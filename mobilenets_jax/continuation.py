@@ -16,7 +16,7 @@ from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import has_effect
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.hosts import decided_by_primary
-from mobilenets_jax.identity import NETWORK_FIELDS
+from mobilenets_jax.identity import NETWORK_FIELDS, check_task, task_of
 from mobilenets_jax.saved_config import describe_unknown, with_saved
 
 PyTree = Any
@@ -80,13 +80,14 @@ class Continuation:
         step: of the checkpoint.
 
     Raises:
-        UserError: it was not saved by a run, or the config that was saved with it is none.
+        UserError: it was not saved by a run of the same task, or the config that was saved with it is none.
     """
 
     def __init__(self, found: Description, defaults: ConfigDict):
         self.step = found.step
         self._arrays = found.arrays
         self._source = f'checkpoint {found.step}'
+        check_task(self._source, task_of(found.identity), defaults.task)
         for part, kind in (('position', int), ('timing', dict)):
             if not isinstance(found.meta.get(part), kind):
                 raise UserError(f'{self._source} was saved without its {part!r}: no run can go on from it.')

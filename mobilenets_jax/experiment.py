@@ -13,20 +13,19 @@ import jax
 from mobilenets_jax.config import ConfigView, duration, spellings
 from mobilenets_jax.config_use import fields_in_use
 from mobilenets_jax.data import Dataset, Layout, create_dataset, fingerprint
-from mobilenets_jax.errors import check, check_choice
-from mobilenets_jax.evaluation.classification import ClassificationEvaluator, RowEvaluator
+from mobilenets_jax.errors import check
+from mobilenets_jax.evaluation.evaluator import Evaluation, Evaluator
 from mobilenets_jax.hosts import check_agreement
 from mobilenets_jax.identity import Identity, check_classes, network_fields
-from mobilenets_jax.models import DTYPES, create_model
+from mobilenets_jax.tasks import get_task
 from mobilenets_jax.training import parallel
-from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.ema import EmaOptions
 from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.loop import LoopOptions
 from mobilenets_jax.training.optimizers import WeightDecayOptions, check_rate_factors, create_optimizer
 from mobilenets_jax.training.schedules import create_schedule
 from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
-from mobilenets_jax.training.step import make_eval_step, make_rows_step, make_train_step
+from mobilenets_jax.training.step import make_eval_step, make_train_step
 from mobilenets_jax.weights.folding import unfold_batch_norms
 from mobilenets_jax.weights.init_from import StartingPoint, fit
 
@@ -59,8 +58,10 @@ class Experiment:
 
     Attributes:
         batch_size: global.
+        definition: of the task that the config names, see `mobilenets_jax.tasks`.
         dataset: see `mobilenets_jax.data`.
-        model: see `mobilenets_jax.models`.
+        model: the network.
+        task: what is trained, and how it is measured.
         identity: what a checkpoint must share with this run.
         options: length and intervals of the run; raises `UserError` when read if the config sets no length.
         schedule: step to learning rate.
@@ -84,6 +85,7 @@ class Experiment:
         self._start = start
         self._init_from, self._new_head = config.init_from, config.new_head
         self._accept_changes = config.data.accept_changes
+        self.definition = get_task(config.task)
         self.batch_size = config.batch_size
         devices = self._num_devices
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
@@ -96,17 +98,11 @@ class Experiment:
         for split, found in self.dataset.fingerprints.items():
             facts[f'order of the {split} examples'] = fingerprint.summary(found)
         check_agreement({f'{self.dataset.name} {name}': fact for name, fact in facts.items()})
-        if start is not None and start.class_names != () and not config.new_head:
+        if start is not None and start.class_names != () and start.task == config.task and not config.new_head:
             source, (names, data) = f'init_from={config.init_from!r}', self._classes
             check_classes(source, start.class_names, names, data, exact=False)
-        self.model = self._create_model()
-        self._task = ClassificationTask(
-            model=self.model,
-            preprocess=self.dataset.device_preprocess,
-            mix=self.dataset.device_mix,
-            label_smoothing=config.label_smoothing,
-            frozen=self.frozen,
-        )
+        self.model = self.definition.create_model(config, self.dataset)
+        self.task = self.definition.create_task(config, self.dataset, self.model, self.frozen)
         self._ema = EmaOptions(**fields_in_use(config, 'ema'))
         self.weight_decay = WeightDecayOptions(**fields_in_use(config, 'weight_decay'))
 
@@ -120,7 +116,7 @@ class Experiment:
         """What a checkpoint must share with this run."""
         names, data = self._classes
         fields = {**network_fields(self._config), 'num_classes': self.model.num_classes}
-        return Identity(fields=fields, class_names=names, data=data)
+        return Identity(fields=fields, class_names=names, data=data, task=self._config.task)
 
     def check_data(self, checkpoint: str, stored: Mapping[str, fingerprint.Fingerprint] | None) -> None:
         """Raises `UserError` if a run cannot go on with its data; see `data.fingerprint`."""
@@ -206,7 +202,8 @@ class Experiment:
         if self._start is None:
             return state
         fresh = {'params': state.params, 'batch_stats': state.batch_stats}
-        variables = fit(self._start.variables, fresh, f'init_from={self._init_from!r}', new_head=self._new_head)
+        source, head = f'init_from={self._init_from!r}', self.definition.head
+        variables = fit(self._start.variables, fresh, source, head=head, new_head=self._new_head)
         if self._start.folded:
             variables = unfold_batch_norms(self.model, variables, self._first_images())
         params, batch_stats = variables['params'], variables['batch_stats']
@@ -239,7 +236,7 @@ class Experiment:
         dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
         check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
         step = make_train_step(
-            self._task,
+            self.task,
             self._optimizer,
             ema=self._ema,
             weight_decay=self.weight_decay,
@@ -249,47 +246,18 @@ class Experiment:
         )
         return parallel.parallel_train_step(step, self._compiled_for)
 
-    def evaluator(self) -> ClassificationEvaluator:
+    def evaluator(self) -> Evaluator:
         """Measures parameters on the evaluation set."""
-        return ClassificationEvaluator(
-            parallel.parallel_eval_step(make_eval_step(self._task)),
-            functools.partial(self.dataset.eval_batches, self.layout),
-            self.dataset.num_eval,
-        )
-
-    def row_evaluator(self) -> RowEvaluator:
-        """Measures parameters on the evaluation set as `evaluator` does, and says what they make of each example."""
-        return RowEvaluator(
-            parallel.parallel_eval_step(make_rows_step(self._task)),
+        return Evaluator(
+            parallel.parallel_eval_step(make_eval_step(self.task)),
             functools.partial(self.dataset.eval_batches, self.layout, with_index=True),
             self.dataset.num_eval,
+            functools.partial(self.definition.to_metrics, self.dataset),
         )
 
-    def _create_model(self):
-        fields = dict(self._config.model)
-        num_classes = fields.pop('num_classes')
-        if num_classes is None:
-            num_classes = self.dataset.num_classes
-        check(
-            num_classes >= self.dataset.num_classes,
-            'model.num_classes',
-            num_classes,
-            f'is less than the {self.dataset.num_classes} classes of {self.dataset.name}',
-        )
-        check_choice('model.dtype', fields['dtype'], DTYPES)
-        enabled = fields['dtype'] != 'float64' or jax.config.jax_enable_x64
-        check(enabled, 'model.dtype', fields['dtype'], 'needs JAX_ENABLE_X64=1 in the environment')
-        sync_bn = fields.pop('sync_bn')
-        overrides = {name: fields.pop(name) for name in ('bn_momentum', 'bn_epsilon', 'padding', 'activation')}
-        momentum, epsilon = overrides['bn_momentum'], overrides['bn_epsilon']
-        check(momentum is None or 0.0 <= momentum < 1.0, 'model.bn_momentum', momentum, 'must be in [0, 1)')
-        check(epsilon is None or epsilon > 0, 'model.bn_epsilon', epsilon, 'must be positive')
-        return create_model(
-            num_classes=num_classes,
-            bn_axis_name=parallel.AXIS_NAME if sync_bn else None,
-            **fields,
-            **{name: value for name, value in overrides.items() if value is not None},
-        )
+    def write_report(self, folder: str, evaluation: Evaluation) -> None:
+        """Writes what the network makes of the evaluation set; raises `UserError` where it cannot be written."""
+        self.definition.write_report(folder, evaluation, self.dataset, self.model)
 
     def _duration(
         self, values: Mapping[str, Any], name: str, total_steps: int | None = None, section: str = ''

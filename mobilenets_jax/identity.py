@@ -1,4 +1,4 @@
-"""What a checkpoint and the run that reads it must share: the network, the range of its input, and its classes."""
+"""What a checkpoint and the run that reads it share: the task, the network, the range of its input, and its classes."""
 
 import dataclasses
 import inspect
@@ -29,6 +29,13 @@ NETWORK_FIELDS = (
 # Of these the convention's where nothing sets them.
 OF_THE_CONVENTION = ('bn_epsilon', 'padding', 'activation')
 CLASS_NAMES = 'class_names'
+TASK = 'task'
+CLASSIFICATION = 'classification'  # also the task of what an older version saved, which names none
+
+
+def task_of(saved: Mapping[str, Any]) -> Any:
+    """The task that an identity or a config was saved with."""
+    return saved.get(TASK, CLASSIFICATION)
 
 
 def field_name(path: str) -> str:
@@ -74,11 +81,13 @@ class Identity:
         fields: JSON-able, by name: those of `network_fields`, and 'num_classes'.
         class_names: in the order of the labels.
         data: what the class names are from, for messages, e.g. "data.dir='flowers'".
+        task: a key of `tasks.TASKS`.
     """
 
     fields: Mapping[str, Any]
     class_names: Sequence[str]
     data: str = 'the data'
+    task: str = CLASSIFICATION
 
     @property
     def model(self) -> str:
@@ -87,19 +96,21 @@ class Identity:
 
     def to_json(self) -> dict[str, Any]:
         """What is saved with a checkpoint."""
-        return {**self.fields, CLASS_NAMES: list(self.class_names)}
+        return {**self.fields, TASK: self.task, CLASS_NAMES: list(self.class_names)}
 
     def check(self, checkpoint: str, stored: Mapping[str, Any], meta: Mapping[str, Any], *, exact: bool) -> None:
-        """Raises `UserError` unless a checkpoint is of this network and of these classes.
+        """Raises `UserError` unless a checkpoint is of this task, this network and these classes.
 
         Args:
             checkpoint: what the messages call it.
-            stored: what `to_json` gave when it was saved; an older version named fewer fields and no classes.
+            stored: what `to_json` gave when it was saved; an older version named fewer fields, no task
+                and no classes.
             meta: what else was saved, among it the run's 'config', from which fields that are not named are taken.
             exact: whether the checkpoint may have no more classes than the data; see `check_classes`.
         """
+        check_task(checkpoint, task_of(stored), self.task)
         check_classes(checkpoint, stored.get(CLASS_NAMES), self.class_names, self.data, exact=exact)
-        named = {name: value for name, value in stored.items() if name != CLASS_NAMES}
+        named = {name: value for name, value in stored.items() if name not in (TASK, CLASS_NAMES)}
         held = {**named, **network_fields(meta.get('config', {}), named)}
         fields = [name for name in {**self.fields, **held} if held.get(name) != self.fields.get(name)]
         if fields:
@@ -113,6 +124,14 @@ def _describe(values: Mapping[str, Any], fields: Sequence[str]) -> str:
     """The model and its values of some fields."""
     listed = ', '.join(f'{name}={values.get(name, "unset")}' for name in fields if name != 'model')
     return f'{values["model"]} ({listed})' if listed else values['model']
+
+
+def check_task(checkpoint: str, stored: str, task: str) -> None:
+    """Raises `UserError` unless a checkpoint, as the messages call it, is of the task that is asked for."""
+    if stored != task:
+        raise UserError(
+            f'{checkpoint} is of the task {stored!r}; the run asks for {task!r}. Give the run a directory of its own.'
+        )
 
 
 def check_classes(

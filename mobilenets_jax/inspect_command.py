@@ -2,15 +2,14 @@
 
 import argparse
 import math
+from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from mobilenets_jax.errors import UserError, check
 
 COLUMNS = 8
 PANEL_INCHES = 1.7
-LABEL_LENGTH = 22  # characters
 
 
 def add_parser(subparsers) -> None:
@@ -27,6 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     from mobilenets_jax import cli  # defines the flags
     from mobilenets_jax.data import Layout
     from mobilenets_jax.experiment import dataset_of
+    from mobilenets_jax.tasks import get_task
 
     check(arguments.images > 0, '--images', arguments.images, 'must be positive')
     check(arguments.epoch >= 0, '--epoch', arguments.epoch, 'must not be negative')
@@ -42,24 +42,13 @@ def run(arguments: argparse.Namespace) -> None:
     start = -(-arguments.epoch * dataset.num_train // arguments.images) * arguments.images
     batches = dataset.train_batches(alone, start=start) if train else dataset.eval_batches(alone)
     batch = {name: value[0] for name, value in next(batches).items()}
-    images, others, share = seen(dataset, batch, train=train)
+    view = get_task(config.task).view_batch(dataset, batch, train=train)
     print(statistics(f'{"training" if train else "evaluation"} batch', batch['image']))
-    print(statistics('as the network sees it', images))
-    titles = [title(dataset.class_names, *row) for row in zip(batch['label'], others, share, strict=True)]
-    draw(images, titles, arguments.out)
+    print(statistics('as the network sees it', view.images))
+    for line in view.lines:
+        print(line)
+    draw(view.images if view.pictures is None else view.pictures, view.titles, arguments.out)
     print(f'picture: {arguments.out}')
-
-
-def seen(dataset, batch: dict[str, np.ndarray], *, train: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a step makes of a batch: images, the labels mixed in, and the share of each image that is its own."""
-
-    def step(batch):
-        images = dataset.device_preprocess(batch, train=train)
-        if train and dataset.device_mix:
-            return dataset.device_mix(batch, images)
-        return images, batch['label'], np.ones(len(batch['label']), np.float32)
-
-    return tuple(map(np.asarray, jax.jit(step)(batch)))
 
 
 def statistics(name: str, images: np.ndarray) -> str:
@@ -72,13 +61,7 @@ def statistics(name: str, images: np.ndarray) -> str:
     )
 
 
-def title(class_names: tuple[str, ...], label: int, other: int, share: float) -> str:
-    """The label of an image, and what was mixed in."""
-    own = class_names[label][:LABEL_LENGTH]
-    return own if share == 1 else f'{own} {share:.0%}\n{class_names[other][:LABEL_LENGTH]} {1 - share:.0%}'
-
-
-def draw(images: np.ndarray, titles: list[str], path: str) -> None:
+def draw(images: np.ndarray, titles: Sequence[str], path: str) -> None:
     """Draws images [n, H, W, 3] of any range under their titles; `UserError` where the file cannot be written."""
     from matplotlib.figure import Figure
 

@@ -47,6 +47,20 @@ def test_same_network_and_classes_pass_in_silence(capsys):
     assert capsys.readouterr() == ('', '')
 
 
+def test_checkpoint_without_a_task_is_of_a_classifier():
+    older = {name: value for name, value in identity().to_json().items() if name != 'task'}
+    identity().check('checkpoint 7', older, {}, exact=True)
+    other = Identity(fields=FIELDS | {'num_classes': 2}, class_names=('cat', 'dog'), task='segmentation')
+    for stored in (older, identity().to_json()):
+        with pytest.raises(UserError) as error:
+            other.check('checkpoint 7', stored, {}, exact=True)
+        assert str(error.value) == (
+            "checkpoint 7 is of the task 'classification'; the run asks for 'segmentation'. "
+            'Give the run a directory of its own.'
+        )
+    other.check('checkpoint 7', other.to_json(), {}, exact=True)
+
+
 def test_constant_that_is_spelled_out_is_that_of_the_convention():
     spelled_out = {
         **CONFIG,

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mobilenets_jax import __main__, inspect_command
+from mobilenets_jax.tasks.classification import batch_title
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -40,5 +41,5 @@ def test_statistics_by_hand():
 
 
 def test_titles_say_what_is_mixed_in():
-    assert inspect_command.title(('cat', 'dog'), 1, 1, 1.0) == 'dog'
-    assert inspect_command.title(('cat', 'dog'), 1, 0, 0.75) == 'dog 75%\ncat 25%'
+    assert batch_title(('cat', 'dog'), 1, 1, 1.0) == 'dog'
+    assert batch_title(('cat', 'dog'), 1, 0, 0.75) == 'dog 75%\ncat 25%'

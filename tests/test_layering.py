@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -19,6 +20,7 @@ ALLOWED = {
     'evaluation': {'training'},
     'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference'},
     'report': {'models', 'ops', 'training'},
+    'tasks': {'models', 'ops', 'data', 'training', 'evaluation', 'weights', 'report', 'identity', 'inference'},
 }
 TENSORFLOW_FREE = ('models', 'ops', 'training', 'checkpoints', 'evaluation')
 
@@ -81,3 +83,18 @@ def test_launchers_are_short():
 def test_files_can_be_read_in_one_sitting():
     for path in PACKAGE.rglob('*.py'):
         assert len(path.read_text().splitlines()) <= 400, path.relative_to(ROOT)
+
+
+def test_no_part_that_serves_all_tasks_names_a_metric_of_one():
+    generic = ['training/loop.py', 'training/progress.py', 'training/step.py', 'training/task.py', 'experiment.py']
+    generic += ['evaluation/evaluator.py', 'report/run.py', 'report/curves.py', 'report/evaluation.py']
+    generic += [f'{command}_command.py' for command in ('compare', 'compile', 'inspect', 'predict')]
+    for path in (*(PACKAGE / name for name in generic), ROOT / 'train.py', ROOT / 'eval.py'):
+        constants = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert not {'top1', 'top5', 'accuracy', 'logits'} & constants, path
+
+
+def test_tasks_are_told_apart_by_the_registry_alone():
+    for path in (*PACKAGE.rglob('*.py'), ROOT / 'train.py', ROOT / 'eval.py'):
+        if path.parent.name != 'tasks':
+            assert not re.search(r'\btask\s*(==|!=|in)\s*[(\'"]', path.read_text()), path

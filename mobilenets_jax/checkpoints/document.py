@@ -1,9 +1,11 @@
 """What is saved with the arrays of a checkpoint: facts about the run, as JSON."""
 
+import contextlib
 from typing import Any, NamedTuple
 
 from etils import epath
 
+from mobilenets_jax.buckets import list_names
 from mobilenets_jax.config import read_json
 from mobilenets_jax.errors import UserError
 
@@ -41,3 +43,18 @@ def read_document(step_dir: epath.Path) -> dict[str, Any]:
         if not isinstance(document, dict) or not isinstance(document.get(part), dict):
             raise UserError(f'{path} has no {part!r}, which every checkpoint of this project has.')
     return document
+
+
+def stored_identity(directory: epath.Path) -> dict[str, Any] | None:
+    """The identity that all checkpoints in a folder share; None where there is none, or none that can be read.
+
+    Nothing else is read, and JAX is not asked for its devices.
+    """
+    try:
+        names = list_names(directory)
+    except OSError:  # which opening it will say
+        return None
+    for step in sorted((int(name) for name in names if name.isdecimal()), reverse=True):
+        with contextlib.suppress(UserError):  # which restoring it will say
+            return read_document(directory / str(step))['identity']
+    return None

@@ -1,12 +1,13 @@
-"""Loss and accuracy over the steps of one run or several, as a picture."""
+"""Loss and headline metric over the steps of one run or several, as a picture."""
 
 import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-# What a row calls the accuracy, by its kind; and how its curve is drawn where there is one run, and where several.
-ACCURACY = {'train': 'accuracy', 'eval': 'top1'}
+from mobilenets_jax.training.task import Measures, headline_metric
+
+# How the rows of a kind are drawn where there is one run, and where several.
 _ALONE = {'train': {'label': 'training'}, 'eval': {'label': 'evaluation', 'marker': 'o', 'color': 'C1'}}
 _SEVERAL = {
     'train': {'linewidth': 0.7, 'alpha': 0.6},
@@ -27,29 +28,31 @@ def number(row: Mapping[str, Any], name: str) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def draw_curves(runs: Sequence[Curves], title: str | None = None) -> bytes:
-    """The bytes of a PNG: of each run loss and top-1 over the steps, in training (thin) and evaluation.
+def draw_curves(runs: Sequence[Curves], measures: Measures, title: str | None = None) -> bytes:
+    """The bytes of a PNG: of each run loss and headline metric over the steps, in training (thin) and evaluation.
 
     Of several runs each has a colour, and its name stands in the legend.
     """
     from matplotlib.figure import Figure  # no part of pyplot, which is not for threads
 
     figure = Figure(figsize=(10, 4) if len(runs) == 1 else (13, 5.5), layout='constrained')
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    loss_axes, headline_axes = figure.subplots(1, 2)
+    headline = headline_metric(measures)
     for index, run in enumerate(runs):
-        for kind, accuracy in ACCURACY.items():
+        for kind, name in (('train', headline.in_training), ('eval', headline.name)):
             rows = [row for row in run.rows if row.get('kind') == kind]
             steps = [number(row, 'step') for row in rows]
             style = _ALONE[kind] if len(runs) == 1 else {**_SEVERAL[kind], 'color': f'C{index % 10}'}
             if len(runs) > 1 and kind == 'eval':
                 style |= {'label': run.name.replace('$', r'\$'), 'linestyle': ('-', '--', ':')[index // 10 % 3]}
             loss_axes.plot(steps, [number(row, 'loss') for row in rows], **style)
-            accuracy_axes.plot(steps, [number(row, accuracy) for row in rows], **style)
-    loss_axes.set(xlabel='step', ylabel='loss (in training with label smoothing and L2)', yscale='log')
-    accuracy_axes.set(xlabel='step', ylabel='top-1 accuracy, %')
-    for axes in (loss_axes, accuracy_axes):
+            if name:
+                headline_axes.plot(steps, [number(row, name) for row in rows], **style)
+    loss_axes.set(xlabel='step', ylabel='loss (in training with all regularisation)', yscale='log')
+    headline_axes.set(xlabel='step', ylabel=f'{headline.label}, {headline.unit}'.removesuffix(', '))
+    for axes in (loss_axes, headline_axes):
         axes.grid(alpha=0.3)
-    for axes in (loss_axes, accuracy_axes) if len(runs) == 1 else (accuracy_axes,):
+    for axes in (loss_axes, headline_axes) if len(runs) == 1 else (headline_axes,):
         axes.legend(fontsize=None if len(runs) <= 10 else 'x-small')
     figure.suptitle(title or 'evaluation thick, training thin')
     png = io.BytesIO()

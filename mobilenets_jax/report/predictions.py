@@ -1,4 +1,4 @@
-"""What a network makes of an evaluation set, for people: every prediction, the classes, and which it takes for which.
+"""What a classifier makes of an evaluation set: every prediction, the classes, and which it takes for which.
 
 predictions.csv has a row for each image, per_class.csv one for each class. confusion.csv says how many images of each
 class (row) were taken for each class (column), and confusion.png is the same as a picture.
@@ -6,16 +6,12 @@ class (row) were taken for each class (column), and confusion.png is the same as
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from etils import epath
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.hosts import decided_by_primary
-from mobilenets_jax.training import parallel
 
 # Up to so many classes the picture has their names and the counts; beyond it, the pairs that are confused most.
 NAMED_CLASSES = 30
@@ -23,40 +19,7 @@ LISTED_PAIRS = 30
 NAME_LENGTH = 24  # characters, in the picture
 CELL_INCHES = 0.42
 
-PyTree = Any
 Rows = Mapping[str, np.ndarray]
-
-
-def prepare_folder(folder: str) -> None:
-    """Makes the folder of a report, before anything is computed; `UserError` where it cannot be written to."""
-    path = epath.Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f'.writable.{os.getpid()}'
-        probe.write_text('')
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f'--report={folder!r} cannot be written: {error.strerror or error}.') from error
-
-
-def measure(experiment: Any, variables: tuple[PyTree, PyTree], folder: str | None) -> Mapping[str, float]:
-    """Metrics of parameters and statistics on the evaluation set of an `Experiment`.
-
-    Args:
-        experiment: has the evaluation set, and measures.
-        variables: parameters and statistics, NumPy arrays.
-        folder: where the report goes, which the primary process writes; None: none is asked for.
-
-    Raises:
-        UserError: the report cannot be written.
-    """
-    variables = parallel.replicate(variables)
-    if folder is None:
-        return experiment.evaluator()(*variables)
-    metrics, rows = experiment.row_evaluator()(*variables)
-    dataset, outputs = experiment.dataset, experiment.model.num_classes
-    decided_by_primary(lambda: write_report(folder, rows, dataset.class_names, outputs, dataset.eval_names))
-    return metrics
 
 
 def write_report(

@@ -18,9 +18,9 @@ from mobilenets_jax.training.loop import Outcome
 from mobilenets_jax.training.parallel import to_host
 from mobilenets_jax.training.progress import Progress, read_metrics
 from mobilenets_jax.training.state import num_params, tree_sha256
+from mobilenets_jax.training.task import Measures
 
 PARTS = ('startup', 'training', 'input', 'evaluation', 'checkpoint', 'replica_check')  # of the run's time
-MEASURED = ('top1', 'top5', 'loss', 'count')  # by an evaluation
 DRAWING_SECONDS = 20  # how long the end of a run waits for a drawing
 
 
@@ -31,10 +31,12 @@ class RunReport:
         workdir: of the run.
         model: the name of its network.
         num_params: of its network.
+        measures: how the metrics are called and written.
     """
 
-    def __init__(self, workdir: epath.Path, model: str, num_params: int):
+    def __init__(self, workdir: epath.Path, model: str, num_params: int, measures: Measures):
         self._workdir = workdir
+        self._measures = measures
         self._model = model
         self._num_params = num_params
         self._drawing: threading.Thread | None = None
@@ -73,16 +75,17 @@ class RunReport:
         write_json(self._workdir / 'summary.json', summary)
         self._wait()
         self._draw()
-        print(format_summary(summary), flush=True)
+        print(format_summary(summary, self._measures), flush=True)
 
     def _summary(self, progress: Progress, step: int, evaluation: Mapping[str, float]) -> dict[str, Any]:
         timing = progress.timing
+        measured = [*(metric.name for metric in self._measures.metrics), 'count']
         return {
             'finished': False,
             'model': self._model,
             'step': step,
             'num_params': self._num_params,
-            **{f'test_{name}': _finite(evaluation.get(name)) for name in MEASURED},
+            **{f'test_{name}': _finite(evaluation.get(name)) for name in measured},
             'seconds': timing.seconds,
             'starts': timing.starts,
             **{f'{part}_percent': timing.percent(part) for part in PARTS},
@@ -94,7 +97,7 @@ class RunReport:
     def _draw(self) -> None:
         def draw() -> None:
             rows = read_metrics(self._workdir / 'metrics.jsonl')
-            write_bytes(self._workdir / 'curves.png', draw_curves([Curves('', rows)], self._model))
+            write_bytes(self._workdir / 'curves.png', draw_curves([Curves('', rows)], self._measures, self._model))
 
         _never_ending_the_run('curves.png', draw)
 
@@ -117,15 +120,13 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def format_summary(summary: dict) -> str:
+def format_summary(summary: Mapping[str, Any], measures: Measures) -> str:
     """The end-of-run table."""
     rows = {
         'model': summary['model'],
         'parameters': f'{summary["num_params"]:,}',
         'steps': f'{summary["step"]:,}',
-        'test top-1': f'{summary["test_top1"]:.2f} %',
-        'test top-5': f'{summary["test_top5"]:.2f} %',
-        'test loss': 'not finite' if summary['test_loss'] is None else f'{summary["test_loss"]:.4f}',
+        **{f'test {metric.label}': metric.written(summary[f'test_{metric.name}']) for metric in measures.metrics},
         'test images': f'{summary["test_count"]:,}',
         'time': f'{summary["seconds"]:.0f} s',
         'starting and compiling': f'{summary["startup_percent"]:.1f} %',

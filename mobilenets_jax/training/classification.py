@@ -1,23 +1,25 @@
 """Image classification as a task: which fields of a batch it reads, its loss, and what it measures."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mobilenets_jax.errors import check
 from mobilenets_jax.ops import fuse
 from mobilenets_jax.training.frozen import NOTHING, Frozen
+from mobilenets_jax.training.task import Metric, Task
 
 PyTree = Any
-Metrics = dict[str, jax.Array]
+Arrays = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassificationTask:
+class ClassificationTask(Task):
     """Softmax cross-entropy over a batch with the fields 'image', 'label' and, in evaluation, 'mask'.
 
     Attributes:
@@ -28,6 +30,17 @@ class ClassificationTask:
         label_smoothing: the share of the target that is spread evenly over all classes, in [0, 1).
         frozen: the modules that run as in evaluation while the others train.
     """
+
+    logged: ClassVar = (
+        Metric(name='loss', label='loss', decimals=4, higher_is_better=False),
+        Metric(name='accuracy', label='accuracy', unit='%'),
+    )
+    metrics: ClassVar = (
+        Metric(name='top1', label='top-1', unit='%', in_training='accuracy'),
+        Metric(name='top5', label='top-5', unit='%'),
+        Metric(name='loss', label='loss', decimals=4, higher_is_better=False),
+    )
+    headline: ClassVar = 'top1'
 
     model: Any
     preprocess: Callable[..., jax.Array]
@@ -48,7 +61,7 @@ class ClassificationTask:
             key: for dropout; differs between devices and steps.
 
         Returns:
-            The loss, and (updated statistics, metrics as sums over the examples).
+            The loss, and (updated statistics, sums over the examples: of the loss, the hits, and their count).
         """
         images, labels = self.preprocess(batch, train=True), batch['label']
         if self.mix:
@@ -70,14 +83,14 @@ class ClassificationTask:
         if self.mix:  # cross-entropy is linear in the targets
             losses = share * losses + (1 - share) * smoothed_cross_entropy(logits, other_labels, self.label_smoothing)
             labels = jnp.where(share < 0.5, other_labels, labels)
-        metrics = {
+        sums = {
             'loss': losses.sum(),
             'correct': (label_rank(logits, labels) < 1).sum(),
             'count': jnp.asarray(labels.size),
         }
-        return losses.mean(), (updated.get('batch_stats', {}), metrics)
+        return losses.mean(), (updated.get('batch_stats', {}), sums)
 
-    def evaluate(self, params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[Metrics, Metrics]:
+    def evaluate(self, params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[Arrays, Arrays]:
         """Measures one device's batch.
 
         Returns:
@@ -108,6 +121,10 @@ class ClassificationTask:
             'top5': rank < 5,
         }
         return sums, rows
+
+    def training_metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The mean loss, and the share of the examples whose likeliest class is the label, in percent."""
+        return {'loss': sums['loss'] / sums['count'], 'accuracy': 100 * sums['correct'] / sums['count']}
 
 
 def smoothed_cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:

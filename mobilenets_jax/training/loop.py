@@ -1,7 +1,7 @@
 """The one training loop: resume, then step, log, evaluate, save, in a fixed order.
 
-The loop knows no data set, checkpoint format or evaluator: it is handed them. So that a run can stop anywhere and go on
-as if it had not, all that a step depends on is the state, its step and its position in the training stream: every
+The loop knows no task, data set, checkpoint format or evaluator: it is handed them. So that a run can stop anywhere and
+go on as if it had not, all that a step depends on is the state, its step and its position in the training stream: every
 batch is the next `batch_size` examples of that stream, and every random choice is keyed by seed, step, device and
 example.
 """
@@ -22,6 +22,7 @@ from mobilenets_jax.training.progress import Progress
 from mobilenets_jax.training.replicas import ReplicaError, check_replicas
 from mobilenets_jax.training.schedules import Schedule
 from mobilenets_jax.training.state import TrainState
+from mobilenets_jax.training.task import Task, headline_metric
 from mobilenets_jax.training.watchdog import Watchdog
 
 PyTree = Any
@@ -83,6 +84,7 @@ class Outcome:
 def train(
     state: TrainState,
     train_step: Callable,
+    task: Task,
     batches: Callable[[int], Iterator[PyTree]],
     evaluate: Callable[[TrainState], Mapping[str, float]],
     checkpoints: Checkpoints,
@@ -98,8 +100,9 @@ def train(
     Args:
         state: fresh or restored; `state.step` says where to go on, not behind `options.total_steps`.
         train_step: `step.make_train_step`, mapped over the devices.
+        task: what is trained: it names the metrics.
         batches: from a position in the training stream, counted in examples, to NumPy batches from there on.
-        evaluate: measures a state on the evaluation set; 'top1' decides which checkpoint is the best.
+        evaluate: measures a state on the evaluation set; the task's headline decides which checkpoint is the best.
         checkpoints: saves the state.
         progress: is told the metrics.
         schedule: the learning rate, for the log.
@@ -117,12 +120,13 @@ def train(
     if step == options.total_steps:  # a finished run, started again: only the results are made again
         return Outcome(state, evaluate(state), preempted=False)
 
-    def save(metric: float | None) -> None:
+    def save(score: float | None) -> None:
         position = start_position + (step - start_step) * options.batch_size
         meta = {**(facts or {}), 'position': position, 'timing': dataclasses.asdict(progress.timing)}
-        checkpoints.save(step, state, meta=meta, metric=metric)
+        checkpoints.save(step, state, meta=meta, metric=score)
 
-    window = _Window(progress, schedule, step)
+    window = _Window(task, progress, schedule, step)
+    best_by = headline_metric(task)
     evaluation: Mapping[str, float] = {}
     stream = parallel.put_batches(batches(start_position))
     with Watchdog(options.hang_timeout_seconds) as watchdog, contextlib.closing(stream):
@@ -148,7 +152,8 @@ def train(
                 progress.evaluation(step, evaluation)
             if saving:
                 watchdog.reset()
-                progress.checkpoint(step, functools.partial(save, evaluation['top1'] if evaluating else None))
+                score = best_by.score(evaluation[best_by.name]) if evaluating else None
+                progress.checkpoint(step, functools.partial(save, score))
             if preempted:
                 break
             watchdog.reset()
@@ -160,7 +165,8 @@ def train(
 class _Window:
     """Metrics of the steps since the last log line, left on the devices until then."""
 
-    def __init__(self, progress: Progress, schedule: Schedule, step: int):
+    def __init__(self, task: Task, progress: Progress, schedule: Schedule, step: int):
+        self._task = task
         self._progress = progress
         self._schedule = schedule
         self._step = step
@@ -179,18 +185,16 @@ class _Window:
     def log(self, step: int) -> None:
         """Fetches and reports the window; then raises `NonFiniteLossError` if a loss in it is not finite."""
         fetched = [parallel.to_host(metrics) for metrics in self._metrics]
-        total = {name: float(np.sum([row[name] for row in fetched], dtype=np.float64)) for name in fetched[0]}
+        total = {name: np.sum([row[name] for row in fetched], axis=0, dtype=np.float64) for name in fetched[0]}
+        l2, grad_norm = float(total.pop('l2')), float(total.pop('grad_norm'))
+        metrics = {name: float(value) for name, value in self._task.training_metrics(total).items()}
         first, self._metrics = step - len(fetched) + 1, []
-        progress_metrics = {
-            'loss': total['loss'] / total['count'] + total['l2'] / len(fetched),
-            'accuracy': 100 * total['correct'] / total['count'],
-            'learning_rate': float(self._schedule(step - 1)),
-            'grad_norm': total['grad_norm'] / len(fetched),
-        }
-        self._progress.train(step, progress_metrics, timed_steps=step - self._step)
+        metrics['loss'] += l2 / len(fetched)
+        metrics |= {'learning_rate': float(self._schedule(step - 1)), 'grad_norm': grad_norm / len(fetched)}
+        self._progress.train(step, metrics, timed_steps=step - self._step)
         self._step = step
         # A gradient that is not finite leaves the loss alone until the next step.
-        if not math.isfinite(total['loss'] + total['l2'] + total['grad_norm']):
+        if not math.isfinite(float(total['loss']) + l2 + grad_norm):
             raise NonFiniteLossError(
                 f'A loss or gradient is not finite in steps {first} to {step}; none of them was saved.'
             )

@@ -52,7 +52,7 @@ def parallel_train_step(step: Callable, devices: Sequence[jax.Device] | None = N
 
 
 def parallel_eval_step(step: Callable) -> Callable:
-    """Maps `step(params, batch_stats, batch) -> metrics` over all devices of all processes."""
+    """Maps `step(params, batch_stats, batch) -> (sums, rows)` over all devices of all processes."""
     return jax.pmap(step, axis_name=AXIS_NAME, in_axes=(None, None, 0), out_axes=None)
 
 

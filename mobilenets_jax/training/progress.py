@@ -17,6 +17,7 @@ from etils import epath
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.config import write_text
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.training.task import Measures
 
 # What of a row depends on the machine and its faults, not on the run.
 TIMING_METRICS = ('images_per_second', 'step_seconds', 'input_percent', 'training_percent', 'seconds', 'starts')
@@ -65,6 +66,7 @@ class Progress:
 
     Args:
         workdir: holds `metrics.jsonl` and `tensorboard/`.
+        measures: how the metrics are called and written.
         total_steps: length of the run.
         batch_size: global.
         start_step: where this process goes on; metrics that an earlier process wrote beyond it are dropped.
@@ -76,12 +78,14 @@ class Progress:
         self,
         workdir: epath.Path,
         *,
+        measures: Measures,
         total_steps: int,
         batch_size: int,
         start_step: int,
         timing: Timing | None = None,
         after_evaluation: Callable[['Progress', int, Mapping[str, float]], None] | None = None,
     ):
+        self._measures = measures
         self._after_evaluation = after_evaluation
         self._total_steps = total_steps
         self._batch_size = batch_size
@@ -137,14 +141,15 @@ class Progress:
 
         Args:
             step: the last of them.
-            metrics: 'loss', 'accuracy', 'learning_rate' and others.
+            metrics: those that the task has `logged`, 'learning_rate' and others.
             timed_steps: how many of them were trained since the last call or `first_step`.
         """
         metrics = {**metrics, **self._count(timed_steps)}
         rate = metrics['images_per_second']
         eta = _clock((self._total_steps - step) * self._batch_size / rate) if rate else '-'
+        logged = [f'{metric.label} {metric.written(metrics[metric.name])}  ' for metric in self._measures.logged]
         self._say(
-            f'step {step}/{self._total_steps}  loss {metrics["loss"]:.4f}  accuracy {metrics["accuracy"]:.2f} %  '
+            f'step {step}/{self._total_steps}  {"".join(logged)}'
             f'learning rate {metrics["learning_rate"]:.3g}  {rate:.0f} images/s  '
             f'{1000 * metrics["step_seconds"]:.0f} ms/step, {metrics["input_percent"]:.0f} % of it input  '
             f'training {metrics["training_percent"]:.0f} % of the time  ETA {eta}'
@@ -179,11 +184,9 @@ class Progress:
         self._say(f'step {step}/{self._total_steps}  checkpoint: training waited {waited:.2f} s')
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Prints and writes the metrics of an evaluation."""
-        self._say(
-            f'step {step}/{self._total_steps}  evaluation: top-1 {metrics["top1"]:.2f} %  '
-            f'top-5 {metrics["top5"]:.2f} %  loss {metrics["loss"]:.4f}  ({metrics["count"]} examples)'
-        )
+        """Prints and writes the metrics of an evaluation, and the 'count' of its examples."""
+        measured = [f'{metric.label} {metric.written(metrics[metric.name])}  ' for metric in self._measures.metrics]
+        self._say(f'step {step}/{self._total_steps}  evaluation: {"".join(measured)}({metrics["count"]} examples)')
         self._write('eval', step, metrics)
         if self._primary and self._after_evaluation is not None:
             with self.measured('evaluation'):

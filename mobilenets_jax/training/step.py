@@ -18,12 +18,13 @@ from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.optimizers import WeightDecayOptions
 from mobilenets_jax.training.parallel import AXIS_NAME
 from mobilenets_jax.training.state import TrainState
+from mobilenets_jax.training.task import Task
 
 PyTree = Any
 
 
 def make_train_step(
-    task: Any,
+    task: Task,
     optimizer: optax.GradientTransformation,
     *,
     ema: EmaOptions,
@@ -35,7 +36,7 @@ def make_train_step(
     """One update, to be mapped over the devices by `parallel.parallel_train_step`.
 
     Args:
-        task: has `loss(params, batch_stats, batch, key)`, see `classification.ClassificationTask`.
+        task: its `loss` is what is minimised.
         optimizer: see `optimizers.create_optimizer`.
         ema: how parameters are averaged.
         weight_decay: adds its L2 term to the loss, unless it is decoupled.
@@ -44,8 +45,8 @@ def make_train_step(
         frozen: what keeps its value, bit for bit. The L2 term counts it, but does not move it.
 
     Returns:
-        A function of (state, batch) that returns the new state and metrics: sums over the global batch of the task's
-        metrics, and the mean 'l2' and 'grad_norm' of the step.
+        A function of (state, batch) that returns the new state; and the task's sums over the global batch, with the
+        mean 'l2' and 'grad_norm' of the step.
     """
     check(accumulation_steps >= 1, 'accumulation_steps', accumulation_steps, 'must be positive')
 
@@ -98,25 +99,16 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(task: Any) -> Callable[[PyTree, PyTree, PyTree], PyTree]:
-    """Sums of the task's evaluation metrics over all devices, for `parallel.parallel_eval_step`."""
+def make_eval_step(task: Task) -> Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]:
+    """What the task makes of a batch on all devices, for `parallel.parallel_eval_step`.
 
-    def eval_step(params: PyTree, batch_stats: PyTree, batch: PyTree) -> PyTree:
-        sums, _ = task.evaluate(params, batch_stats, batch)  # what nobody asks for is not computed
-        return lax.psum(sums, AXIS_NAME)
-
-    return eval_step
-
-
-def make_rows_step(task: Any) -> Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]:
-    """The sums of `make_eval_step`, and the rows of all examples of the global batch, [devices, n] on every device.
-
-    The rows have the batch's 'index' and 'mask' beside the task's own fields.
+    The step returns the task's sums over the global batch, and the rows of all of its examples, [devices, n, ...] on
+    every device: the task's own, and the batch's 'index' and 'mask'.
     """
 
-    def rows_step(params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[PyTree, PyTree]:
+    def eval_step(params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[PyTree, PyTree]:
         sums, rows = task.evaluate(params, batch_stats, batch)
-        rows |= {name: batch[name] for name in ('index', 'mask')}
+        rows = {**rows, 'index': batch['index'], 'mask': batch['mask']}
         return lax.psum(sums, AXIS_NAME), lax.all_gather(rows, AXIS_NAME)
 
-    return rows_step
+    return eval_step

@@ -37,6 +37,8 @@ def unfold_batch_norms(model: Any, variables: PyTree, images: jax.Array) -> PyTr
     leaves = flatten_dict(variables, sep='/')
     for path, ((mean, var),) in flatten_dict(statistics(variables), sep='/').items():
         norm = path.removesuffix('conv/__call__') + 'bn'
+        if f'params/{norm}/scale' not in leaves:  # a convolution without a batch norm, such as a head's last
+            continue
         names = [f'params/{norm}/scale', f'params/{norm}/bias', f'batch_stats/{norm}/mean', f'batch_stats/{norm}/var']
         scale, bias, old_mean, old_var = (leaves[name] for name in names)
         gain = scale / jnp.sqrt(old_var + epsilon)

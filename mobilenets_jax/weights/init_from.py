@@ -1,14 +1,16 @@
 """Where a run's variables come from: published weights, or a checkpoint of another run."""
 
+import dataclasses
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.identity import NETWORK_FIELDS, field_name
+from mobilenets_jax.identity import CLASSIFICATION, NETWORK_FIELDS, field_name
 from mobilenets_jax.trees import describe_leaf, named_leaves
 from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
 from mobilenets_jax.weights.trained import is_folder, read_trained
@@ -16,7 +18,39 @@ from mobilenets_jax.weights.trained import is_folder, read_trained
 PyTree = Any
 
 FIELD = 'init_from'  # as users know it
-HEAD = 'params/logits/'
+_BACKBONE = ('params/backbone/', 'batch_stats/backbone/')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Head:
+    """Which variables of a network a new head starts afresh.
+
+    Attributes:
+        name: what messages call it.
+        owns: whether a variable belongs to it, by its path.
+        from_zeros: whether it starts from zeros, or as the network draws it.
+        spare: whether weights may have more variables than the network, such as those of a last convolution that
+            classifiers alone have; they are left out, which one line on standard error says.
+        own_fields: the fields of the network, by dotted path, that are the run's though the weights have others: those
+            that a new head needs, and that change the shape of no variable.
+    """
+
+    name: str
+    owns: Callable[[str], bool]
+    from_zeros: bool
+    spare: bool
+    own_fields: tuple[str, ...] = ()
+
+
+LOGITS = Head(name='classifier', owns=lambda path: path.startswith('params/logits/'), from_zeros=True, spare=False)
+# Two layers of zeros, one behind the other, would have no gradient: what has more than one starts as it is drawn.
+ALL_BUT_BACKBONE = Head(
+    name='head',
+    owns=lambda path: not path.startswith(_BACKBONE),
+    from_zeros=False,
+    spare=True,
+    own_fields=('model.output_stride',),
+)
 
 
 class StartingPoint(NamedTuple):
@@ -28,28 +62,34 @@ class StartingPoint(NamedTuple):
         folded: whether the batch norms are identities, folded into the convolutions.
         class_names: of a run, in the order of the labels; None: its checkpoint does not name them; (): of published
             weights, which have none to compare.
+        task: of the weights, a key of `tasks.TASKS`.
     """
 
     variables: PyTree
     fields: dict[str, Any]
     folded: bool
     class_names: tuple[str, ...] | None
+    task: str = CLASSIFICATION
 
 
-def starting_point(source: str, given: Mapping[str, Any], *, new_head: bool = False) -> StartingPoint:
+def starting_point(
+    source: str, given: Mapping[str, Any], *, head: Head = LOGITS, new_head: bool = False
+) -> StartingPoint:
     """Reads published weights, or a checkpoint of a run: its averaged parameters, where it has some.
 
     Args:
         source: a file; a name in `CARDS`; or the workdir of a run, whose newest intact checkpoint is taken, its folder
             of checkpoints, or that of one step. Local, perhaps with ~, or gs://.
         given: what the command line sets of the config, by dotted path.
-        new_head: whether the classifier starts afresh, so that the weights need none.
+        head: of the run's network.
+        new_head: whether the head starts afresh, so that the weights need none.
 
     Raises:
         UserError: there is no such thing, or it is damaged.
     """
+    kept = {*given, *(head.own_fields if new_head else ())}
     if is_folder(source, f'{FIELD}={source!r}'):
-        return _checkpoint(source, given)
+        return _checkpoint(source, kept)
     network = {name: given.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
     network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
     network['num_classes'] = 1 if new_head else None  # `fit` puts a head of the data's classes there
@@ -59,14 +99,14 @@ def starting_point(source: str, given: Mapping[str, Any], *, new_head: bool = Fa
         message = str(error)
         raise UserError(message.replace('weights=', f'{FIELD}=', int(message.startswith('weights=')))) from error
     fields = config_fields(pretrained)
-    fields = {name: fields[name] for name in NETWORK_FIELDS if name not in given}
+    fields = {name: fields[name] for name in NETWORK_FIELDS if name not in kept}
     return StartingPoint(pretrained.variables, fields, pretrained.card.folded, class_names=())
 
 
-def _checkpoint(source: str, given: Mapping[str, Any]) -> StartingPoint:
+def _checkpoint(source: str, kept: Collection[str]) -> StartingPoint:
     trained = read_trained(source, f'{FIELD}={source!r}')
-    fields = {path: trained.fields[field_name(path)] for path in NETWORK_FIELDS if path not in given}
-    return StartingPoint(trained.variables, fields, folded=False, class_names=trained.class_names)
+    fields = {path: trained.fields[field_name(path)] for path in NETWORK_FIELDS if path not in kept}
+    return StartingPoint(trained.variables, fields, False, trained.class_names, trained.task)
 
 
 def describe_replaced(start: StartingPoint, config: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
@@ -113,27 +153,47 @@ def config_fields(pretrained: Pretrained) -> dict[str, Any]:
 
 
 def fit(
-    variables: Mapping[str, PyTree], target: Mapping[str, PyTree], source: str, *, new_head: bool = False
+    variables: Mapping[str, PyTree],
+    target: Mapping[str, PyTree],
+    source: str,
+    *,
+    head: Head = LOGITS,
+    new_head: bool = False,
 ) -> PyTree:
     """`variables` in the structure of `target`.
 
     Args:
         variables: 'params' and 'batch_stats'.
-        target: the same of the network that is asked for; only names, shapes and dtypes are looked at.
+        target: the same of the network that is asked for, as it is drawn; of the values those of the head are looked
+            at, where it starts afresh but not from zeros, and only names, shapes and dtypes of all others.
         source: where the variables come from, for messages, e.g. "init_from='w.pth'".
-        new_head: whether the classifier starts afresh, from zeros.
+        head: of the network.
+        new_head: whether the head starts afresh.
 
     Raises:
         UserError: they differ; the message names the first array that does.
     """
     found, asked = named_leaves(dict(variables)), named_leaves(dict(target))
     if new_head:
-        found = {name: leaf for name, leaf in found.items() if not name.startswith(HEAD)}
-        head = {name: leaf for name, leaf in asked.items() if name.startswith(HEAD)}
-        found |= {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in head.items()}
+        found = {name: leaf for name, leaf in found.items() if not head.owns(name)}
+        if head.spare:
+            found = _without_spare(found, asked, source)
+        fresh = {name: leaf for name, leaf in asked.items() if head.owns(name)}
+        if head.from_zeros:
+            fresh = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in fresh.items()}
+        found |= fresh
     for name in asked | found:
         has, wants = (describe_leaf(leaves[name]) if name in leaves else 'nothing' for leaves in (found, asked))
         if has != wants:
-            hint = ' With new_head=True the classifier starts afresh.' if name.startswith(HEAD) else ''
+            hint = f' With new_head=True the {head.name} starts afresh.' if head.owns(name) else ''
             raise UserError(f'{source} has {has} at {name}; the config asks for {wants}.{hint}')
     return jax.tree.unflatten(jax.tree.structure(dict(target)), [found[name] for name in asked])
+
+
+def _without_spare(found: Mapping[str, Any], asked: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The variables that the network has; one line on standard error says what is left out."""
+    spare = [name for name in found if name not in asked]
+    if spare and jax.process_index() == 0:
+        line = f'{len(spare)} array(s) that the network does not have are left out, e.g. {spare[0]}'
+        print(f'{source}: {line}', file=sys.stderr, flush=True)
+    return {name: leaf for name, leaf in found.items() if name in asked}

@@ -10,6 +10,7 @@ import numpy as np
 
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.identity import CLASSIFICATION
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.weights.cache import fetch
 from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, Preprocessing, WeightCard
@@ -104,7 +105,7 @@ def load_pretrained(
     if num_classes not in (None, network.num_classes):
         network, variables = _with_new_head(network, variables, num_classes)
         card = dataclasses.replace(card, class_names=())
-        notes.append('its classifier is left out: a new one starts from zeros.')
+        notes.append('its classifier is left out: a new one takes its place.')
     for note in notes:
         print(f'{option}={path_or_name!r}: {" ".join(note.split())}', file=sys.stderr, flush=True)
     return Pretrained(network, variables, card)
@@ -117,6 +118,7 @@ def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], step: int
     """A checkpoint of a run, whose network and input are known; only another image size may be asked for."""
     label = f'weights={source!r}'
     trained = read_trained(source, label, step=step, params=params)
+    check(trained.task == CLASSIFICATION, 'weights', source, f'is a run of the task {trained.task!r}, no classifier')
     known = {**trained.fields, 'value_range': trained.fields['normalization']}
     for name, value in {'model': model, **told}.items():
         fits = name == 'image_size' or value in (None, known[name])

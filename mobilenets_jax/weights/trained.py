@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import jax
 from etils import epath
 
-from mobilenets_jax.checkpoints import BEST, CheckpointManager, find_checkpoints
+from mobilenets_jax.checkpoints import BEST, CheckpointManager, find_checkpoints, stored_identity
 from mobilenets_jax.data import fields_of_source
 from mobilenets_jax.data.options import ImageOptions
 from mobilenets_jax.errors import UserError, check, check_choice
 from mobilenets_jax.hosts import decided_by_primary
-from mobilenets_jax.identity import CLASS_NAMES, network_fields
+from mobilenets_jax.identity import CLASS_NAMES, CLASSIFICATION, network_fields, task_of
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.weights.cards import Preprocessing
@@ -37,6 +37,7 @@ class Trained(NamedTuple):
         class_names: in the order of the labels; None: an older version saved it, without them.
         config: of the run, nested.
         step: after how many updates it was saved.
+        task: a key of `tasks.TASKS`.
     """
 
     variables: PyTree
@@ -45,6 +46,7 @@ class Trained(NamedTuple):
     class_names: tuple[str, ...] | None
     config: Mapping[str, Any]
     step: int
+    task: str
 
 
 def is_folder(source: str, label: str) -> bool:
@@ -106,7 +108,25 @@ def read_trained(source: str, label: str, *, step: int | str | None = None, para
     variables = {name: state.get(f'{prefix}{name}', state.get(name, {})) for name in ('params', 'batch_stats')}
     fields = network_fields(config, restored.identity)
     num_classes = restored.identity['num_classes']
-    return Trained(variables, fields, num_classes, names and tuple(names), config, restored.step)
+    task = task_of(restored.identity)
+    return Trained(variables, fields, num_classes, names and tuple(names), config, restored.step, task)
+
+
+def task_of_source(source: str) -> str:
+    """The task of a run, by its newest checkpoint that can be read; published weights are those of classifiers.
+
+    Args:
+        source: as `find_checkpoints` takes it, or a file or a name of published weights.
+
+    Raises:
+        UserError: a bucket does not say what it is.
+    """
+
+    def ask() -> str:
+        found = find_checkpoints(source)
+        return task_of(found and stored_identity(found[0]) or {})
+
+    return decided_by_primary(ask) if is_folder(source, f'weights={source!r}') else CLASSIFICATION
 
 
 def _checkpoints(source: str) -> tuple[str, int | None] | None:

@@ -13,6 +13,8 @@ from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import CONDITIONS, check_used, fields_in_use
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.options import Options
+from mobilenets_jax.errors import UserError
+from mobilenets_jax.tasks import TASKS
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -60,11 +62,15 @@ class ImageNetStandIn(Dataset):
         raise NotImplementedError
 
 
-def load(path):
+def load_module(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config()
+    return module
+
+
+def load(path):
+    return load_module(path).get_config()
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -86,6 +92,14 @@ def build(view) -> experiment.Experiment:
 @pytest.fixture
 def stand_in(monkeypatch):
     monkeypatch.setattr(experiment, 'create_dataset', ImageNetStandIn)
+
+
+def test_every_task_has_its_fields():
+    base = load_module(BASE)
+    assert set(base.TASK_FIELDS) == set(TASKS)
+    assert {base.get_config(task).task for task in TASKS} == set(TASKS)
+    with pytest.raises(UserError, match=r"^task='colouring' is unknown\. Known: classification"):
+        base.get_config('colouring')
 
 
 def test_builds_and_sets_nothing_without_effect(path, stand_in, capsys):

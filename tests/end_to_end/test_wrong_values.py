@@ -55,6 +55,7 @@ WRONG_VALUES = [
         r'schedule\.warmup_steps=3 and schedule\.warmup_percent=2\.0 spell one duration twice; .*',
     ),
     ('--config.num_steps=9 --config.num_epochs=1', r'num_steps=9 and num_epochs=1\.0 spell one duration twice; .*'),
+    ('--config.task=segmentation', r"config\.task='segmentation' is set by the file of --config alone\."),
     ('--config.num_step=3', r"config\.num_step is no field of the config\. Did you mean 'num_steps'\?"),
     ('--config.learning_rate=3', r"config\.learning_rate is no .*\. Did you mean 'schedule\.learning_rate'\?"),
     ('--config.xyz=3', r'config\.xyz is no field of the config\.'),

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.report.predictions import draw_confusion, prepare_folder, write_report
+from mobilenets_jax.report.evaluation import prepare_folder
+from mobilenets_jax.report.predictions import draw_confusion, write_report
 
 ROWS = {
     'label': np.array([0, 1, 2, 0, 1]),

@@ -13,6 +13,7 @@ from mobilenets_jax.report import curves
 from mobilenets_jax.report import run as run_report
 from mobilenets_jax.report.curves import Curves, draw_curves
 from mobilenets_jax.report.run import RunReport
+from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.loop import Outcome
 from mobilenets_jax.training.progress import Progress
 from mobilenets_jax.training.state import TrainState, tree_sha256
@@ -23,12 +24,19 @@ TRAINING = {'loss': 3.0, 'accuracy': 10.0, 'learning_rate': 0.1}
 
 @pytest.fixture
 def report(tmp_path):
-    return RunReport(tmp_path, 'mobilenet_v1', 7)
+    return RunReport(tmp_path, 'mobilenet_v1', 7, ClassificationTask)
 
 
 @pytest.fixture
 def progress(tmp_path, report):
-    made = Progress(tmp_path, total_steps=10, batch_size=8, start_step=0, after_evaluation=report.update)
+    made = Progress(
+        tmp_path,
+        measures=ClassificationTask,
+        total_steps=10,
+        batch_size=8,
+        start_step=0,
+        after_evaluation=report.update,
+    )
     made.first_step()
     yield made
     made.close()
@@ -125,6 +133,8 @@ def test_rows_without_a_value_are_gaps(count, monkeypatch):
     ]
     original = curves.number
     monkeypatch.setattr(curves, 'number', lambda row, name: drawn.append(original(row, name)) or drawn[-1])
-    assert draw_curves([Curves(f'run {number}', rows) for number in range(count)]).startswith(b'\x89PNG')
+    assert draw_curves([Curves(f'run {number}', rows) for number in range(count)], ClassificationTask).startswith(
+        b'\x89PNG'
+    )
     assert drawn.count(2.0) == 3 * count  # the steps 2, 2 and the loss 2.0
     assert sum(map(math.isnan, drawn)) == 3 * count  # two losses and an accuracy

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from mobilenets_jax.training import loop, parallel
+from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.progress import Progress, Timing, read_metrics
 from mobilenets_jax.training.replicas import ReplicaError
 from mobilenets_jax.training.state import TrainState
 
+TASK = ClassificationTask(model=None, preprocess=None)
 TOTAL_STEPS = 10
 OPTIONS = loop.LoopOptions(
     total_steps=TOTAL_STEPS,
@@ -29,12 +31,13 @@ class Checkpoints:
     """Remembers what was saved."""
 
     def __init__(self):
-        self.steps, self.metas = [], []
+        self.steps, self.metas, self.scores = [], [], []
 
     def save(self, step, state, *, meta, metric=None):
         assert int(state.step) == step
         self.steps.append(step)
         self.metas.append(meta)
+        self.scores.append(metric)
 
     def wait(self):
         time.sleep(0.05)
@@ -45,7 +48,7 @@ def make_state():
     return TrainState(jnp.int32(0), leaf, {'bn': {'mean': jnp.zeros(3)}}, (leaf,), leaf, {'bn': {'mean': jnp.zeros(3)}})
 
 
-def train(workdir, change=lambda step, state, metrics: (state, metrics), timing=None, start_step=0):
+def train(workdir, change=lambda step, state, metrics: (state, metrics), timing=None, start_step=0, task=TASK):
     """Runs the loop with a step that only counts, its results handed through `change`; returns what was saved."""
 
     def train_step(state, batch):
@@ -54,9 +57,12 @@ def train(workdir, change=lambda step, state, metrics: (state, metrics), timing=
         state, metrics = change(step, state.replace(step=parallel.replicate(jnp.int32(step))), metrics)
         return state, parallel.replicate(jax.tree.map(np.float32, metrics))
 
-    progress = Progress(workdir, total_steps=TOTAL_STEPS, batch_size=8, start_step=start_step, timing=timing)
+    progress = Progress(
+        workdir, measures=task, total_steps=TOTAL_STEPS, batch_size=8, start_step=start_step, timing=timing
+    )
     checkpoints = Checkpoints()
     arguments = {
+        'task': task,
         'batches': lambda position: iter([{'x': np.zeros((8, 1))}] * TOTAL_STEPS),
         'evaluate': lambda state: {'top1': 50.0, 'top5': 90.0, 'loss': 1.0, 'count': 8},
         'checkpoints': checkpoints,
@@ -75,6 +81,15 @@ def train(workdir, change=lambda step, state, metrics: (state, metrics), timing=
 def test_saves_the_steps_that_are_due(tmp_path):
     checkpoints, error = train(tmp_path)
     assert (checkpoints.steps, error) == ([4, 8, 10], None)
+    assert checkpoints.scores == [None, None, 50.0]  # the last step alone is evaluated
+
+
+def test_the_best_checkpoint_is_that_of_the_task_s_headline_in_its_direction(tmp_path):
+    class ByLoss(ClassificationTask):
+        headline = 'loss'
+
+    checkpoints, _ = train(tmp_path, task=ByLoss(model=None, preprocess=None))
+    assert checkpoints.scores == [None, None, -1.0]  # a higher loss is the worse one
 
 
 @pytest.mark.parametrize('field', ['loss', 'l2', 'grad_norm'])
@@ -134,7 +149,7 @@ def test_time_is_accounted_for_over_restarts_and_lost_steps(tmp_path):
     assert (last['step'], last['starts']) == (10, 1)
     assert last['seconds'] > timing['seconds']
     # A second process goes on from step 8: what the first one did behind that is time lost, but time.
-    progress = Progress(tmp_path, total_steps=10, batch_size=8, start_step=8, timing=Timing(**timing))
+    progress = Progress(tmp_path, measures=TASK, total_steps=10, batch_size=8, start_step=8, timing=Timing(**timing))
     assert progress.timing.starts == 2
     assert progress.timing.seconds >= last['seconds']
     assert progress.timing.training_seconds == timing['training_seconds']

@@ -7,6 +7,7 @@ from etils import epath
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.report.curves import Curves, draw_curves
+from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.progress import Progress, read_metrics
 
 ROWS = [
@@ -78,7 +79,9 @@ def test_run_goes_on_and_keeps_the_damaged_file_once(path, tmp_path, capsys):
     path.write_bytes(content)
 
     def go_on():
-        progress = Progress(epath.Path(tmp_path), total_steps=20, batch_size=8, start_step=5)
+        progress = Progress(
+            epath.Path(tmp_path), measures=ClassificationTask, total_steps=20, batch_size=8, start_step=5
+        )
         progress.close()
         return progress.timing
 
@@ -114,4 +117,4 @@ def test_folder_in_its_place_is_one_line(path):
 )
 def test_curves_are_drawn_of_whatever_rows_there_are(rows, path):
     path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
-    assert draw_curves([Curves('', read_metrics(path))], 'run').startswith(b'\x89PNG')
+    assert draw_curves([Curves('', read_metrics(path))], ClassificationTask, 'run').startswith(b'\x89PNG')

@@ -11,7 +11,8 @@ from PIL import Image
 from source_arrays import source_arrays
 
 from mobilenets_jax.__main__ import main
-from mobilenets_jax.weights import CARDS, load_pretrained, predict_command
+from mobilenets_jax.tasks.image_files import read_image
+from mobilenets_jax.weights import CARDS, load_pretrained
 
 
 def test_weights_lists_the_cards(capsys):
@@ -51,7 +52,7 @@ def test_predict_prints_and_draws(weights, photo, tmp_path, capsys):
     first, second = json.loads(capsys.readouterr().out)
     assert first == second and first['image'] == photo and len(first['classes']) == 3
     pretrained = load_pretrained(weights)
-    pixels = predict_command.read_image(photo, pretrained.card.preprocessing)
+    pixels = read_image(photo, pretrained.card.preprocessing)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     apply = jax.jit(functools.partial(pretrained.model.apply, train=False))
     logits = np.asarray(apply(pretrained.variables, ((pixels / 255 - mean) / std)[np.newaxis])[0][0])

@@ -20,7 +20,7 @@ from mobilenets_jax.models import create_model
 from mobilenets_jax.trees import named_leaves
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.folding import unfold_batch_norms
-from mobilenets_jax.weights.init_from import StartingPoint, describe_replaced, fit, starting_point
+from mobilenets_jax.weights.init_from import ALL_BUT_BACKBONE, StartingPoint, describe_replaced, fit, starting_point
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -50,6 +50,38 @@ def test_fit_takes_all_or_refuses():
     fitted = fit(tree(1000), tree(10), "init_from='file'", new_head=True)
     assert fitted['params']['logits']['kernel'].shape == (4, 10) and not fitted['params']['logits']['kernel'].any()
     assert fitted['params']['backbone']['kernel'].all()
+
+
+def network(head, blocks=('block01',)):
+    """Every leaf of a network of some blocks is its own value, so that it can be told where it comes from."""
+    leaf = {name: zeros((3, 4)) + number for number, name in enumerate(blocks, 1)}
+    return {
+        'params': {'backbone': leaf, **head},
+        'batch_stats': {
+            'backbone': jax.tree.map(lambda x: 10 * x, leaf),
+            **{name: {'mean': zeros(2)} for name in head},
+        },
+    }
+
+
+def test_a_head_of_another_task_starts_as_it_is_drawn_on_the_backbone_of_the_weights(capsys):
+    classifier = network({'pre_logits': zeros(5), 'logits': zeros(5)}, ('block01', 'head_conv'))
+    drawn = network({'aspp': {'kernel': zeros((2, 2)) + 7}})
+    fresh = jax.tree.map(lambda x: x + 0.5, drawn)
+    fitted = fit(classifier, fresh, "init_from='file'", head=ALL_BUT_BACKBONE, new_head=True)
+    assert jax.tree.map(lambda x: float(x.flat[0]), fitted) == {
+        'params': {'backbone': {'block01': 1.0}, 'aspp': {'kernel': 7.5}},
+        'batch_stats': {'backbone': {'block01': 10.0}, 'aspp': {'mean': 0.5}},
+    }
+    assert capsys.readouterr().err == (
+        "init_from='file': 2 array(s) that the network does not have are left out, "
+        'e.g. batch_stats/backbone/head_conv\n'
+    )
+    with pytest.raises(UserError, match='has nothing at batch_stats/aspp/mean; .* With new_head=True the head starts'):
+        fit(network({}), fresh, "init_from='file'", head=ALL_BUT_BACKBONE)
+    deeper = network({'aspp': {'kernel': zeros((2, 2))}}, ('block01', 'block02'))
+    with pytest.raises(UserError, match='has nothing at batch_stats/backbone/block02; the config asks for float32'):
+        fit(classifier, deeper, "init_from='file'", head=ALL_BUT_BACKBONE, new_head=True)
 
 
 def test_unfolded_batch_norms_change_nothing_and_fit_the_images():
@@ -90,7 +122,10 @@ def test_the_network_comes_with_the_weights(tmp_path):
         'model.padding': 'symmetric',
         'model.activation': None,
     }
-    assert not start.folded and start.class_names == ()
+    assert not start.folded and (start.class_names, start.task) == ((), 'classification')
+    # The head of another task has an output stride of its own, in which all kernels have the same shapes.
+    other = starting_point(source, {'data.normalization': 'symmetric'}, head=ALL_BUT_BACKBONE, new_head=True)
+    assert start.fields == other.fields | {'model.output_stride': 32} and 'model.output_stride' not in other.fields
 
 
 def test_with_a_new_head_the_weights_need_none(tmp_path):

@@ -15,9 +15,9 @@ from mobilenets_jax.data import Layout, create_dataset, digits
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.identity import Identity, network_fields
 from mobilenets_jax.models import create_model
+from mobilenets_jax.tasks.image_files import read_image
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.init_from import config_fields, starting_point
-from mobilenets_jax.weights.predict_command import read_image
 
 SIZE = 32
 CONFIG = {
@@ -132,7 +132,7 @@ def test_names_and_outputs_may_differ_in_number(tmp_path, capsys):
     save(tmp_path, names=('ant', 'bee'))
     assert load_pretrained(str(tmp_path)).class_names == ['ant', 'bee', *(f'class {index}' for index in range(2, 10))]
     assert load_pretrained(str(tmp_path), num_classes=3).class_names == ['class 0', 'class 1', 'class 2']
-    assert 'its classifier is left out: a new one starts from zeros.' in capsys.readouterr().err
+    assert 'its classifier is left out: a new one takes its place.' in capsys.readouterr().err
 
 
 def test_a_run_starts_from_one_step_of_another_with_its_classes(workdir):

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from mobilenets_jax.identity import CLASSIFICATION
 from mobilenets_jax.models import get_spec
 
 
@@ -48,6 +49,7 @@ class WeightCard:
         top5: likewise.
         measured: top-1 and top-5 in percent that this project measured, or None; see `cards.MEASURED_ON`.
         class_names: of a checkpoint of this project, in the order of the labels; (): none are stated.
+        task: a key of `tasks.TASKS`.
     """
 
     name: str
@@ -65,6 +67,7 @@ class WeightCard:
     top5: float | None = None
     measured: tuple[float, float] | None = None
     class_names: tuple[str, ...] = ()
+    task: str = CLASSIFICATION
 
     @property
     def bn_epsilon(self) -> float:

@@ -11,11 +11,13 @@ from typing import Any
 from etils import epath
 
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.identity import task_of
 from mobilenets_jax.report.curves import Curves, draw_curves, number
 from mobilenets_jax.tables import aligned
+from mobilenets_jax.tasks import get_task
 from mobilenets_jax.training.progress import read_metrics
+from mobilenets_jax.training.task import Metric, headline_metric
 
-HEADER = ('run', 'model', 'step', 'top-1', 'best', 'at step', 'loss', 'images/s')
 TEXT_COLUMNS = (0, 1)
 
 
@@ -36,13 +38,17 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f'none of {", ".join(without)} has a metrics.jsonl with rows of a run.')
     if without:
         print(f'left out {len(without)} of {len(rows)}, without metrics: {", ".join(without)}', file=sys.stderr)
-    names = _names(list(kept))
-    png = draw_curves([Curves(names[workdir], found) for workdir, found in kept.items()])
+    names, configs = _names(list(kept)), {workdir: _config(workdir) for workdir in kept}
+    measures = get_task(_one_task(configs)).measures
+    png = draw_curves([Curves(names[workdir], found) for workdir, found in kept.items()], measures)
     try:
         pathlib.Path(arguments.out).write_bytes(png)
     except OSError as error:
         raise UserError(f'--out={arguments.out!r} cannot be written: {error.strerror or error}.') from error
-    print('\n'.join(aligned([HEADER, *(_cells(names[w], _model(w), kept[w]) for w in kept)], TEXT_COLUMNS)))
+    headline = headline_metric(measures)
+    header = ('run', 'model', 'step', headline.label, 'best', 'at step', 'loss', 'images/s')
+    cells = [_cells(names[workdir], configs[workdir], rows, headline) for workdir, rows in kept.items()]
+    print('\n'.join(aligned([header, *cells], TEXT_COLUMNS)))
     print(f'picture: {arguments.out}')
 
 
@@ -62,27 +68,48 @@ def _names(workdirs: Sequence[str]) -> dict[str, str]:
     return {workdir: name if names.count(name) == 1 else workdir for workdir, name in folders.items()}
 
 
-def _model(workdir: str) -> str:
-    """The network by the run's config; '-' where that cannot be read."""
+def _config(workdir: str) -> dict[str, Any]:
+    """The run's config; {} where that cannot be read."""
     try:
-        return str(json.loads((epath.Path(workdir) / 'config.json').read_text())['model']['name'])
-    except (OSError, ValueError, LookupError, TypeError):
+        config = json.loads((epath.Path(workdir) / 'config.json').read_text())
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _one_task(configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """The task of all runs; raises `UserError` where it is not one."""
+    first, *others = configs
+    task = task_of(configs[first])
+    for workdir in others:
+        other = task_of(configs[workdir])
+        if other != task:
+            raise UserError(f'{workdir} is of the task {other!r}, {first} of {task!r}: they measure different things.')
+    return task
+
+
+def _model(config: Mapping[str, Any]) -> str:
+    """The network by the run's config; '-' where it does not say it."""
+    try:
+        return str(config['model']['name'])
+    except (LookupError, TypeError):
         return '-'
 
 
-def _cells(name: str, model: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _cells(name: str, config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], headline: Metric) -> list[str]:
     """A line of the table: the last evaluation, the best one, and the speed at the last progress line."""
     evaluated = [row for row in rows if row['kind'] == 'eval']
     last = evaluated[-1] if evaluated else {}
-    finite = [row for row in evaluated if math.isfinite(number(row, 'top1'))]
-    best = max(finite, key=lambda row: number(row, 'top1'), default={})
+    finite = [row for row in evaluated if math.isfinite(number(row, headline.name))]
+    best = max(finite, key=lambda row: headline.score(number(row, headline.name)), default={})
+    decimals = f'.{headline.decimals}f'
     speeds = [number(row, 'images_per_second') for row in rows if row['kind'] == 'train']
     return [
         name,
-        model,
+        _model(config),
         _printed(max(number(row, 'step') for row in rows), '.0f'),
-        _printed(number(last, 'top1'), '.2f'),
-        _printed(number(best, 'top1'), '.2f'),
+        _printed(number(last, headline.name), decimals),
+        _printed(number(best, headline.name), decimals),
         _printed(number(best, 'step'), '.0f'),
         _printed(number(last, 'loss'), '.4f'),
         _printed(speeds[-1] if speeds else math.nan, '.0f'),

@@ -1,0 +1,88 @@
+"""Image classification: its network, its evaluation, and how people see it."""
+
+import argparse
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from mobilenets_jax.config import ConfigView
+from mobilenets_jax.data import Dataset
+from mobilenets_jax.evaluation.classification import classification_metrics
+from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
+from mobilenets_jax.models import create_model
+from mobilenets_jax.models.network import ImageClassifier
+from mobilenets_jax.report.predictions import write_report
+from mobilenets_jax.tasks.classified_images import classify
+from mobilenets_jax.tasks.definition import BatchView, Predicted, TaskDefinition
+from mobilenets_jax.tasks.network import network_arguments
+from mobilenets_jax.training.classification import ClassificationTask
+from mobilenets_jax.training.frozen import Frozen
+from mobilenets_jax.weights.init_from import LOGITS
+
+TITLE_LENGTH = 22  # characters of a class's name
+
+
+class Classification(TaskDefinition):
+    """See `TaskDefinition`, where the methods are described."""
+
+    measures = ClassificationTask
+    head = LOGITS
+
+    def create_model(self, config: ConfigView, dataset: Dataset) -> ImageClassifier:
+        """The classifier that the config names."""
+        return create_model(**network_arguments(config, dataset))
+
+    def create_task(self, config: ConfigView, dataset: Dataset, model: nn.Module, frozen: Frozen) -> ClassificationTask:
+        """Softmax cross-entropy."""
+        return ClassificationTask(
+            model=model,
+            preprocess=dataset.device_preprocess,
+            mix=dataset.device_mix,
+            label_smoothing=config.label_smoothing,
+            frozen=frozen,
+        )
+
+    def to_metrics(self, dataset: Dataset, sums: Arrays, rows: Arrays) -> dict[str, float]:
+        """Top-1, top-5 and loss."""
+        return classification_metrics(sums, rows)
+
+    def training_example(self, config: ConfigView) -> dict[str, jax.ShapeDtypeStruct]:
+        """An image and its label, with its place in the data."""
+        size = config.image_size
+        number = jax.ShapeDtypeStruct((), np.int32)
+        image = jax.ShapeDtypeStruct((size, size, 3), np.uint8)
+        return {'image': image, 'label': number, 'epoch': number, 'index': number}
+
+    def write_report(self, folder: str, evaluation: Evaluation, dataset: Dataset, model: nn.Module) -> None:
+        """Every prediction, the classes, and which of them are confused."""
+        write_report(folder, evaluation.rows, dataset.class_names, model.num_classes, dataset.eval_names)
+
+    def view_batch(self, dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool) -> BatchView:
+        """The images with the names of their classes, and of those mixed in."""
+        images, others, share = _mixed(dataset, batch, train=train)
+        rows = zip(batch['label'], others, share, strict=True)
+        return BatchView(images, [batch_title(dataset.class_names, *row) for row in rows])
+
+    def predict(self, arguments: argparse.Namespace) -> Predicted:
+        """The likeliest classes of each image."""
+        return classify(arguments)
+
+
+def _mixed(dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool) -> tuple[np.ndarray, ...]:
+    """What a step makes of a batch: images, the labels mixed in, and the share of each image that is its own."""
+
+    def step(batch):
+        images = dataset.device_preprocess(batch, train=train)
+        if train and dataset.device_mix:
+            return dataset.device_mix(batch, images)
+        return images, batch['label'], np.ones(len(batch['label']), np.float32)
+
+    return tuple(map(np.asarray, jax.jit(step)(batch)))
+
+
+def batch_title(class_names: tuple[str, ...], label: int, other: int, share: float) -> str:
+    """The label of an image, and what was mixed in."""
+    own = class_names[label][:TITLE_LENGTH]
+    return own if share == 1 else f'{own} {share:.0%}\n{class_names[other][:TITLE_LENGTH]} {1 - share:.0%}'

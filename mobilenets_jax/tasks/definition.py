@@ -1,0 +1,107 @@
+"""What a task is to the parts that work for all tasks: the experiment, eval.py, `compile`, `inspect`, `predict`, ..."""
+
+import abc
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from mobilenets_jax.config import ConfigView
+from mobilenets_jax.data import Dataset
+from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
+from mobilenets_jax.training.frozen import Frozen
+from mobilenets_jax.training.task import Measures, Task
+from mobilenets_jax.weights.init_from import Head
+
+
+class BatchView(NamedTuple):
+    """A batch for people.
+
+    Attributes:
+        images: as the network sees them, [n, H, W, 3].
+        titles: what stands above each.
+        pictures: what is drawn in their place, such as masks upon them, [n, H, W, 3]; None: the images.
+        lines: what is to be said of the batch, beside the statistics of its images.
+    """
+
+    images: np.ndarray
+    titles: Sequence[str]
+    pictures: np.ndarray | None = None
+    lines: Sequence[str] = ()
+
+
+class Predicted(NamedTuple):
+    """What a network makes of image files.
+
+    Attributes:
+        rows: of each image, JSON-able.
+        text: the same in words.
+        draw: writes a picture of it to a file; raises `UserError` where it cannot.
+    """
+
+    rows: list[dict[str, Any]]
+    text: str
+    draw: Callable[[str], None]
+
+
+class TaskDefinition(Protocol):
+    """A task before there is a run: how its parts are made of a config and a data set, and how people see it.
+
+    The fields of the config that it alone has are in `configs/base.py`.
+
+    Attributes:
+        measures: its metrics.
+        head: what of its network starts afresh with new_head.
+    """
+
+    measures: Measures
+    head: Head
+
+    @abc.abstractmethod
+    def create_model(self, config: ConfigView, dataset: Dataset) -> nn.Module:
+        """The network, with the call contract of `mobilenets_jax.models`, `num_classes` and `settings`.
+
+        Raises:
+            UserError: for any value that cannot be run.
+        """
+        ...
+
+    @abc.abstractmethod
+    def create_task(self, config: ConfigView, dataset: Dataset, model: nn.Module, frozen: Frozen) -> Task:
+        """The task with its network; reads all fields that the task alone has."""
+        ...
+
+    @abc.abstractmethod
+    def to_metrics(self, dataset: Dataset, sums: Arrays, rows: Arrays) -> Mapping[str, float]:
+        """The metrics of an evaluation, as `evaluation.evaluator.Evaluator` asks for them."""
+        ...
+
+    @abc.abstractmethod
+    def training_example(self, config: ConfigView) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shape and dtype of each field of an example of a training batch, without a data set."""
+        ...
+
+    @abc.abstractmethod
+    def write_report(self, folder: str, evaluation: Evaluation, dataset: Dataset, model: nn.Module) -> None:
+        """Writes what the network makes of the evaluation set; raises `UserError` where it cannot be written."""
+        ...
+
+    @abc.abstractmethod
+    def view_batch(self, dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool) -> BatchView:
+        """What a step makes of one device's batch, of the training or the evaluation set."""
+        ...
+
+    @abc.abstractmethod
+    def predict(self, arguments: argparse.Namespace) -> Predicted:
+        """What a network makes of image files.
+
+        Args:
+            arguments: of the command `predict`.
+
+        Raises:
+            UserError: a file or a value is wrong, or an option means nothing to the task.
+        """
+        ...

@@ -1,32 +1,35 @@
 """Shards of records in either file format as a `Split`, for what `prepare` and TFDS wrote."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from mobilenets_jax.data.array_records import ArrayRecords
+from mobilenets_jax.data.example_format import Target
 from mobilenets_jax.data.record_stream import RecordStream, ShardPart
 from mobilenets_jax.data.splits import Element, IndexedSplit, Split
 
 
-def open_split(file_format: str, parts: Sequence[ShardPart], image_key: str, label_key: str) -> Split:
+def open_split(
+    file_format: str, parts: Sequence[ShardPart], image_key: str, targets: Mapping[str, tuple[str, tf.DType]]
+) -> Split:
     """Opens shards whose records are serialised tf.train.Examples.
 
     Args:
         file_format: one of `manifest.FILE_FORMATS`.
         parts: the shards, or parts of them.
         image_key: the feature with the image file's bytes.
-        label_key: the feature with the label, an integer.
+        targets: the fields of an example's target to the features that hold them, scalars, and their types.
 
     Raises:
         UserError: a shard is missing or, in ArrayRecord, does not hold as many records as it should.
     """
-    features = {image_key: tf.io.FixedLenFeature([], tf.string), label_key: tf.io.FixedLenFeature([], tf.int64)}
+    features = {key: tf.io.FixedLenFeature([], dtype) for key, dtype in ((image_key, tf.string), *targets.values())}
 
-    def read(element: Element) -> tuple[tf.Tensor, tf.Tensor]:
+    def read(element: Element) -> tuple[tf.Tensor, Target]:
         example = tf.io.parse_single_example(element['record'], features)
-        return example[image_key], example[label_key]
+        return example[image_key], {name: example[key] for name, (key, _) in targets.items()}
 
     describe = _describe(parts)
     if file_format == 'tfrecord':

@@ -4,9 +4,11 @@ import os
 import sys
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from mobilenets_jax.data import fingerprint, shards
+from mobilenets_jax.data.classification_format import ClassificationFormat
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.manifest import FILE_FORMATS
 from mobilenets_jax.data.options import ImageOptions, Options, Reading
@@ -38,6 +40,7 @@ def create(
     """
     builder = open_builder(name, directory)
     image_key, label_key = classification_keys(name, builder.info)
+    class_names = tuple(builder.info.features[label_key].names)
     known = builder.info.splits
     train_split = train_split or (TRAIN_SPLIT if TRAIN_SPLIT in known else '')
     eval_split = eval_split or next((split for split in EVAL_SPLITS if split in known), '')
@@ -53,15 +56,15 @@ def create(
     def open_split(parts: list[ShardPart]) -> Split:
         file_format = builder.info.file_format.value
         check_choice('file format of data.name', file_format, FILE_FORMATS)
-        return shards.open_split(file_format, parts, image_key, label_key)
+        return shards.open_split(file_format, parts, image_key, {'label': (label_key, tf.int64)})
 
     return HostDataset(
         f'tfds:{name}',
-        tuple(builder.info.features[label_key].names),
+        class_names,
         train=open_split(train) if train else None,
         evaluation=open_split(evaluation),
+        example_format=ClassificationFormat(len(class_names), image_options),
         options=options,
-        image_options=image_options,
         reading=reading,
         fingerprints={
             split: fingerprint_of(parts, builder.info.full_name)

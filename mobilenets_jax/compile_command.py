@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from mobilenets_jax.errors import UserError
 
@@ -90,10 +89,9 @@ def report_of(config: Any, devices: Sequence[Any]) -> dict[str, Any]:
 
     experiment = Experiment(config, compiled_for=devices)
     per_device = experiment.batch_size // len(devices)
-    size = config.image_size
     batch = {
-        'image': jax.ShapeDtypeStruct((len(devices), per_device, size, size, 3), np.uint8),
-        **{name: jax.ShapeDtypeStruct((len(devices), per_device), np.int32) for name in ('label', 'epoch', 'index')},
+        name: jax.ShapeDtypeStruct((len(devices), per_device, *field.shape), field.dtype)
+        for name, field in experiment.dataset.train_signature.items()
     }
     start = time.perf_counter()
     with compiling_for(devices[0].platform):
@@ -111,7 +109,7 @@ def report_of(config: Any, devices: Sequence[Any]) -> dict[str, Any]:
         if 'RESOURCE_EXHAUSTED' not in str(error):
             raise
         return {**report, 'fits': False, 'reason': str(error).partition('\n')[0]}
-    madds = count_module(experiment.model, size).madds
+    madds = count_module(experiment.model, config.image_size).madds
     return {
         **report,
         'fits': True,

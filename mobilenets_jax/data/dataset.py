@@ -42,9 +42,11 @@ class Dataset(abc.ABC):
         fingerprints: of the splits that there are, by `fingerprint.TRAIN` and `EVALUATION`; {} where there are no data.
         eval_names: what the evaluation examples are called, such as the paths of their files, in their order; None:
             they have an index alone.
+        palette: of classes of pixels, the colour that each is drawn in, RGB in 0 .. 255; None of classes of images.
     """
 
     eval_names: Sequence[str] | None = None
+    palette: Sequence[tuple[int, int, int]] | None = None
 
     def __init__(
         self,

@@ -49,6 +49,14 @@ def classification_signature(image_size: int) -> Signature:
     }
 
 
+def segmentation_signature(size: tuple[int, int]) -> Signature:
+    """The fields of an image with a mask: 'image' uint8 [H, W, 3] and 'segmentation' uint8 [H, W], of `size`."""
+    return {
+        'image': jax.ShapeDtypeStruct((*size, 3), np.uint8),
+        'segmentation': jax.ShapeDtypeStruct(size, np.uint8),
+    }
+
+
 def no_examples(signature: Signature) -> dict[str, np.ndarray]:
     """A batch of no example, arrays [0, ...]."""
     return {name: np.zeros((0, *field.shape), field.dtype) for name, field in signature.items()}

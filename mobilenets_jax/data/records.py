@@ -58,6 +58,5 @@ def _open_split(directory: str, manifest: Manifest, split: str) -> Split:
     return shards.open_split(
         manifest.file_format,
         [ShardPart(join(directory, shard.file), shard.num_examples) for shard in files],
-        IMAGE_KEY,
-        {'label': (LABEL_KEY, tf.int64)},
+        shards.Features(IMAGE_KEY, {'label': (LABEL_KEY, tf.int64)}),
     )

@@ -85,7 +85,7 @@ def test_decoding_maps_values_to_train_ids_and_refuses_unknown_ones(draw):
     table = CLASS_SETS['camvid'].train_ids()
     assert decode_mask(saved(draw([[0, 10, 11, 255]])), table).numpy().tolist() == [[0, 10, 255, 255]]
     encoded = saved(draw([[0, 12, 13]]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r'mask has the value\] \[12\] \[which is no class'):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r'mask has the value\] \[13\] \[which is no class'):
         decode_mask(encoded, table)
 
 

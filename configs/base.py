@@ -131,6 +131,9 @@ def add_segmentation_data(config: ml_collections.ConfigDict) -> None:
     config.data.remap = ()  # (value of a mask file, train id), beside those of the class set
     config.data.ignore_labels = ()  # values of the mask files that are ignored, beside 255 and the class set's
     config.data.eval_size = ()  # (height, width) that evaluation images are padded to; (): the source's own
+    config.data.eval_resize = (
+        0  # pixels of their long side, then padded to a square, if the network needs it; masks never
+    )
     config.data.augmentation = 'deeplab'  # deeplab or torchvision: how images are scaled; cropped to image_size
     config.data.min_scale = 0.5  # least factor by which images are scaled
     config.data.max_scale = 2.0  # largest

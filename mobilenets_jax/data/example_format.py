@@ -49,12 +49,21 @@ def classification_signature(image_size: int) -> Signature:
     }
 
 
-def segmentation_signature(size: tuple[int, int]) -> Signature:
-    """The fields of an image with a mask: 'image' uint8 [H, W, 3] and 'segmentation' uint8 [H, W], of `size`."""
-    return {
-        'image': jax.ShapeDtypeStruct((*size, 3), np.uint8),
+def segmentation_signature(size: tuple[int, int], resized: tuple[int, int] | None = None) -> Signature:
+    """The fields of an image with a mask, of height and width `size`: 'image' uint8 and 'segmentation' uint8.
+
+    If the image was `resized` and its mask was not, 'rows' int32 [H] and 'columns' int32 [W] say in which row and which
+    column of the image those of the mask lie.
+    """
+    signature = {
+        'image': jax.ShapeDtypeStruct((*(resized or size), 3), np.uint8),
         'segmentation': jax.ShapeDtypeStruct(size, np.uint8),
     }
+    if resized:
+        height, width = size
+        signature['rows'] = jax.ShapeDtypeStruct((height,), np.int32)
+        signature['columns'] = jax.ShapeDtypeStruct((width,), np.int32)
+    return signature
 
 
 def no_examples(signature: Signature) -> dict[str, np.ndarray]:

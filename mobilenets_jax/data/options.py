@@ -35,7 +35,7 @@ USED_WITH = {
 # Fields that evaluation uses; all others concern training alone.
 EVALUATION_FIELDS = (
     'normalization', 'eval_crop', 'crop_fraction', 'interpolation', 'num_threads',
-    'eval_size', 'classes', 'class_names', 'palette', 'remap', 'ignore_labels', 'mask_dir',
+    'eval_size', 'eval_resize', 'classes', 'class_names', 'palette', 'remap', 'ignore_labels', 'mask_dir',
 )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ class SegmentationFormat:
     """An `ExampleFormat` with 'image' uint8 [H, W, 3] and 'segmentation' uint8 [H, W], train ids or `IGNORED`.
 
     Its target is {'segmentation': the bytes of a mask file}. H and W are `options.image_size` in training. Evaluation
-    images keep their size and are padded to `eval_size`.
+    images and masks keep their size and are padded to `eval_size`; with `options.eval_resize` images are resized, and
+    masks are not, see `segmentation_signature`.
 
     Attributes:
         classes: what the values of a mask file mean.
@@ -41,12 +42,22 @@ class SegmentationFormat:
         message = ['its height and width are', tf.shape(mask), f'more than data.eval_size={self.eval_size}']
         with tf.control_dependencies([tf.debugging.Assert(fits, message)]):
             image = tf.identity(image)
-        image, mask = segmentation_preprocessing.pad(image, mask, self.eval_size, self.options.mean_pixel)
-        return {'image': image, 'segmentation': mask}
+        pixel, resized = self.options.mean_pixel, self.options.resized
+        if resized is None:
+            image, mask = segmentation_preprocessing.pad(image, mask, self.eval_size, pixel)
+            return {'image': image, 'segmentation': mask}
+        image, places = segmentation_preprocessing.fit_into(image, self.options.eval_resize, self.eval_size)
+        return {
+            'image': segmentation_preprocessing.pad_image(image, resized, pixel),
+            'segmentation': segmentation_preprocessing.pad_mask(mask, self.eval_size),
+            **places,
+        }
 
     def signature(self, train: bool) -> Signature:
         """As in `ExampleFormat`."""
-        return segmentation_signature(self.options.image_size if train else self.eval_size)
+        if train:
+            return segmentation_signature(self.options.image_size)
+        return segmentation_signature(self.eval_size, self.options.resized)
 
     def _decode(self, encoded: tf.Tensor, target: Target, settings: dict) -> tuple[tf.Tensor, tf.Tensor]:
         """The image, uint8 [H, W, 3], and the train ids of its mask, uint8 [H, W]."""

@@ -21,6 +21,8 @@ class SegmentationOptions:
         normalization: as well; its mean is what images are padded with.
         eval_size: height and width to which evaluation images are padded at the bottom and on the right, in pixels; ():
             the source's own. No evaluation image is larger.
+        eval_resize: the long side of evaluation images, in pixels, which are then padded to a square of it, for
+            networks of a fixed input; 0: they keep their size. Masks always do.
         augmentation: in training, one of `SEGMENTATION_AUGMENTATIONS`; see `segmentation_preprocessing`.
         min_scale: the least factor by which images are scaled.
         max_scale: the largest.
@@ -34,6 +36,7 @@ class SegmentationOptions:
     seed: int
     normalization: str = 'symmetric'
     eval_size: tuple[int, ...] = ()
+    eval_resize: int = 0
     augmentation: str = 'deeplab'
     min_scale: float = 0.5
     max_scale: float = 2.0
@@ -47,6 +50,7 @@ class SegmentationOptions:
             object.__setattr__(self, 'eval_size', sides('data.eval_size', self.eval_size))
         self.common()  # checks the rest of what it has
         check_choice('data.augmentation', self.augmentation, SEGMENTATION_AUGMENTATIONS)
+        check(self.eval_resize >= 0, 'data.eval_resize', self.eval_resize, 'must not be negative')
         check(self.min_scale > 0, 'data.min_scale', self.min_scale, 'must be positive')
         fits = self.max_scale >= self.min_scale
         check(fits, 'data.max_scale', self.max_scale, f'must not be less than data.min_scale={self.min_scale}')
@@ -56,6 +60,11 @@ class SegmentationOptions:
     def common(self) -> Options:
         """Those choices that hold for every source."""
         return Options(self.image_size, self.batch_size, self.seed, self.normalization)
+
+    @property
+    def resized(self) -> Sides | None:
+        """Height and width of evaluation images that are resized; None: they are as large as their masks."""
+        return (self.eval_resize, self.eval_resize) if self.eval_resize else None
 
     @property
     def mean_pixel(self) -> tuple[int, int, int]:

@@ -147,17 +147,47 @@ def mirror(image: tf.Tensor, mask: tf.Tensor, flipped: tf.Tensor) -> tuple[tf.Te
 
 
 def pad(image: tf.Tensor, mask: tf.Tensor, size: Sides, pixel: tuple[int, int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Pads both to `size` at the bottom and on the right, by a pixel in 0 .. 255 and by `IGNORED`.
+    """Both padded as by `pad_image` and `pad_mask`."""
+    return pad_image(image, size, pixel), pad_mask(mask, size)
 
-    Args:
-        image: uint8 [h, w, 3], no larger than `size`.
-        mask: uint8 [h, w].
-        size: height and width of the results.
-        pixel: RGB.
-    """
-    missing = tf.stack([[0, side - tf.shape(mask)[axis]] for axis, side in enumerate(size)])
+
+def pad_image(image: tf.Tensor, size: Sides, pixel: tuple[int, int, int]) -> tf.Tensor:
+    """An image, uint8 [h, w, 3], padded to `size` at the bottom and on the right by an RGB pixel in 0 .. 255."""
     pixel = tf.constant(pixel, tf.uint8)
     # uint8 wraps around, so that every pixel comes back as it was.
-    image = tf.pad(image - pixel, tf.pad(missing, [[0, 1], [0, 0]])) + pixel
-    mask = tf.pad(mask, missing, constant_values=tf.constant(IGNORED, tf.uint8))
-    return tf.ensure_shape(image, [*size, 3]), tf.ensure_shape(mask, size)
+    padded = tf.pad(image - pixel, tf.concat([_missing(image, size), [[0, 0]]], axis=0)) + pixel
+    return tf.ensure_shape(padded, [*size, 3])
+
+
+def pad_mask(mask: tf.Tensor, size: Sides) -> tf.Tensor:
+    """A mask, uint8 [h, w], padded to `size` in the same way by `IGNORED`."""
+    return tf.ensure_shape(tf.pad(mask, _missing(mask, size), constant_values=tf.constant(IGNORED, tf.uint8)), size)
+
+
+def _missing(pixels: tf.Tensor, size: Sides) -> tf.Tensor:
+    """The paddings of height and width, int32 [2, 2]."""
+    return tf.stack([[0, side - tf.shape(pixels)[axis]] for axis, side in enumerate(size)])
+
+
+def fit_into(image: tf.Tensor, long_side: int, mask_size: Sides) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """An image resized as by PIL so that its long side has so many pixels, and where its mask's pixels lie in it.
+
+    Args:
+        image: uint8 [h, w, 3].
+        long_side: of the result, in pixels.
+        mask_size: height and width of the padded mask.
+
+    Returns:
+        The image, uint8, and 'rows' int32 [H] and 'columns' int32 [W]: the nearest ones of each row and column of the
+        mask; the last one behind its end.
+    """
+    sides = tf.shape(image, tf.int64)[:2]
+    size = tf.round(tf.cast(sides * long_side, tf.float64) / tf.cast(tf.reduce_max(sides), tf.float64))
+    size = tf.maximum(tf.cast(size, tf.int64), 1)
+    resized = resize_antialiased(image, size, 'bilinear', tf.zeros_like(size), size)
+    places = {}
+    for axis, name in enumerate(('rows', 'columns')):
+        centres = tf.range(mask_size[axis], dtype=tf.float64) + 0.5
+        nearest = tf.cast(centres * (size[axis] / sides[axis]), tf.int32)
+        places[name] = tf.minimum(nearest, tf.cast(size[axis], tf.int32) - 1)
+    return tf.cast(resized, tf.uint8), places

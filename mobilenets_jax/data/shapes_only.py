@@ -33,7 +33,9 @@ class ShapesOnly(Dataset):
         eval_size = options.eval_size or CITYSCAPES_SIZE
 
         def signature(train):
-            return segmentation_signature(options.image_size if train else eval_size)
+            return segmentation_signature(
+                options.image_size if train else eval_size, None if train else options.resized
+            )
 
         dataset = cls(name, classes.names, *SIZES[name], options.common(), signature=signature)
         dataset.palette = classes.palette

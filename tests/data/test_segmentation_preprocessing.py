@@ -150,3 +150,13 @@ def test_tiny_images(augmentation, size):
     image, mask = np.full((*size, 3), 7, np.uint8), np.full(size, 3, np.uint8)
     for view, classes in views(options(augmentation, (4, 4), base_size=2), 4, image, mask):
         assert (view[classes == 3] == 7).all() and (classes == 3).any()
+
+
+def test_images_are_resized_and_masks_are_not():
+    """A long side of 45: the image is halved, and every pixel of the mask lies in half of its row and column."""
+    fit = tf.function(lambda image: preprocessing.fit_into(image, 45, (70, 96)))
+    image, places = fit(tf.constant(IMAGE))
+    expected = Image.fromarray(IMAGE).resize((45, 32), Image.Resampling.BILINEAR)
+    assert np.abs(image.numpy().astype(int) - np.asarray(expected)).max() <= 2
+    assert places['rows'].numpy().tolist() == [*(np.arange(64) // 2), *[31] * 6]
+    assert places['columns'].numpy().tolist() == [*(np.arange(90) // 2), *[44] * 6]

@@ -123,7 +123,9 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def add_segmentation_data(config: ml_collections.ConfigDict) -> None:
-    """Adds the fields of `data` that segmentation alone has."""
+    """Adds the fields of `data` that segmentation alone has; its images need not be square."""
+    with config.ignore_type():
+        config.image_size = (513, 513)  # pixels, height and width, of the training crop
     config.data.mask_dir = ''  # mask_folder, voc: the folder of the masks, e.g. '{split}annot'; '': the source's own
     config.data.classes = ''  # names and values of the masks: camvid, voc or cityscapes; '': the source's own
     config.data.class_names = ()  # in the place of a class set: the names, by train id

@@ -15,6 +15,7 @@ from mobilenets_jax.config_use import CONDITIONS, check_used, fields_in_use
 from mobilenets_jax.data import SOURCES, fields_of_source
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.segmentation_options import SegmentationOptions
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -135,7 +136,9 @@ def test_every_condition_is_about_fields_that_there_are():
 @pytest.mark.parametrize('name', ['mask_folder', 'voc', 'cityscapes', 'tfds:cityscapes'])
 def test_segmentation_data_have_the_fields_that_their_sources_use(name):
     """Each of them with the default of the source itself."""
-    data = segmentation_config().data
+    config = segmentation_config()
+    assert SegmentationOptions(config.image_size, batch_size=8, seed=0).image_size == (513, 513)
+    data = config.data
     fields = fields_of_source(name)
     assert fields - {'image_size', 'batch_size', 'seed'} <= set(data.keys())
     assert fields - {'dir', 'train_split', 'eval_split'} >= {'classes', 'eval_size', 'augmentation', 'num_threads'}

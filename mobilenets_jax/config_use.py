@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from mobilenets_jax.config import ConfigView, spellings
-from mobilenets_jax.data import SOURCES_OF_TASKS, fields_of_source
+from mobilenets_jax.data import SOURCES, SOURCES_OF_TASKS, fields_of_source
 from mobilenets_jax.data.options import ABOVE_ZERO, EVALUATION_FIELDS, USED_WITH
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.training.optimizers import OPTIMIZERS
@@ -63,7 +63,8 @@ def _declared(section: str, choices: Mapping[str, Callable]) -> Iterator[tuple[s
 
 
 def _of_the_data() -> Iterator[tuple[str, Condition]]:
-    for sources in SOURCES_OF_TASKS.values():  # each task has its own fields and sources
+    everywhere = frozenset.intersection(*map(fields_of_source, SOURCES))
+    for sources in SOURCES_OF_TASKS.values():  # a message names those of one task
         users: dict[str, list[str]] = {}
         for source in sources:
             for field in fields_of_source(source):
@@ -73,7 +74,7 @@ def _of_the_data() -> Iterator[tuple[str, Condition]]:
             def uses(name: str, field: str = field) -> bool:
                 return field in fields_of_source(name)
 
-            if len(names) < len(sources):
+            if field not in everywhere:
                 yield f'data.{field}', Condition(('data.name',), uses, _listed('data.name', names))
     for field, (decider, values) in USED_WITH.items():
         decider = f'data.{decider}'

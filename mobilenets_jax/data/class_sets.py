@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mobilenets_jax.errors import check, check_choice
+from mobilenets_jax.errors import UserError, check, check_choice
 
 IGNORED = 255
 UNKNOWN = -1  # in a table of train ids: a value that no class has
@@ -141,8 +141,12 @@ class MaskOptions:
             check(len(set(names)) == len(names), 'data.class_names', names, 'must differ from each other')
             base = ClassSet(names, tuple(map(voc_colour, range(len(names)))))
         else:
-            check_choice('data.classes', self.classes or own, CLASS_SETS)
-            base = CLASS_SETS[self.classes or own]
+            name = self.classes or own
+            if not name:
+                known = ', '.join(sorted(CLASS_SETS))
+                raise UserError(f'data.classes ({known}) or data.class_names must say what the masks hold.')
+            check_choice('data.classes', name, CLASS_SETS)
+            base = CLASS_SETS[name]
         return self._changed(base)
 
     def _changed(self, base: ClassSet) -> ClassSet:

@@ -23,7 +23,7 @@ from mobilenets_jax.errors import UserError
 
 INDEX_FILE = '.mobilenets_jax_masks.json'
 FORMAT_VERSION = 1
-READERS = 8  # masks that are read side by side; PIL decodes without holding Python's lock
+READERS = 8  # masks that are read side by side
 SHOWN_VALUES = 5  # of the unknown ones of a mask
 
 

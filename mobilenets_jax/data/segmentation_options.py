@@ -1,6 +1,7 @@
 """The choices about images with masks, checked when they are made; plain Python."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from mobilenets_jax.data.options import NORMALIZATIONS, Options
 from mobilenets_jax.errors import UserError, check, check_choice
@@ -85,10 +86,11 @@ class MaskPlaces:
     mask_dir: str = ''
 
 
-def sides(field: str, value: int | Sides) -> Sides:
+def sides(field: str, value: int | Sequence[int]) -> Sides:
     """A size as (height, width); `UserError` that names the field unless both are positive whole numbers."""
     try:
-        height, width = (value, value) if isinstance(value, int) else value
+        numbers = (value,) if isinstance(value, int) else tuple(value)
+        height, width = 2 * numbers if len(numbers) == 1 else numbers
         fits = int(height) == height > 0 and int(width) == width > 0
     except (TypeError, ValueError):
         fits = False

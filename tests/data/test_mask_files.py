@@ -143,7 +143,7 @@ def test_own_classes_values_and_colours():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({}, "data.classes='' is unknown. Known: camvid, cityscapes, voc."),
+        ({}, 'data.classes (camvid, cityscapes, voc) or data.class_names must say what the masks hold.'),
         ({'classes': 'kitti'}, "data.classes='kitti' is unknown. Known: camvid, cityscapes, voc."),
         (
             {'classes': 'voc', 'class_names': ('a', 'b')},

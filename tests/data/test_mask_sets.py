@@ -95,6 +95,8 @@ def test_a_folder_as_camvid_has_it(camvid):
     assert dataset.train_signature['image'].shape == (32, 48, 3)
     assert dataset.eval_signature['segmentation'].shape == (HEIGHT, WIDTH)  # the largest of the evaluation set
     assert make(camvid, eval_split='test').num_eval == 2
+    square = make(camvid, image_size=(48,))  # as the command line gives one number
+    assert square.train_signature['image'].shape == (48, 48, 3)
 
 
 def test_evaluation_images_are_whole_and_padded(camvid):
@@ -277,8 +279,8 @@ def test_images_larger_than_the_evaluation_size(camvid):
             'image_size=(3, 4, 5) must be a positive number of pixels, or a pair of them (height, width).',
         ),
         (
-            {'eval_size': (3,)},
-            'data.eval_size=(3,) must be a positive number of pixels, or a pair of them (height, width).',
+            {'eval_size': (3, 0)},
+            'data.eval_size=(3, 0) must be a positive number of pixels, or a pair of them (height, width).',
         ),
         ({'augmentation': 'slim'}, "data.augmentation='slim' is unknown. Known: deeplab, torchvision."),
         ({'min_scale': 0.0}, 'data.min_scale=0.0 must be positive.'),

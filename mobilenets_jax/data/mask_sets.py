@@ -149,7 +149,7 @@ def _largest(facts: Sequence[Facts]) -> Sides:
 def _fingerprint(directory: str, pairs: Sequence[Pair], facts: Sequence[Facts]) -> fingerprint.Fingerprint:
     """By the names of the files, and what is known of the masks."""
     rows = [
-        [*(path.removeprefix(directory) for path in pair), *found.size, *found.values]
+        [*(path.removeprefix(directory.rstrip('/')) for path in pair), *found.size, *found.values]
         for pair, found in zip(pairs, facts, strict=True)
     ]
     return [fingerprint.of_facts('images and masks', len(rows), *rows)]
@@ -179,7 +179,8 @@ def _folder_pairs(directory: str, splits: Sequence[str], mask_dir: str) -> dict[
             _pair(join(directory, split), image, join(directory, folder), mask, masks)
             for image, mask in zip(images, wanted, strict=True)
         ]
-        _say_alone(join(directory, folder), masks - set(wanted))
+        if SPLIT in mask_dir:  # else the folder has the masks of other splits, too
+            _say_alone(join(directory, folder), masks - set(wanted))
     return pairs
 
 

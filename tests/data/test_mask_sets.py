@@ -379,7 +379,10 @@ def test_fingerprints_cover_images_and_masks(camvid, folder):
         return json.loads(json.dumps(make(folder).fingerprints))
 
     before = prints()
-    assert before == make(camvid).fingerprints and before[TRAIN][0][:2] == ['images and masks', 9]
+    assert before == make(camvid).fingerprints == make(f'{camvid}/').fingerprints and before[TRAIN][0][:2] == [
+        'images and masks',
+        9,
+    ]
     (folder / 'val' / '050.jpg').rename(folder / 'val' / '049.jpg')
     (folder / 'valannot' / '050.png').rename(folder / 'valannot' / '049.png')
     renamed = prints()
@@ -447,3 +450,16 @@ def test_real_masks_of_voc_classes(tmp_path):
     dataset = make(tmp_path, classes='voc', mask_dir='voc_masks', eval_split='images')
     assert (dataset.num_eval, dataset.num_classes) == (92, 21)
     assert dataset.eval_signature['image'].shape == (640, 640, 3)
+
+
+def test_masks_of_a_bucket_are_read_at_every_start(bucket, camvid, voc):
+    """Listed, paired and checked as those of a disk; no index is kept."""
+    for source, name in ((camvid, 'mask_folder'), (voc, 'voc')):
+        for file in source.rglob('*.*'):
+            bucket.write(f'{name}/{file.relative_to(source)}', file.read_bytes())
+        local, remote = make(source, name), make(f'gs://bucket/{name}', name)
+        assert remote.fingerprints == local.fingerprints
+        assert remote.eval_names == [path.replace(str(source), f'gs://bucket/{name}') for path in local.eval_names]
+    written = set(bucket.objects)
+    make('gs://bucket/mask_folder')
+    assert set(bucket.objects) == written

@@ -133,4 +133,25 @@ def _add_classification(config: ml_collections.ConfigDict) -> None:
     config.data.interpolation = 'bilinear'  # of the resize_crops: bilinear or bicubic, antialiased as PIL's
 
 
+def add_segmentation_data(config: ml_collections.ConfigDict) -> None:
+    """Adds the fields of `data` that segmentation alone has; its images need not be square."""
+    with config.ignore_type():
+        config.image_size = (513, 513)  # pixels, height and width, of the training crop
+    config.data.mask_dir = ''  # mask_folder, voc: the folder of the masks, e.g. '{split}annot'; '': the source's own
+    config.data.classes = ''  # names and values of the masks: camvid, voc or cityscapes; '': the source's own
+    config.data.class_names = ()  # in the place of a class set: the names, by train id
+    config.data.palette = ()  # RGB in 0 .. 255 of each class, for drawing; (): the class set's, or Pascal VOC's
+    config.data.remap = ()  # (value of a mask file, train id), beside those of the class set
+    config.data.ignore_labels = ()  # values of the mask files that are ignored, beside 255 and the class set's
+    config.data.eval_size = ()  # (height, width) that evaluation images are padded to; (): the source's own
+    config.data.eval_resize = (
+        0  # pixels of their long side, then padded to a square, if the network needs it; masks never
+    )
+    config.data.augmentation = 'deeplab'  # deeplab or torchvision: how images are scaled; cropped to image_size
+    config.data.min_scale = 0.5  # least factor by which images are scaled
+    config.data.max_scale = 2.0  # largest
+    config.data.scale_step = 0.25  # deeplab: distance between the factors; 0: any factor
+    config.data.base_size = 520  # torchvision: pixels of the short side at factor 1
+
+
 TASK_FIELDS = {'classification': _add_classification}

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import math
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +103,9 @@ def run(
 
 
 def _keep_memory(config: ConfigDict) -> None:
-    allocator.keep_memory(config.batch_size * config.image_size**2 * 4 ** min(config.model.dropped_strides, 8))
+    size = config.image_size
+    pixels = size**2 if isinstance(size, int) else math.prod(size)
+    allocator.keep_memory(config.batch_size * pixels * 4 ** min(config.model.dropped_strides, 8))
 
 
 def _status_of(error: Exception) -> int:

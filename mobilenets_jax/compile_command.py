@@ -89,10 +89,9 @@ def report_of(config: Any, devices: Sequence[Any]) -> dict[str, Any]:
 
     experiment = Experiment(config, compiled_for=devices)
     per_device = experiment.batch_size // len(devices)
-    example = experiment.definition.training_example(config)
     batch = {
-        name: jax.ShapeDtypeStruct((len(devices), per_device, *leaf.shape), leaf.dtype)
-        for name, leaf in example.items()
+        name: jax.ShapeDtypeStruct((len(devices), per_device, *field.shape), field.dtype)
+        for name, field in experiment.dataset.train_signature.items()
     }
     start = time.perf_counter()
     with compiling_for(devices[0].platform):

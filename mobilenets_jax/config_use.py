@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from mobilenets_jax.config import ConfigView, spellings
-from mobilenets_jax.data import SOURCES, fields_of_source
+from mobilenets_jax.data import SOURCES, SOURCES_OF_TASKS, fields_of_source
 from mobilenets_jax.data.options import ABOVE_ZERO, EVALUATION_FIELDS, USED_WITH
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.training.optimizers import OPTIMIZERS
@@ -63,17 +63,19 @@ def _declared(section: str, choices: Mapping[str, Callable]) -> Iterator[tuple[s
 
 
 def _of_the_data() -> Iterator[tuple[str, Condition]]:
-    users: dict[str, list[str]] = {}
-    for source in SOURCES:
-        for field in fields_of_source(source):
-            users.setdefault(field, []).append(source)
-    for field, sources in users.items():
+    everywhere = frozenset.intersection(*map(fields_of_source, SOURCES))
+    for sources in SOURCES_OF_TASKS.values():  # a message names those of one task
+        users: dict[str, list[str]] = {}
+        for source in sources:
+            for field in fields_of_source(source):
+                users.setdefault(field, []).append(source)
+        for field, names in users.items():
 
-        def uses(name: str, field: str = field) -> bool:
-            return field in fields_of_source(name)
+            def uses(name: str, field: str = field) -> bool:
+                return field in fields_of_source(name)
 
-        if len(sources) < len(SOURCES):
-            yield f'data.{field}', Condition(('data.name',), uses, _listed('data.name', sources))
+            if field not in everywhere:
+                yield f'data.{field}', Condition(('data.name',), uses, _listed('data.name', names))
     for field, (decider, values) in USED_WITH.items():
         decider = f'data.{decider}'
         yield f'data.{field}', _above_zero(decider) if values == ABOVE_ZERO else _one_of(decider, values)

@@ -190,11 +190,14 @@ class Experiment:
             return NOTHING
         return Frozen.by_rate_factors(rate_factors, self.abstract_variables()['params'])
 
+    @property
+    def _image_size(self) -> tuple[int, int]:
+        """Height and width of the training images."""
+        return self.dataset.train_signature['image'].shape[:2]
+
     @functools.cached_property
     def _init(self) -> Callable[[jax.Array], TrainState]:
-        image_size = self._config.image_size
-        check(image_size > 0, 'image_size', image_size, 'must be positive')
-        return make_init(self.model, self._optimizer, image_size=image_size, ema=self._ema)
+        return make_init(self.model, self._optimizer, image_size=self._image_size, ema=self._ema)
 
     def initial_state(self) -> TrainState:
         """The state before the first step."""
@@ -227,7 +230,7 @@ class Experiment:
 
     def abstract_variables(self) -> dict[str, Any]:
         """What evaluation takes of a checkpoint: shapes and dtypes of raw and averaged parameters and statistics."""
-        init = functools.partial(init_variables, self.model, image_size=self._config.image_size)
+        init = functools.partial(init_variables, self.model, image_size=self._image_size)
         params, batch_stats = jax.eval_shape(init, _abstract_key())
         return {'params': params, 'batch_stats': batch_stats, 'ema_params': params, 'ema_batch_stats': batch_stats}
 

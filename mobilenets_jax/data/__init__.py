@@ -1,4 +1,4 @@
-"""Classification data: exact, deterministic and resumable input, from memory, image folders and TFDS.
+"""Data: exact, deterministic and resumable input, from memory, folders of images and of masks, records and TFDS.
 
     dataset = create_dataset('digits', image_size=32, batch_size=64, seed=0)
     for batch in dataset.train_batches(Layout(process_index=0, process_count=1, local_device_count=8)):
@@ -16,25 +16,38 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.options import ImageOptions, MemoryOptions, Options, Reading
 from mobilenets_jax.data.order import Layout
+from mobilenets_jax.data.segmentation_options import MaskPlaces, SegmentationOptions
 from mobilenets_jax.data.shapes_only import SIZES, ShapesOnly
 from mobilenets_jax.errors import UserError, check_choice
 
-__all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source']
+__all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source', 'task_of_source']
 
 _TFDS = 'tfds:NAME'
 _TFDS_PREFIX = 'tfds:'
+_TFDS_CITYSCAPES = 'tfds:cityscapes'
 _DECODED = (Options, ImageOptions, Reading)
-# What each source takes beside a folder and a split, of which the embedded digits have none.
-SOURCES = {
-    'digits': (Options,),
-    'image_folder': _DECODED,
-    'memory_folder': (Options, MemoryOptions),
-    'records': _DECODED,
-    _TFDS: _DECODED,
+_MASKS = (SegmentationOptions, MaskOptions, Reading)
+# Task -> source -> what it takes beside a folder and a split, of which the embedded digits have none.
+SOURCES_OF_TASKS = {
+    'classification': {
+        'digits': (Options,),
+        'image_folder': _DECODED,
+        'memory_folder': (Options, MemoryOptions),
+        'records': _DECODED,
+        _TFDS: _DECODED,
+    },
+    'segmentation': {
+        'mask_folder': (*_MASKS, MaskPlaces),
+        'voc': (*_MASKS, MaskPlaces),
+        'cityscapes': _MASKS,
+        _TFDS_CITYSCAPES: _MASKS,
+    },
 }
+SOURCES = {name: kinds for sources in SOURCES_OF_TASKS.values() for name, kinds in sources.items()}
 
 
 def create_dataset(
@@ -43,50 +56,89 @@ def create_dataset(
     directory: str = '',
     train_split: str = '',
     eval_split: str = '',
+    task: str | None = None,
     shapes_only: bool = False,
     **choices: Any,
 ) -> Dataset:
-    """Opens a data set and checks it, without reading an image.
+    """Opens a data set and checks it, without reading an image; of masks, however, every one is read.
 
     Args:
-        name: 'digits' (embedded), 'image_folder', 'memory_folder' (an image folder kept in memory), 'records' (an image
-            folder prepared as sharded records) or 'tfds:NAME'.
+        name: of classification: 'digits' (embedded), 'image_folder', 'memory_folder' (an image folder kept in memory),
+            'records' (an image folder prepared as sharded records) or 'tfds:NAME'; of segmentation: 'mask_folder',
+            'voc', 'cityscapes' or 'tfds:cityscapes'.
         directory: of the image folder, the prepared records or TFDS's data ('' = TFDS's own); not of the digits.
         train_split: the split to train on; '' for the one of that name. The digits have their own.
         eval_split: the split to evaluate on; '' for the source's default, the validation split if it has one. The
             digits have their own.
+        task: a key of `SOURCES_OF_TASKS`, which the source must be for; None: whatever it is for.
         shapes_only: whether a data set of known sizes is not opened: see `shapes_only`.
-        **choices: the fields of `options.Options`; of `options.MemoryOptions`, which concern folders in memory; and of
-            `options.ImageOptions` and `options.Reading`, which concern what is decoded on the host.
+        **choices: of classification the fields of `options.Options`, `MemoryOptions` (of folders in memory),
+            `ImageOptions` and `Reading` (of what is decoded on the host); of segmentation those of
+            `segmentation_options.SegmentationOptions`, `class_sets.MaskOptions`, `segmentation_options.MaskPlaces` (of
+            files) and `Reading`.
 
     Raises:
         UserError: an unknown choice, a value out of range, or data that are missing or do not fit together.
-        TypeError: a choice that no source has.
+        TypeError: a choice that no source of the task has.
     """
+    task_of_name = task_of_source(name)
+    if task_of_name is None or task not in (None, task_of_name):
+        check_choice('data.name', name, SOURCES_OF_TASKS[task] if task else SOURCES)
+    create = _create_segmentation if task_of_name == 'segmentation' else _create_classification
+    return create(name, (directory, train_split, eval_split), shapes_only, choices)
+
+
+def _create_classification(
+    name: str, places: tuple[str, str, str], shapes_only: bool, choices: Mapping[str, Any]
+) -> Dataset:
     kinds = (Options, MemoryOptions, ImageOptions, Reading)
     options, memory_options, image_options, reading = _take_choices(choices, *kinds)
-    if shapes_only and name in SIZES and not train_split:
-        return ShapesOnly(name, options)
+    if shapes_only and name in SIZES and not places[1]:
+        return ShapesOnly.of_classification(name, options)
     if name == 'digits':
         return _import_source('digits', name).create(options)
     if name == 'memory_folder':
-        return _import_source('memory_folder', name).create(directory, train_split, eval_split, options, memory_options)
-    known = name in ('image_folder', 'records') or name.startswith(_TFDS_PREFIX)
-    if not known:
-        check_choice('data.name', name, SOURCES)
+        return _import_source('memory_folder', name).create(*places, options, memory_options)
     if name.startswith(_TFDS_PREFIX):
         source = functools.partial(_import_source('tfds_source', name).create, name.removeprefix(_TFDS_PREFIX))
     else:
         source = _import_source(name, name).create
-    return source(directory, train_split, eval_split, options, image_options, reading)
+    return source(*places, options, image_options, reading)
+
+
+def _create_segmentation(
+    name: str, places: tuple[str, str, str], shapes_only: bool, choices: Mapping[str, Any]
+) -> Dataset:
+    kinds = (SegmentationOptions, MaskOptions, MaskPlaces, Reading)
+    options, mask_options, mask_places, reading = _take_choices(choices, *kinds)
+    if shapes_only and name in SIZES and not places[1]:
+        return ShapesOnly.of_segmentation(name, options, mask_options)
+    if name.startswith(_TFDS_PREFIX):
+        source = _import_source('tfds_source', name).create_cityscapes
+        return source(name.removeprefix(_TFDS_PREFIX), *places, options, mask_options, reading)
+    source = _import_source('mask_sets', name).create
+    return source(name, *places, options, mask_options, reading, mask_places.mask_dir)
+
+
+def task_of_source(name: str) -> str | None:
+    """The task that a source is for; None for an unknown one."""
+    source = _known_source(name)
+    return next((task for task, sources in SOURCES_OF_TASKS.items() if source in sources), None)
 
 
 def fields_of_source(name: str) -> frozenset[str]:
     """The fields of `config.data`, beside its name, that the source `name` uses; none for an unknown one."""
-    options = SOURCES.get(_TFDS if name.startswith(_TFDS_PREFIX) else name, ())
+    options = SOURCES.get(_known_source(name), ())
     fields = {field.name for option in options for field in dataclasses.fields(option)}
     of_files = {'dir', 'train_split', 'eval_split'} if options and name != 'digits' else set()
     return frozenset(fields | of_files)
+
+
+def _known_source(name: str) -> str:
+    """The key of a source in `SOURCES`; `name` itself if there is none."""
+    if name.partition('/')[0] == _TFDS_CITYSCAPES:  # also with the name of its config
+        return _TFDS_CITYSCAPES
+    return _TFDS if name.startswith(_TFDS_PREFIX) else name
 
 
 def _take_choices(choices: Mapping[str, Any], *kinds: type) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What every classification data set offers to training and evaluation."""
+"""What every data set offers to training and evaluation."""
 
 import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,6 +7,13 @@ import jax
 import numpy as np
 
 from mobilenets_jax.data import augmentation, mixing, order
+from mobilenets_jax.data.example_format import (
+    EVAL_FIELDS,
+    TRAIN_FIELDS,
+    Signature,
+    classification_signature,
+    no_examples,
+)
 from mobilenets_jax.data.fingerprint import Fingerprint
 from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
@@ -19,9 +26,9 @@ AUGMENTATION, ERASING, MIXING = range(3)
 class Dataset(abc.ABC):
     """A training and an evaluation split that are read in exact, resumable batches.
 
-    A batch is a dict of NumPy arrays with leading [local_devices, per_device]: 'image' uint8 [..., H, W, 3] and 'label'
-    int32; in training also 'epoch' and 'index' (the example within the training set), both int32; in evaluation also
-    'mask', float32, 1 for an example and 0 for padding.
+    A batch is a dict of NumPy arrays with leading [local_devices, per_device]: 'image' uint8 [..., H, W, 3], and what
+    the task learns from it, such as 'label' int32; in training also 'epoch' and 'index' (the example within the
+    training set), both int32; in evaluation also 'mask', float32, 1 for an example and 0 for padding.
 
     Attributes:
         name: as given to `create_dataset`.
@@ -29,13 +36,17 @@ class Dataset(abc.ABC):
         num_classes: how many labels there are.
         num_train: examples in the training split; 0 if there is only an evaluation split.
         num_eval: examples in the evaluation split.
-        image_size: height and width of the images, in pixels.
+        image_size: as in `Options`.
+        train_signature: shape and dtype of the fields of a training example, without the leading axes of a batch.
+        eval_signature: the same of an evaluation example; images may have another size than in training.
         fingerprints: of the splits that there are, by `fingerprint.TRAIN` and `EVALUATION`; {} where there are no data.
         eval_names: what the evaluation examples are called, such as the paths of their files, in their order; None:
             they have an index alone.
+        palette: of classes of pixels, the colour that each is drawn in, RGB in 0 .. 255; None of classes of images.
     """
 
     eval_names: Sequence[str] | None = None
+    palette: Sequence[tuple[int, int, int]] | None = None
 
     def __init__(
         self,
@@ -45,7 +56,24 @@ class Dataset(abc.ABC):
         num_eval: int,
         options: Options,
         fingerprints: Mapping[str, Fingerprint] | None = None,
+        signature: Callable[[bool], Signature] | None = None,
     ):
+        """Keeps what it is told.
+
+        Args:
+            name: see the class, as for all that is not said here.
+            class_names: as well.
+            num_train: as well.
+            num_eval: as well.
+            options: the choices that hold for every source.
+            fingerprints: None: there are no data.
+            signature: the fields of an example that the source gives in training (True) and in evaluation, as in
+                `ExampleFormat`; None: those of a classified image.
+        """
+        signature = signature or (lambda train: classification_signature(options.image_size))
+        self.train_signature = signature(True) | TRAIN_FIELDS
+        self._eval_fields = signature(False)
+        self.eval_signature = self._eval_fields | EVAL_FIELDS
         self.name = name
         self.class_names = class_names
         self.num_classes = len(class_names)
@@ -116,14 +144,15 @@ class Dataset(abc.ABC):
         return batch['image']
 
     def _padded_eval_rows(self, layout: Layout, with_index: bool) -> Iterator[dict[str, np.ndarray]]:
-        size, batch_size = self.image_size, self._options.batch_size
+        batch_size = self._options.batch_size
         rows = len(layout.rows(batch_size))
-        nothing = {'image': np.zeros((0, size, size, 3), np.uint8), 'label': np.zeros(0, np.int32)}
+        nothing = no_examples(self._eval_fields)
         batches = self._eval_rows(layout)
         for index in order.eval_rows(self.num_eval, batch_size, layout):
             batch = next(batches, nothing) if len(index) else nothing
-            if len(batch['label']) != len(index):
-                raise RuntimeError(f'{self.name}: expected {len(index)} evaluation examples, got {len(batch["label"])}')
+            count = len(next(iter(batch.values())))
+            if count != len(index):
+                raise RuntimeError(f'{self.name}: expected {len(index)} evaluation examples, got {count}')
             yield order.pad(batch | {'index': index} if with_index else batch, rows)
 
     @abc.abstractmethod
@@ -132,4 +161,4 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def _eval_rows(self, layout: Layout) -> Iterator[dict[str, np.ndarray]]:
-        """Yields this process's real rows, 'image' and 'label' [<= rows, ...], of each global evaluation batch."""
+        """Yields this process's real rows [<= rows, ...] of each global evaluation batch, without a 'mask'."""

@@ -1,20 +1,14 @@
 """The image files of a class's folder and of the folders in it, kept in an index: a million files take long to list.
 
 The index is a hidden file in the folder of the split. On a local disk it holds for a class as long as none of the
-class's folders has changed: by inode, time of modification and time of change of state, which `tar` and `rsync` cannot
-set. A folder that changed right before it was listed may have changed again within the same tick of the clock, and one
-without times (of a mounted bucket) tells nothing: they are listed at every start. A bucket (gs://) does not say when a
-folder changed, but gives thousands of names at a time: there all classes are listed at every start, side by side, and
-no index is kept.
+class's folders has changed, see `index_file`. A bucket (gs://) does not say when a folder changed, but gives thousands
+of names at a time: there all classes are listed at every start, side by side, and no index is kept.
 
 A file is taken for an image by its suffix, in capitals or not; all others are counted. Hidden ones are no part of it.
 """
 
 import dataclasses
-import json
 import os
-import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from etils import epath
 
 from mobilenets_jax.buckets import is_bucket, list_entries
-from mobilenets_jax.config import write_text
 from mobilenets_jax.data.image_files import SUFFIXES
+from mobilenets_jax.data.index_file import read_index, stamp, status, write_index
 from mobilenets_jax.errors import UserError
 
 INDEX_FILE = '.mobilenets_jax_index.json'
 FORMAT_VERSION = 2
-# The coarsest clock that file systems use; two changes within it may have the same time.
-CLOCK_NANOSECONDS = 2 * 10**9
 # Folders of a bucket that are listed side by side; each call takes a fifth of a second, of which little is work.
 BUCKET_LISTERS = 32
 
@@ -94,12 +86,15 @@ def list_files(directory: str, folders: Sequence[str]) -> dict[str, Listing]:
                 zip(folders, listers.map(_list_images, [join(directory, name) for name in folders]), strict=True)
             )
     index_path = epath.Path(directory) / INDEX_FILE
-    known = _read_index(index_path)
+    known = read_index(
+        index_path, FORMAT_VERSION, 'classes', lambda fields: Listing(**fields), 'the files are listed again'
+    )
     valid = {name for name in folders if name in known and _holds(join(directory, name), known[name])}
     listings = {name: known[name] if name in valid else _list_images(join(directory, name)) for name in folders}
     index = {name: listing for name, listing in listings.items() if all(listing.folders.values())}
     if index != known:
-        _write_index(index_path, index)
+        classes = {name: dataclasses.asdict(listing) for name, listing in index.items()}
+        write_index(index_path, FORMAT_VERSION, 'classes', classes, 'the files are listed at every start')
     return listings
 
 
@@ -123,7 +118,7 @@ def _list_images(folder: str) -> Listing:
             continue
         seen.add(identity)
         if not is_bucket(path):
-            folders[inner] = _stamp(path)
+            folders[inner] = stamp(path)
         for name, is_folder in _entries(path):
             if is_folder:
                 waiting.append(join(inner, name) if inner else name)
@@ -160,56 +155,14 @@ def _identity(directory: str) -> tuple[int, int] | None:
     """The same for all names of a local folder; None in a bucket, which has no links."""
     if is_bucket(directory):
         return None
-    status = _status(directory or '.')
-    return status.st_dev, status.st_ino
-
-
-def _stamp(folder: str) -> list[int]:
-    """What changes with a local folder; [] if it may change without."""
-    now, status = time.time_ns(), _status(folder)
-    if not status.st_mtime_ns or not status.st_ctime_ns:
-        return []
-    if max(status.st_mtime_ns, status.st_ctime_ns) > now - CLOCK_NANOSECONDS:
-        return []
-    return [status.st_mtime_ns, status.st_ctime_ns, status.st_ino]  # No device: hosts number network disks differently.
-
-
-def _status(folder: str) -> os.stat_result:
-    try:
-        return os.stat(folder)
-    except OSError as error:
-        raise UserError(f'data.dir: cannot list {folder}: {error.strerror}.') from error
+    found = status(directory or '.')
+    return found.st_dev, found.st_ino
 
 
 def _holds(folder: str, listing: Listing) -> bool:
     """Whether what the index says of `folder` is still true."""
     try:
         stamps = listing.folders.items()
-        return '' in listing.folders and all(_stamp(join(folder, inner)) == stamp for inner, stamp in stamps)
+        return '' in listing.folders and all(stamp(join(folder, inner)) == known for inner, known in stamps)
     except UserError:  # One of them is gone.
         return False
-
-
-def _read_index(path: epath.Path) -> dict[str, Listing]:
-    """The index at `path`, {} if there is none, or none that can be read, which one line on standard error says."""
-    try:
-        index = json.loads(path.read_text())
-        if index['version'] != FORMAT_VERSION:  # an older or newer version of this code wrote it
-            return {}
-        return {name: Listing(**fields) for name, fields in index['classes'].items()}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        reason = error.strerror
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        reason = 'it is damaged, or something else wrote it'
-    print(f'{path} cannot be read ({reason}): the files are listed again', file=sys.stderr)
-    return {}
-
-
-def _write_index(path: epath.Path, index: dict[str, Listing]) -> None:
-    classes = {name: dataclasses.asdict(listing) for name, listing in index.items()}
-    try:
-        write_text(path, json.dumps({'version': FORMAT_VERSION, 'classes': classes}))
-    except OSError as error:  # a data set that only others may write to
-        print(f'{path} cannot be written ({error.strerror}): the files are listed at every start', file=sys.stderr)

@@ -14,8 +14,9 @@ import tensorflow as tf
 from mobilenets_jax import allocator
 from mobilenets_jax.data import preprocessing
 from mobilenets_jax.data.dataset import Dataset
+from mobilenets_jax.data.example_format import ExampleFormat
 from mobilenets_jax.data.fingerprint import Fingerprint
-from mobilenets_jax.data.options import ImageOptions, Options, Reading
+from mobilenets_jax.data.options import Options, Reading
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.splits import Element, Split
 from mobilenets_jax.errors import UserError, check
@@ -34,17 +35,18 @@ class HostDataset(Dataset):
         class_names: tuple[str, ...],
         train: Split | None,
         evaluation: Split,
+        example_format: ExampleFormat,
         options: Options,
-        image_options: ImageOptions,
         reading: Reading,
         fingerprints: Mapping[str, Fingerprint],
     ):
-        """Joins two splits; `train` is None for an evaluation set."""
+        """Joins two splits, whose examples `example_format` makes; `train` is None for an evaluation set."""
         num_train = train.num_examples if train else 0
-        super().__init__(name, class_names, num_train, evaluation.num_examples, options, fingerprints)
+        num_eval, signature = evaluation.num_examples, example_format.signature
+        super().__init__(name, class_names, num_train, num_eval, options, fingerprints, signature)
         self._train = train
         self._evaluation = evaluation
-        self._image_options = image_options
+        self._format = example_format
         self._num_threads = reading.num_threads
         skipped = reading.skip_bad_records
         if train:
@@ -55,33 +57,17 @@ class HostDataset(Dataset):
 
     def _train_rows(self, layout: Layout, start: int) -> Iterator[dict[str, np.ndarray]]:
         def example(element):
-            encoded, label = self._read(self._train, element)
             seed = preprocessing.example_seed(self._options.seed, element['epoch'], element['index'])
-            image = preprocessing.train_image(encoded, seed, self._image_options)
-            return {
-                'image': image,
-                'label': label,
-                'epoch': element['epoch'],
-                'index': element['index'],
-            }
+            fields = self._format.train(*self._train.read(element), seed)
+            return fields | {'epoch': element['epoch'], 'index': element['index']}
 
         return self._batches(self._train, self._train.train_elements, example, layout, start, self._bad_records)
 
     def _eval_rows(self, layout: Layout) -> Iterator[dict[str, np.ndarray]]:
         def example(element):
-            encoded, label = self._read(self._evaluation, element)
-            image = preprocessing.eval_image(encoded, self._image_options)
-            return {'image': image, 'label': label}
+            return self._format.evaluate(*self._evaluation.read(element))
 
         return self._batches(self._evaluation, self._evaluation.eval_elements, example, layout, 0, BadRecords(0))
-
-    def _read(self, split: Split, element: Element) -> tuple[tf.Tensor, tf.Tensor]:
-        """The file's bytes and the label, int32; fails if it is none of the labels."""
-        encoded, label = split.read(element)
-        known = (label >= 0) & (label < self.num_classes)
-        message = ['its label', label, f'is not in 0 .. {self.num_classes - 1}']
-        with tf.control_dependencies([tf.debugging.Assert(known, message)]):
-            return encoded, tf.cast(label, tf.int32)
 
     def _batches(
         self,

@@ -38,7 +38,7 @@ class ImageError(ValueError):
 
 
 @contextlib.contextmanager
-def _reasons():
+def reasons():
     """Turns whatever PIL raises into an `ImageError`."""
     try:
         yield
@@ -51,7 +51,7 @@ def _reasons():
         raise ImageError(f'{line or type(error).__name__}.') from error
 
 
-@_reasons()
+@reasons()
 def open_image(encoded: bytes) -> Image.Image:
     """The image in a file's bytes, of which only the head has been read: its size is known, its pixels are not.
 
@@ -72,7 +72,7 @@ def open_image(encoded: bytes) -> Image.Image:
     return image
 
 
-@_reasons()
+@reasons()
 def rgb_pixels(image: Image.Image) -> np.ndarray:
     """The pixels of an opened image, uint8 [H, W, 3].
 

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from mobilenets_jax.data.classification_format import ClassificationFormat
 from mobilenets_jax.data.folders import read_image_folder
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.options import ImageOptions, Options, Reading
@@ -26,8 +27,8 @@ def create(
         tuple(folder.class_names),
         train=open_split(folder.train.paths, folder.train.labels) if folder.train else None,
         evaluation=open_split(folder.evaluation.paths, folder.evaluation.labels),
+        example_format=ClassificationFormat(len(folder.class_names), image_options),
         options=options,
-        image_options=image_options,
         reading=reading,
         fingerprints=folder.fingerprints,
     )
@@ -42,6 +43,6 @@ def open_split(paths: list[str], labels: list[int]) -> IndexedSplit:
         num_examples=len(paths),
         fetch=lambda index: {'path': paths[index], 'label': labels[index]},
         signature={'path': tf.string, 'label': tf.int32},
-        read=lambda element: (tf.io.read_file(element['path']), element['label']),
+        read=lambda element: (tf.io.read_file(element['path']), {'label': element['label']}),
         describe=lambda element: os.fsdecode(element['path'].numpy()),
     )

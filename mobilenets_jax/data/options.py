@@ -29,9 +29,14 @@ USED_WITH = {
     'randaugment_magnitude': ('auto_augment', ('randaugment',)),
     'randaugment_magnitude_std': ('auto_augment', ('randaugment',)),
     'interpolation': ('eval_crop', ('resize_crop', 'rounded_resize_crop')),
+    'scale_step': ('augmentation', ('deeplab',)),
+    'base_size': ('augmentation', ('torchvision',)),
 }
 # Fields that evaluation uses; all others concern training alone.
-EVALUATION_FIELDS = ('normalization', 'eval_crop', 'crop_fraction', 'interpolation', 'num_threads')
+EVALUATION_FIELDS = (
+    'normalization', 'eval_crop', 'crop_fraction', 'interpolation', 'num_threads',
+    'eval_size', 'eval_resize', 'classes', 'class_names', 'palette', 'remap', 'ignore_labels', 'mask_dir',
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Options:
     """The choices that hold for every source.
 
     Attributes:
-        image_size: height and width of the images, in pixels.
+        image_size: height and width of the images, in pixels; a pair of them for images that are not square.
         batch_size: global batch size, over all processes and devices, in training and in evaluation.
         seed: seed of the order and of the augmentation, 0 <= seed < 2**31.
         normalization: a key of `NORMALIZATIONS`: 'symmetric' ([-1, 1]), 'imagenet' or 'unit' ([0, 1]).
@@ -51,7 +56,7 @@ class Options:
         cutmix_alpha: the same of cutmix; with both, each pair of images gets one or the other.
     """
 
-    image_size: int
+    image_size: int | tuple[int, int]
     batch_size: int
     seed: int
     normalization: str = 'symmetric'
@@ -62,7 +67,8 @@ class Options:
     cutmix_alpha: float = 0.0
 
     def __post_init__(self):
-        check(self.image_size > 0, 'image_size', self.image_size, 'must be positive')
+        is_pair = isinstance(self.image_size, tuple)
+        check(is_pair or self.image_size > 0, 'image_size', self.image_size, 'must be positive')
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
         check(0 <= self.seed < 2**31, 'seed', self.seed, 'must lie in [0, 2**31)')
         check_choice('data.normalization', self.normalization, NORMALIZATIONS)

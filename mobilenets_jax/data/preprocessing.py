@@ -27,7 +27,7 @@ from mobilenets_jax.data.options import ImageOptions
 MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIO_RANGE = (0.75, 1.33)  # width / height
 MAX_CROP_ATTEMPTS = 100  # Then the whole image is taken.
-PURPOSES = ('crop', 'flip', 'color', 'auto_augment')  # of an example's seed
+PURPOSES = ('crop', 'flip', 'color', 'auto_augment', 'scale')  # of an example's seed
 # How JPEGs are decoded: a level or two beside PIL's pixels, or as PIL does.
 FAST, EXACT = {'dct_method': 'INTEGER_FAST'}, {'dct_method': 'INTEGER_ACCURATE'}
 
@@ -84,7 +84,7 @@ def train_image(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> t
     image = _random_view(encoded, purpose_seed(seed, 'crop'), options)
     if options.color_distortion != 'none':
         image = distort_color(image / 255, purpose_seed(seed, 'color'), options.color_distortion) * 255
-    image = _round_to_uint8(image)
+    image = round_to_uint8(image)
     if options.random_flip:  # of uint8, whose quarter of the bytes is quicker to move
         chance = tf.random.stateless_uniform([], purpose_seed(seed, 'flip'))
         image = tf.cond(chance < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
@@ -120,7 +120,7 @@ def decode(encoded: tf.Tensor, **settings: Any) -> tf.Tensor:
     TensorFlow decodes JPEG (also grey or CMYK) and PNG. All other formats, and what it may not decode, go to PIL.
     """
     return tf.cond(
-        _is_jpeg(encoded) | _is_png(encoded),
+        _is_jpeg(encoded) | is_png(encoded),
         lambda: tf.io.decode_jpeg(encoded, channels=3, **settings),  # Its kernel looks at the bytes.
         lambda: _decode_by_pil(encoded),
     )
@@ -155,7 +155,7 @@ def _is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _is_png(encoded: tf.Tensor) -> tf.Tensor:
+def is_png(encoded: tf.Tensor) -> tf.Tensor:
     """Whether it is a PNG that is not too large."""
     head = tf.strings.substr(encoded, 0, 24) + bytes(24)  # signature, length and kind of the first chunk, width, height
     is_png = tf.strings.substr(head, 0, 8) == image_files.PNG_SIGNATURE
@@ -334,7 +334,7 @@ def _to_uint8(image: tf.Tensor) -> tf.Tensor:
     return tf.saturate_cast(tf.round(image), tf.uint8)  # bicubic interpolation can leave [0, 255]
 
 
-def _round_to_uint8(image: tf.Tensor) -> tf.Tensor:
+def round_to_uint8(image: tf.Tensor) -> tf.Tensor:
     """Rounds values in [0, 255], halves up, in one pass over the image; to add 0.5 and to cast are two."""
     quantized = tf.raw_ops.QuantizeV2(
         input=image,

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenets_jax.data import preprocessing
+from mobilenets_jax.data.example_format import Target
 from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.splits import Element
@@ -64,7 +65,7 @@ class RecordStream:
     """
 
     parts: Sequence[ShardPart]
-    read: Callable[[Element], tuple[tf.Tensor, tf.Tensor]]
+    read: Callable[[Element], tuple[tf.Tensor, Target]]
     describe: Callable[[Element], str]
 
     def __post_init__(self):

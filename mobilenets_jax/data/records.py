@@ -1,6 +1,9 @@
 """Image folders prepared as sharded records by `python -m mobilenets_jax prepare`, see `prepare`."""
 
+import tensorflow as tf
+
 from mobilenets_jax.data import fingerprint, shards, split_names
+from mobilenets_jax.data.classification_format import ClassificationFormat
 from mobilenets_jax.data.folder_index import join
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.manifest import Manifest
@@ -39,8 +42,8 @@ def create(
         tuple(manifest.class_names),
         train=_open_split(directory, manifest, train) if train else None,
         evaluation=_open_split(directory, manifest, evaluation),
+        example_format=ClassificationFormat(len(manifest.class_names), image_options),
         options=options,
-        image_options=image_options,
         reading=reading,
         fingerprints={
             name: manifest.fingerprint(split)
@@ -55,6 +58,5 @@ def _open_split(directory: str, manifest: Manifest, split: str) -> Split:
     return shards.open_split(
         manifest.file_format,
         [ShardPart(join(directory, shard.file), shard.num_examples) for shard in files],
-        IMAGE_KEY,
-        LABEL_KEY,
+        shards.Features(IMAGE_KEY, {'label': (LABEL_KEY, tf.int64)}),
     )

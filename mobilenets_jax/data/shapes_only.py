@@ -4,22 +4,42 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
+from mobilenets_jax.data.example_format import segmentation_signature
 from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
+from mobilenets_jax.data.segmentation_options import SegmentationOptions
 from mobilenets_jax.errors import UserError
 
-# Classes, training and evaluation examples.
-SIZES = {'tfds:imagenet2012': (1000, 1_281_167, 50_000)}
+IMAGENET_CLASSES = 1000
+CITYSCAPES_SIZE = (1025, 2049)  # what evaluation images are padded to
+# Training and evaluation examples.
+SIZES = {'tfds:imagenet2012': (1_281_167, 50_000), 'cityscapes': (2975, 500), 'tfds:cityscapes': (2975, 500)}
 
 
 class ShapesOnly(Dataset):
-    """A data set that knows everything but its images."""
+    """A data set that knows everything but its images; its name is one of `SIZES`."""
 
-    def __init__(self, name: str, options: Options):
-        """Looks `name` up in `SIZES`."""
-        num_classes, num_train, num_eval = SIZES[name]
-        super().__init__(name, tuple(map(str, range(num_classes))), num_train, num_eval, options)
+    @classmethod
+    def of_classification(cls, name: str, options: Options) -> 'ShapesOnly':
+        """One of ImageNet's images."""
+        return cls(name, tuple(map(str, range(IMAGENET_CLASSES))), *SIZES[name], options)
+
+    @classmethod
+    def of_segmentation(cls, name: str, options: SegmentationOptions, mask_options: MaskOptions) -> 'ShapesOnly':
+        """One of Cityscapes' images and masks."""
+        classes = mask_options.class_set('cityscapes')
+        eval_size = options.eval_size or CITYSCAPES_SIZE
+
+        def signature(train):
+            return segmentation_signature(
+                options.image_size if train else eval_size, None if train else options.resized
+            )
+
+        dataset = cls(name, classes.names, *SIZES[name], options.common(), signature=signature)
+        dataset.palette = classes.palette
+        return dataset
 
     def _train_rows(self, layout: Layout, start: int) -> Iterator[dict[str, np.ndarray]]:
         raise UserError(f'data.name={self.name!r} is known by its sizes alone: it can be compiled for, not read.')

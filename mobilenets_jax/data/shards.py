@@ -1,32 +1,46 @@
 """Shards of records in either file format as a `Split`, for what `prepare` and TFDS wrote."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from mobilenets_jax.data.array_records import ArrayRecords
+from mobilenets_jax.data.example_format import Target
 from mobilenets_jax.data.record_stream import RecordStream, ShardPart
 from mobilenets_jax.data.splits import Element, IndexedSplit, Split
 
 
-def open_split(file_format: str, parts: Sequence[ShardPart], image_key: str, label_key: str) -> Split:
+class Features(NamedTuple):
+    """The features of a tf.train.Example that make up an example, all of them scalars.
+
+    Attributes:
+        image_key: the feature with the image file's bytes.
+        targets: the fields of the target to the features that hold them, and their types.
+    """
+
+    image_key: str
+    targets: Mapping[str, tuple[str, tf.DType]]
+
+
+def open_split(file_format: str, parts: Sequence[ShardPart], features: Features) -> Split:
     """Opens shards whose records are serialised tf.train.Examples.
 
     Args:
         file_format: one of `manifest.FILE_FORMATS`.
         parts: the shards, or parts of them.
-        image_key: the feature with the image file's bytes.
-        label_key: the feature with the label, an integer.
+        features: of a record.
 
     Raises:
         UserError: a shard is missing or, in ArrayRecord, does not hold as many records as it should.
     """
-    features = {image_key: tf.io.FixedLenFeature([], tf.string), label_key: tf.io.FixedLenFeature([], tf.int64)}
+    image_key, targets = features
+    parsed = {key: tf.io.FixedLenFeature([], dtype) for key, dtype in ((image_key, tf.string), *targets.values())}
 
-    def read(element: Element) -> tuple[tf.Tensor, tf.Tensor]:
-        example = tf.io.parse_single_example(element['record'], features)
-        return example[image_key], example[label_key]
+    def read(element: Element) -> tuple[tf.Tensor, Target]:
+        example = tf.io.parse_single_example(element['record'], parsed)
+        return example[image_key], {name: example[key] for name, (key, _) in targets.items()}
 
     describe = _describe(parts)
     if file_format == 'tfrecord':

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilenets_jax.data import order
+from mobilenets_jax.data.example_format import Target
 from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.errors import UserError
@@ -24,12 +25,13 @@ class Split(Protocol):
 
     Attributes:
         num_examples: how many there are.
-        read: maps an element to its file's bytes, a string scalar, and its label, an integer scalar (in a graph).
+        read: maps an element to the bytes of its image file, a string scalar, and its target, what the task learns from
+            it, such as {'label': an integer scalar} (in a graph); see `example_format`.
         describe: names an element for an error message.
     """
 
     num_examples: int
-    read: Callable[[Element], tuple[tf.Tensor, tf.Tensor]]
+    read: Callable[[Element], tuple[tf.Tensor, Target]]
     describe: Callable[[Element], str]
 
     def train_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
@@ -60,7 +62,7 @@ class IndexedSplit:
     num_examples: int
     fetch: Callable[[np.ndarray], dict[str, np.ndarray]]
     signature: dict[str, tf.DType]
-    read: Callable[[Element], tuple[tf.Tensor, tf.Tensor]]
+    read: Callable[[Element], tuple[tf.Tensor, Target]]
     describe: Callable[[Element], str]
 
     def train_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:

@@ -1,21 +1,30 @@
-"""Any image classification set that TFDS has prepared, in ArrayRecord (random access) or TFRecord (a stream)."""
+"""Any image classification set and the Cityscapes that TFDS has prepared, in ArrayRecord or TFRecord (a stream)."""
 
 import os
 import sys
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from mobilenets_jax.data import fingerprint, shards
+from mobilenets_jax.data.class_sets import MaskOptions
+from mobilenets_jax.data.classification_format import ClassificationFormat
+from mobilenets_jax.data.example_format import ExampleFormat
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.manifest import FILE_FORMATS
 from mobilenets_jax.data.options import ImageOptions, Options, Reading
 from mobilenets_jax.data.record_stream import ShardPart
+from mobilenets_jax.data.segmentation_format import SegmentationFormat
+from mobilenets_jax.data.segmentation_options import SegmentationOptions
+from mobilenets_jax.data.shapes_only import CITYSCAPES_SIZE
+from mobilenets_jax.data.shards import Features
 from mobilenets_jax.data.splits import Split
 from mobilenets_jax.errors import UserError, check, check_choice
 
 TRAIN_SPLIT = 'train'
 EVAL_SPLITS = ('validation', 'test')  # The first one that is there is the default.
+CITYSCAPES_FEATURES = ('image_left', 'segmentation_label')  # image, mask
 IMAGE_DTYPES = (np.uint8, np.uint16)  # TFDS stores images of real numbers as what only it can read.
 
 
@@ -38,9 +47,53 @@ def create(
     """
     builder = open_builder(name, directory)
     image_key, label_key = classification_keys(name, builder.info)
+    class_names = tuple(builder.info.features[label_key].names)
+    example_format = ClassificationFormat(len(class_names), image_options)
+    features = Features(image_key, {'label': (label_key, tf.int64)})
+    return _open(name, builder, (train_split, eval_split), class_names, features, example_format, options, reading)
+
+
+def create_cityscapes(
+    name: str,
+    directory: str,
+    train_split: str,
+    eval_split: str,
+    options: SegmentationOptions,
+    mask_options: MaskOptions,
+    reading: Reading,
+) -> HostDataset:
+    """Opens TFDS's Cityscapes, which has the labelIds files, as `create` does; masks are checked when they are read.
+
+    Raises:
+        UserError: the set is not prepared, has no masks, or lacks the split.
+    """
+    builder = open_builder(name, directory)
+    for key in CITYSCAPES_FEATURES:
+        check(key in builder.info.features, 'data.name', f'tfds:{name}', f'has no feature {key!r}')
+    image_key, mask_key = CITYSCAPES_FEATURES
+    classes = mask_options.class_set('cityscapes')
+    example_format = SegmentationFormat(classes, options, options.eval_size or CITYSCAPES_SIZE)
+    features = Features(image_key, {'segmentation': (mask_key, tf.string)})
+    splits = train_split, eval_split
+    dataset = _open(name, builder, splits, classes.names, features, example_format, options.common(), reading)
+    dataset.palette = classes.palette
+    return dataset
+
+
+def _open(
+    name: str,
+    builder: tfds.core.DatasetBuilder,
+    splits: tuple[str, str],
+    class_names: tuple[str, ...],
+    features: Features,
+    example_format: ExampleFormat,
+    options: Options,
+    reading: Reading,
+) -> HostDataset:
+    """The data set of a training and an evaluation split, '' for the default."""
     known = builder.info.splits
-    train_split = train_split or (TRAIN_SPLIT if TRAIN_SPLIT in known else '')
-    eval_split = eval_split or next((split for split in EVAL_SPLITS if split in known), '')
+    train_split = splits[0] or (TRAIN_SPLIT if TRAIN_SPLIT in known else '')
+    eval_split = splits[1] or next((split for split in EVAL_SPLITS if split in known), '')
     if not eval_split:
         raise UserError(
             f"data.name='tfds:{name}' has no split {' or '.join(EVAL_SPLITS)}, only {', '.join(known)}: "
@@ -53,15 +106,15 @@ def create(
     def open_split(parts: list[ShardPart]) -> Split:
         file_format = builder.info.file_format.value
         check_choice('file format of data.name', file_format, FILE_FORMATS)
-        return shards.open_split(file_format, parts, image_key, label_key)
+        return shards.open_split(file_format, parts, features)
 
     return HostDataset(
         f'tfds:{name}',
-        tuple(builder.info.features[label_key].names),
+        class_names,
         train=open_split(train) if train else None,
         evaluation=open_split(evaluation),
+        example_format=example_format,
         options=options,
-        image_options=image_options,
         reading=reading,
         fingerprints={
             split: fingerprint_of(parts, builder.info.full_name)

@@ -50,15 +50,16 @@ def evaluated_variables(state: Mapping[str, PyTree], which: str) -> tuple[PyTree
     return state['ema_params'], state['batch_stats'] if averaged is None else averaged
 
 
-def init_variables(model: Any, key: jax.Array, image_size: int) -> tuple[PyTree, PyTree]:
+def init_variables(model: Any, key: jax.Array, image_size: int | tuple[int, int]) -> tuple[PyTree, PyTree]:
     """The (params, batch_stats) that a model starts with.
 
     Args:
         model: a module with the call contract of `mobilenets_jax.models`.
         key: random.
-        image_size: in pixels.
+        image_size: height and width in pixels; one number for both.
     """
-    variables = model.init(key, jnp.zeros((1, image_size, image_size, 3), jnp.float32), train=False)
+    height, width = np.broadcast_to(image_size, 2).tolist()
+    variables = model.init(key, jnp.zeros((1, height, width, 3), jnp.float32), train=False)
     params = variables['params']
     # Flax starts statistics in float32 always; in a float64 network they would change their dtype at the first update.
     dtype = jnp.result_type(*jax.tree.leaves(params))
@@ -66,14 +67,14 @@ def init_variables(model: Any, key: jax.Array, image_size: int) -> tuple[PyTree,
 
 
 def make_init(
-    model: Any, optimizer: optax.GradientTransformation, *, image_size: int, ema: EmaOptions
+    model: Any, optimizer: optax.GradientTransformation, *, image_size: int | tuple[int, int], ema: EmaOptions
 ) -> Callable[[jax.Array], TrainState]:
     """A pure function from a random key to the state before the first step.
 
     Args:
         model: a module with the call contract of `mobilenets_jax.models`.
         optimizer: see `optimizers.create_optimizer`.
-        image_size: in pixels.
+        image_size: as in `init_variables`.
         ema: decides which averages are kept.
     """
 

@@ -1,6 +1,7 @@
 """Every shipped config builds, says where it comes from, and sets nothing that no run reads."""
 
 import ast
+import dataclasses
 import importlib.util
 import pathlib
 import sys
@@ -11,13 +12,18 @@ import pytest
 from mobilenets_jax import experiment
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import CONDITIONS, check_used, fields_in_use
+from mobilenets_jax.data import SOURCES, fields_of_source
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.segmentation_options import SegmentationOptions
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.tasks import TASKS
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
+
+from configs import base  # noqa: E402
+
 BASE, SAVED = ROOT / 'configs' / 'base.py', ROOT / 'configs' / 'saved.py'  # all other files are experiments
 COMMON = ROOT / 'configs' / 'imagenet' / 'common.py'
 CONFIGS = sorted(set((ROOT / 'configs').rglob('*.py')) - {BASE, SAVED, COMMON})
@@ -129,9 +135,31 @@ def fields_of(view, section):
     return fields_in_use(view, section) if isinstance(view[section], ConfigView) else ()
 
 
+def segmentation_config():
+    """The base config with the data fields of segmentation."""
+    config = load(BASE)
+    base.add_segmentation_data(config)
+    return config
+
+
 def test_every_condition_is_about_fields_that_there_are():
     paths = {*CONDITIONS, *(decider for rows in CONDITIONS.values() for row in rows for decider in row.deciders)}
-    assert {f'config.{path}' for path in paths} <= ConfigView(load(BASE).to_dict()).leaves().keys()
+    assert {f'config.{path}' for path in paths} <= ConfigView(segmentation_config().to_dict()).leaves().keys()
+
+
+@pytest.mark.parametrize('name', ['mask_folder', 'voc', 'cityscapes', 'tfds:cityscapes'])
+def test_segmentation_data_have_the_fields_that_their_sources_use(name):
+    """Each of them with the default of the source itself."""
+    config = segmentation_config()
+    assert SegmentationOptions(config.image_size, batch_size=8, seed=0).image_size == (513, 513)
+    data = config.data
+    fields = fields_of_source(name)
+    assert fields - {'image_size', 'batch_size', 'seed'} <= set(data.keys())
+    assert fields - {'dir', 'train_split', 'eval_split'} >= {'classes', 'eval_size', 'augmentation', 'num_threads'}
+    for kind in SOURCES[name]:
+        for field in dataclasses.fields(kind):
+            if field.name in data and field.default is not dataclasses.MISSING:
+                assert data[field.name] == field.default, field.name
 
 
 def test_header_says_where_it_comes_from(path):

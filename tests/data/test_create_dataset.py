@@ -14,7 +14,8 @@ from mobilenets_jax.errors import UserError
     [
         (
             {'name': 'mnist'},
-            "data.name='mnist' is unknown. Known: digits, image_folder, memory_folder, records, tfds:NAME.",
+            "data.name='mnist' is unknown. Known: cityscapes, digits, image_folder, mask_folder, memory_folder, "
+            'records, tfds:NAME, tfds:cityscapes, voc.',
         ),
         ({'image_size': 0}, 'image_size=0 must be positive.'),
         ({'batch_size': -8}, 'batch_size=-8 must be positive.'),

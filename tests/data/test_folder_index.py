@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from photos import photo, write_class
 
-from mobilenets_jax.data import folder_index
+from mobilenets_jax.data import folder_index, index_file
 from mobilenets_jax.data.folder_index import INDEX_FILE, list_files
 from mobilenets_jax.errors import UserError
 
@@ -25,7 +25,7 @@ def folder(tmp_path):
 @pytest.fixture(autouse=True)
 def fine_clock(monkeypatch):
     """As if every change were longer ago than the clock's coarseness; else the tests would have to wait for it."""
-    monkeypatch.setattr(folder_index, 'CLOCK_NANOSECONDS', 0)
+    monkeypatch.setattr(index_file, 'CLOCK_NANOSECONDS', 0)
 
 
 def listed(folder, monkeypatch):
@@ -98,7 +98,7 @@ def test_folder_with_the_old_time_of_modification_is_listed_again(folder, monkey
 
 def test_another_folder_with_the_same_times_is_listed(folder, monkeypatch):
     listed(folder, monkeypatch)
-    original = folder_index._status
+    original = index_file.status
     times = original(folder / 'a')
     (folder / 'a').rename(folder / 'old')
     write_class(folder / 'a', 1, 7)
@@ -111,13 +111,13 @@ def test_another_folder_with_the_same_times_is_listed(folder, monkeypatch):
             st_mtime_ns=times.st_mtime_ns, st_ctime_ns=times.st_ctime_ns, st_ino=status.st_ino, st_dev=status.st_dev
         )
 
-    monkeypatch.setattr(folder_index, '_status', status_of)
+    monkeypatch.setattr(index_file, 'status', status_of)
     assert listed(folder, monkeypatch)[0]['a'] == ['007.jpg']
 
 
 def test_folder_that_has_just_changed_is_listed_at_every_start(folder, monkeypatch):
     """A second change within the same tick of a coarse clock leaves no trace."""
-    monkeypatch.setattr(folder_index, 'CLOCK_NANOSECONDS', 3600 * 10**9)
+    monkeypatch.setattr(index_file, 'CLOCK_NANOSECONDS', 3600 * 10**9)
     assert listed(folder, monkeypatch)[1] == ['a', 'b']
     assert listed(folder, monkeypatch)[1] == ['a', 'b']
     assert not (folder / INDEX_FILE).exists()
@@ -125,14 +125,14 @@ def test_folder_that_has_just_changed_is_listed_at_every_start(folder, monkeypat
 
 def test_folders_without_times_are_listed_at_every_start(folder, monkeypatch):
     """As those of a mounted bucket."""
-    original = folder_index._status
+    original = index_file.status
 
     def status_of(path):
         status = original(path)
         return SimpleNamespace(st_mtime_ns=0, st_ctime_ns=0, st_ino=status.st_ino, st_dev=status.st_dev)
 
     for _ in range(2):
-        monkeypatch.setattr(folder_index, '_status', status_of)
+        monkeypatch.setattr(index_file, 'status', status_of)
         assert listed(folder, monkeypatch)[1] == ['a', 'b']
 
 

@@ -251,7 +251,7 @@ def test_seeds_of_neighbours_and_purposes_draw_nothing_alike():
 
 def test_training_pixels_are_rounded_halves_up():
     image = np.arange(0, 255.01, 1 / 8, np.float32)
-    np.testing.assert_array_equal(preprocessing._round_to_uint8(tf.constant(image)), np.floor(image + 0.5))
+    np.testing.assert_array_equal(preprocessing.round_to_uint8(tf.constant(image)), np.floor(image + 0.5))
 
 
 def test_half_of_the_images_are_flipped():

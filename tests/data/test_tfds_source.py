@@ -355,3 +355,81 @@ def test_fingerprints_are_of_the_shards_and_their_parts(prepared):
     assert difference(parts[TRAIN], other[TRAIN]).startswith('61 examples, not 60; shard only_train-train.tfrecord-')
     shifted = make_only_train(prepared['tfrecord'], train_split='train[1:61]', eval_split='train[61:]').fingerprints
     assert difference(parts[TRAIN], shifted[TRAIN]).startswith('60 examples, as before; ')
+
+
+class Cityscapes(tfds.core.GeneratorBasedBuilder):
+    """The features of TFDS's own builder, of tiny images whose masks hold the ids 0 .. 33."""
+
+    VERSION = tfds.core.Version('1.0.0')
+
+    def _info(self):
+        features = {'image_id': tfds.features.Text(), 'image_left': tfds.features.Image(shape=(8, 16, 3))}
+        features['segmentation_label'] = tfds.features.Image(shape=(8, 16, 1))
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(number) for split, number in (('train', 6), ('validation', 3))}
+
+    def _generate_examples(self, number):
+        for index in range(number):
+            image, mask = np.full((8, 16, 3), 10 * index, np.uint8), cityscapes_ids(index)
+            yield index, {'image_id': f'aachen_{index}', 'image_left': image, 'segmentation_label': mask}
+
+
+class OldCityscapes(Cityscapes):
+    """Without masks."""
+
+    def _info(self):
+        features = {'image_id': tfds.features.Text(), 'image_left': tfds.features.Image(shape=(8, 16, 3))}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _generate_examples(self, number):
+        for key, example in super()._generate_examples(number):
+            del example['segmentation_label']
+            yield key, example
+
+
+def cityscapes_ids(index):
+    return ((np.arange(8 * 16) + 5 * index) % 34).reshape(8, 16, 1).astype(np.uint8)
+
+
+@pytest.fixture(scope='module')
+def cityscapes(tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp('cityscapes'))
+    Cityscapes(data_dir=directory, file_format='array_record').download_and_prepare()
+    return directory
+
+
+def test_cityscapes(cityscapes):
+    arguments = {'directory': cityscapes, 'image_size': (8, 16), 'batch_size': 4, 'seed': 0}
+    dataset = create_dataset('tfds:cityscapes', eval_size=(9, 17), **arguments)
+    assert (dataset.num_train, dataset.num_eval, dataset.num_classes, len(dataset.palette)) == (6, 3, 19, 19)
+    batch = {key: value[0] for key, value in next(dataset.eval_batches(ONE)).items()}
+    assert batch['mask'].tolist() == [1, 1, 1, 0]
+    found = {}
+    for image, mask in zip(batch['image'][:3], batch['segmentation'][:3], strict=True):
+        found[int(image[0, 0, 0]) // 10] = mask
+        assert (mask[8:] == 255).all() and (mask[:, 16:] == 255).all()
+    for index in range(3):
+        ids = cityscapes_ids(index)[..., 0]
+        mask = found[index][:8, :16]
+        # road, sidewalk, sky, car and bicycle; unlabeled, parking, caravan and trailer
+        assert [set(mask[ids == value]) for value in (7, 8, 23, 26, 33)] == [{0}, {1}, {10}, {13}, {18}]
+        assert set(mask[np.isin(ids, (0, 9, 29, 30))]) == {255}
+    train = next(dataset.train_batches(ONE))
+    assert train['segmentation'].shape == (1, 4, 8, 16) and (train['segmentation'] < 19).any()
+
+
+def test_cityscapes_with_images_that_are_too_large(cityscapes):
+    dataset = create_dataset(
+        'tfds:cityscapes', directory=cityscapes, image_size=8, batch_size=4, seed=0, eval_size=(8, 15)
+    )
+    with pytest.raises(UserError, match=r'record 0 \(example 0\) cannot be read: .*more than data.eval_size=\(8, 15\)'):
+        next(dataset.eval_batches(ONE))
+
+
+def test_cityscapes_without_masks(tmp_path):
+    OldCityscapes(data_dir=str(tmp_path), file_format='array_record').download_and_prepare()
+    (tmp_path / 'old_cityscapes').rename(tmp_path / 'cityscapes')
+    with pytest.raises(UserError, match="^data.name='tfds:cityscapes' has no feature 'segmentation_label'.$"):
+        create_dataset('tfds:cityscapes', directory=str(tmp_path), image_size=8, batch_size=4, seed=0)

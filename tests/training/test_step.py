@@ -11,7 +11,7 @@ from mobilenets_jax.training import parallel
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.ema import EmaOptions
 from mobilenets_jax.training.optimizers import WeightDecayOptions
-from mobilenets_jax.training.state import create_state, make_init, tree_sha256
+from mobilenets_jax.training.state import create_state, init_variables, make_init, tree_sha256
 from mobilenets_jax.training.step import make_train_step
 
 CLASSES = 3
@@ -58,6 +58,11 @@ def train(state, step, data):
     for batch in parallel.put_batches(data):
         state, metrics = step(state, batch)
     return parallel.to_host(state), parallel.to_host(metrics)
+
+
+def test_images_need_not_be_square():
+    params, _ = init_variables(TinyNet(), jax.random.key(0), (4, 6))
+    assert params['logits']['kernel'].shape == (6 * 3, CLASSES)
 
 
 def test_one_step_is_the_gradient_of_the_global_mean():

@@ -1,0 +1,71 @@
+"""What the examples of a task are: their fields, and how an encoded image and its target become them.
+
+A source knows where its examples lie, and gives of each the bytes of an image file and a *target*, a dict of what the
+task learns from it. An example format, one for each task, decodes, distorts and lays out both, so that no source knows
+what is made of an example, and no format where it came from.
+"""
+
+from typing import TYPE_CHECKING, Protocol
+
+import jax
+import numpy as np
+
+if TYPE_CHECKING:  # Data in memory are read without TensorFlow.
+    import tensorflow as tf
+
+# The fields of one example by name: their shapes and dtypes, without any axis of devices or examples.
+Signature = dict[str, jax.ShapeDtypeStruct]
+Target = dict[str, 'tf.Tensor']
+
+# What every training example has beside the fields of its task, and every evaluation example.
+TRAIN_FIELDS: Signature = {name: jax.ShapeDtypeStruct((), np.int32) for name in ('epoch', 'index')}
+EVAL_FIELDS: Signature = {'mask': jax.ShapeDtypeStruct((), np.float32)}
+
+
+class ExampleFormat(Protocol):
+    """How the examples of a task are made, as TensorFlow operations for one example at a time."""
+
+    def train(self, encoded: 'tf.Tensor', target: Target, seed: 'tf.Tensor') -> dict[str, 'tf.Tensor']:
+        """The fields of a training example.
+
+        Args:
+            encoded: the bytes of an image file, a string scalar.
+            target: of the source, such as {'label': an integer scalar}.
+            seed: of all random choices about the example, int64 [2].
+        """
+
+    def evaluate(self, encoded: 'tf.Tensor', target: Target) -> dict[str, 'tf.Tensor']:
+        """The fields of an evaluation example."""
+
+    def signature(self, train: bool) -> Signature:
+        """The fields that `train` or `evaluate` returns."""
+
+
+def classification_signature(image_size: int) -> Signature:
+    """The fields of a classified image: 'image' uint8 [image_size, image_size, 3] and 'label' int32 []."""
+    return {
+        'image': jax.ShapeDtypeStruct((image_size, image_size, 3), np.uint8),
+        'label': jax.ShapeDtypeStruct((), np.int32),
+    }
+
+
+def segmentation_signature(size: tuple[int, int], resized: tuple[int, int] | None = None) -> Signature:
+    """The fields of an image with a mask, of height and width `size`: 'image' uint8 and 'segmentation' uint8.
+
+    If the image was `resized` and its mask was not, 'rows' int32 [H] and 'columns' int32 [W] say in which row and which
+    column of the image those of the mask lie.
+    """
+    signature = {
+        'image': jax.ShapeDtypeStruct((*(resized or size), 3), np.uint8),
+        'segmentation': jax.ShapeDtypeStruct(size, np.uint8),
+    }
+    if resized:
+        height, width = size
+        signature['rows'] = jax.ShapeDtypeStruct((height,), np.int32)
+        signature['columns'] = jax.ShapeDtypeStruct((width,), np.int32)
+    return signature
+
+
+def no_examples(signature: Signature) -> dict[str, np.ndarray]:
+    """A batch of no example, arrays [0, ...]."""
+    return {name: np.zeros((0, *field.shape), field.dtype) for name, field in signature.items()}

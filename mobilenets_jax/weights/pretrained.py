@@ -11,6 +11,7 @@ import numpy as np
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.models.network import ImageClassifier
+from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.weights.cache import fetch
 from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, Preprocessing, WeightCard
 from mobilenets_jax.weights.files import WeightFile, read
@@ -121,7 +122,8 @@ def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], step: int
     for name, value in {'model': model, **told}.items():
         fits = name == 'image_size' or value in (None, known[name])
         check(fits, name, value, f'is not that of {label}, which has {known.get(name)!r}')
-    fields = {name: trained.fields[name] for name in ('dropped_strides', 'activation') if trained.fields[name]}
+    usual = {'tail': FULL, 'dropped_strides': 0, 'activation': None}
+    fields = {name: trained.fields[name] for name in usual if trained.fields[name] != usual[name]}
     card = WeightCard(
         name=source,
         model=trained.fields['model'],

@@ -13,14 +13,15 @@ LEAVES = {'errors', 'buckets', 'hashes', 'trees', 'tables', 'config', 'hosts', '
 ALLOWED = {
     'ops': set(),
     'models': {'ops'},
+    'heads': {'models', 'ops'},
     'data': set(),
     'training': {'ops'},
     'checkpoints': set(),
     'evaluation': {'training'},
-    'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference'},
-    'report': {'models', 'ops', 'training'},
+    'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},
+    'report': {'models', 'heads', 'ops', 'training'},
 }
-TENSORFLOW_FREE = ('models', 'ops', 'training', 'checkpoints', 'evaluation')
+TENSORFLOW_FREE = ('models', 'heads', 'ops', 'training', 'checkpoints', 'evaluation')
 
 
 def imported_modules(path: pathlib.Path) -> set[str]:

@@ -32,7 +32,9 @@ def create_segmenter(
     convention: str = 'tf',
     *,
     tail: str = FULL,
+    dropped_strides: int = 0,
     output_stride: int = 16,
+    dropout_rate: float | None = None,
     head_fields: Mapping[str, Any] | None = None,
     dtype: jnp.dtype = jnp.float32,
     bn_axis_name: str | None = None,
@@ -48,7 +50,9 @@ def create_segmenter(
         convention: whose rules the backbone follows; with 'torchvision' the head follows torchvision's, with all others
             deeplab's.
         tail: of the backbone, see `models.get_spec`; 'segmentation' is the V3 paper's RF2.
+        dropped_strides: see `models.create_model`.
         output_stride: of the features, 8, 16 or 32.
+        dropout_rate: fraction dropped before the logits in training; None is the head's.
         head_fields: what the head has otherwise, by the names of `aspp.AsppSpec` or `aspp.LrAsppSpec`, e.g.
             `{'filters': 256, 'bn_momentum': 0.99}`.
         dtype: of activations and convolutions; parameters, statistics and logits stay float32.
@@ -69,8 +73,10 @@ def create_segmenter(
         bn_axis_name=bn_axis_name,
         **fields,
     )
-    spec = backbone.spec
-    head_spec = _head_spec(head, spec, convention, output_stride, head_fields or {})
+    check(dropped_strides >= 0, 'model.dropped_strides', dropped_strides, 'must not be negative')
+    spec = backbone.spec.drop_first_strides(dropped_strides)
+    head_fields = dict(head_fields or {}) | ({} if dropout_rate is None else {'dropout_rate': dropout_rate})
+    head_spec = _head_spec(head, spec, convention, output_stride, head_fields)
     if head_spec.features == 'last_block':
         spec = dataclasses.replace(spec, head_conv=None)  # nobody reads it
     return Segmenter(spec, backbone.settings, num_classes, head_spec, output_stride)

@@ -20,6 +20,7 @@ from mobilenets_jax.models.network import Endpoints
 from mobilenets_jax.models.specs import INITIALIZERS
 from mobilenets_jax.ops import ACTIVATIONS, global_average_pool, resize_bilinear
 
+LOW = 'C3/depthwise'
 GATES = ('sigmoid', 'hard_sigmoid')
 
 
@@ -91,7 +92,7 @@ class LrAsppSpec(HeadSpec):
     """
 
     filters: int = 128
-    low: str = 'C3/depthwise'
+    low: str = LOW
     pool_size: int | None = None
     pool_strides: tuple[int, int] = (1, 1)
     gate: str = 'sigmoid'
@@ -172,7 +173,9 @@ class LrAspp(nn.Module):
     def __call__(self, endpoints: Endpoints, *, train: bool) -> jax.Array:
         """Logits [N, H, W, num_classes] at stride 8."""
         spec, features = self.spec, endpoints[self.spec.features]
-        low = endpoints['C3' if spec.low not in endpoints else spec.low]
+        tap = 'C3' if spec.low == LOW and LOW not in endpoints else spec.low
+        check_choice('low', tap, endpoints)
+        low = endpoints[tap]
         x = ConvNorm(spec.filters, 'relu', self.settings, name='project')(features, train=train)
         gate = pool_windows(features, spec.pool_size, spec.pool_strides)
         gate = self.settings.dense(spec.filters, use_bias=spec.gate_bias, name='gate')(gate)

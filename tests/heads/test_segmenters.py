@@ -93,6 +93,16 @@ def test_atrous_rates():
     assert head['projection']['conv']['kernel'].shape == (1, 1, 5 * 256, 256)
 
 
+def test_taps_and_strides():
+    model = create_segmenter(V2, 2, head_fields={'low': 'block04/expansion'}, dropped_strides=1, dropout_rate=0.25)
+    (_, endpoints), variables = abstract(model)
+    assert variables['params']['head']['low_logits']['kernel'].shape == (144, 2)
+    assert endpoints['stem'].shape[1:3] == (65, 97) and endpoints['C5'].shape[1:3] == (5, 7)
+    assert model.head_spec.dropout_rate == 0.25
+    with pytest.raises(UserError, match="low='C3/depht' is unknown. Known: C1, C2, C3, C3/depthwise, C4, "):
+        abstract(create_segmenter(V2, 2, head_fields={'low': 'C3/depht'}))
+
+
 def test_windows_of_the_gate():
     """65x129 of 1025x2049 gives 2x5 windows, a crop of 769 one; larger windows are clipped to the map."""
     images = np.random.default_rng(0).standard_normal((2, 65, 129, 3)).astype(np.float32)
@@ -114,7 +124,12 @@ def test_windows_of_the_gate():
     ('name', 'head', 'fields'),
     [
         (SMALL, 'lr_aspp', {'head_fields': {'filters': 16}}),
-        (V2, 'aspp', {'width_multiplier': 0.35, 'head_fields': {'filters': 16, 'atrous_rates': (2,)}}),
+        pytest.param(
+            V2,
+            'aspp',
+            {'width_multiplier': 0.35, 'head_fields': {'filters': 16, 'atrous_rates': (2,)}},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_fused_is_layer_by_layer(name, head, fields):

@@ -41,6 +41,7 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
     config.model.width_multiplier = 1.0
     config.model.convention = 'tf'  # whose rounding, padding, constants: tf, torchvision, keras; of some timm, megvii
     config.model.num_classes = placeholder(int)  # unset: the data's
+    config.model.tail = 'full'  # of V2 and V3 also detection or segmentation: half the channels behind the last stride
     config.model.dropped_strides = 0  # so many of the first strides are 1, for small images: 1 or 2 at 32 pixels
     config.model.output_stride = 32  # 8, 16 or 32: beyond it strides become dilations
     config.model.dropout_rate = placeholder(float)  # before the logits; unset: the paper's

@@ -19,6 +19,7 @@ NETWORK_FIELDS = (
     'model.name',
     'model.width_multiplier',
     'model.convention',
+    'model.tail',
     'model.dropped_strides',
     'model.output_stride',
     'model.bn_epsilon',

@@ -16,6 +16,7 @@ FIELDS = {
     'model': 'mobilenet_v2',
     'width_multiplier': 0.5,
     'convention': 'torchvision',
+    'tail': 'full',
     'dropped_strides': 0,
     'output_stride': 32,
     'bn_epsilon': 1e-5,
@@ -73,7 +74,7 @@ def test_constant_that_is_spelled_out_is_that_of_the_convention():
     ('field', 'value'),
     [
         *(('dropped_strides', 2), ('output_stride', 16), ('bn_epsilon', 0.001), ('padding', 'same')),
-        *(('activation', 'relu'), ('normalization', 'unit')),
+        *(('activation', 'relu'), ('tail', 'detection'), ('normalization', 'unit')),
     ],
 )
 def test_older_checkpoint_has_the_fields_of_its_config(field, value, capsys):

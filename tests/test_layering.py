@@ -14,15 +14,27 @@ LEAVES = {'errors', 'buckets', 'hashes', 'trees', 'tables', 'config', 'hosts', '
 ALLOWED = {
     'ops': set(),
     'models': {'ops'},
+    'heads': {'models', 'ops'},
     'data': set(),
     'training': {'ops'},
     'checkpoints': set(),
     'evaluation': {'training'},
-    'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference'},
-    'report': {'models', 'ops', 'training'},
-    'tasks': {'models', 'ops', 'data', 'training', 'evaluation', 'weights', 'report', 'identity', 'inference'},
+    'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},
+    'report': {'models', 'heads', 'ops', 'training', 'evaluation'},
+    'tasks': {
+        'models',
+        'heads',
+        'ops',
+        'data',
+        'training',
+        'evaluation',
+        'weights',
+        'report',
+        'identity',
+        'inference',
+    },  # fmt: skip
 }
-TENSORFLOW_FREE = ('models', 'ops', 'training', 'checkpoints', 'evaluation')
+TENSORFLOW_FREE = ('models', 'heads', 'ops', 'training', 'checkpoints', 'evaluation')
 
 
 def imported_modules(path: pathlib.Path) -> set[str]:

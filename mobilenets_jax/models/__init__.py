@@ -19,6 +19,7 @@ from mobilenets_jax.models.architecture import Architecture
 from mobilenets_jax.models.layers import LayerSettings
 from mobilenets_jax.models.network import OUTPUT_STRIDES, Backbone, ImageClassifier
 from mobilenets_jax.models.specs import NetworkSpec
+from mobilenets_jax.models.tails import FULL
 
 _FAMILIES = (
     mobilenet_v1,
@@ -51,7 +52,9 @@ def get_architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def get_spec(name: str, width_multiplier: float = 1.0, convention: str = 'tf', **fields) -> NetworkSpec:
+def get_spec(
+    name: str, width_multiplier: float = 1.0, convention: str = 'tf', *, tail: str = FULL, **fields
+) -> NetworkSpec:
     """The table of a network at a width under a convention.
 
     Args:
@@ -59,13 +62,18 @@ def get_spec(name: str, width_multiplier: float = 1.0, convention: str = 'tf', *
         width_multiplier: positive; scales the channels as the convention says.
         convention: whose rules: 'tf' or 'paper' (the authors' own code), 'torchvision', 'keras', 'timm', 'megvii', as
             far as they have the network.
+        tail: 'full'; of MobileNetV2, -V3-Large and -Small also 'detection' and 'segmentation', see `models.tails`.
         **fields: fields of the convention (see `specs.Convention`, `scaling.ScalingConvention`) and of the network (the
             keyword arguments of its family's `build`) to set, e.g. `last_channels='kept'`.
 
     Raises:
         UserError: for an unknown name, convention, field or value, or a width that does not exist.
     """
-    return get_architecture(name).resolve(width_multiplier, convention, **fields)
+    architecture = get_architecture(name)
+    if tail != FULL:
+        check('tail' in architecture.own_fields, 'model.tail', tail, f'is no tail of {name}, which has {FULL!r} alone')
+        fields['tail'] = tail
+    return architecture.resolve(width_multiplier, convention, **fields)
 
 
 def _settings(spec: NetworkSpec, dtype, bn_axis_name) -> LayerSettings:
@@ -105,6 +113,7 @@ def create_model(
     width_multiplier: float = 1.0,
     convention: str = 'tf',
     *,
+    tail: str = FULL,
     dropped_strides: int = 0,
     output_stride: int = 32,
     dropout_rate: float | None = None,
@@ -119,6 +128,7 @@ def create_model(
         num_classes: width of the logits.
         width_multiplier: positive; scales the channels as the convention says.
         convention: whose rules, see `get_spec`.
+        tail: see `get_spec`.
         dropped_strides: so many of the first strides are 1; for small images, whose details are single pixels.
         output_stride: 8, 16 or 32; below 32 the last strides become dilations.
         dropout_rate: fraction dropped before the logits in training; None is the paper's.
@@ -132,7 +142,7 @@ def create_model(
     check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
     check_choice('model.output_stride', output_stride, OUTPUT_STRIDES)
     check(dropped_strides >= 0, 'model.dropped_strides', dropped_strides, 'must not be negative')
-    spec = get_spec(name, width_multiplier, convention, **fields).drop_first_strides(dropped_strides)
+    spec = get_spec(name, width_multiplier, convention, tail=tail, **fields).drop_first_strides(dropped_strides)
     dropout_rate = spec.dropout_rate if dropout_rate is None else dropout_rate
     check(0.0 <= dropout_rate < 1.0, 'model.dropout_rate', dropout_rate, 'must be in [0, 1)')
     settings = _settings(spec, dtype, bn_axis_name)

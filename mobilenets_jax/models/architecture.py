@@ -49,6 +49,12 @@ class Architecture:
     def __post_init__(self):
         object.__setattr__(self, 'conventions', {'paper': self.conventions['tf'], **self.conventions})
 
+    @property
+    def own_fields(self) -> set[str]:
+        """The names of the network's own fields: the keyword-only parameters of `build`."""
+        parameters = inspect.signature(self.build).parameters.values()
+        return {parameter.name for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY}
+
     def resolve(self, width_multiplier: float, convention: str, **fields) -> NetworkSpec:
         """The table at a width under a convention; fields of the convention and of the network may be set by name.
 
@@ -61,8 +67,7 @@ class Architecture:
         check_choice(f'convention of {self.name}', convention, self.conventions)
         rules = self.conventions[convention]
         rule_names = {field.name for field in dataclasses.fields(rules)}
-        parameters = inspect.signature(self.build).parameters.values()
-        own_names = {parameter.name for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY}
+        own_names = self.own_fields
         for field in fields:
             check_choice(f'field of {self.name}', field, rule_names | own_names)
         rules = dataclasses.replace(rules, **{name: value for name, value in fields.items() if name in rule_names})

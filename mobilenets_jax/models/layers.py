@@ -39,6 +39,7 @@ def _inverse_fan_in(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.f
 _truncated = nn.initializers.truncated_normal(0.09)
 _glorot = nn.initializers.glorot_uniform()
 _he_fan_out = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+_torch = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 _small_normal = nn.initializers.normal(0.01)
 
 INITIALIZERS = {
@@ -51,6 +52,9 @@ INITIALIZERS = {
         nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
         nn.initializers.variance_scaling(1 / 3, 'fan_out', 'uniform'),
     ),
+    # Slim's default, and what deeplab sets of its separable convolutions and of the logits.
+    'deeplab': KernelInitializers(_glorot, *map(nn.initializers.truncated_normal, (0.33, 0.01))),
+    'torch': KernelInitializers(_torch, _torch, _torch),  # the layers' defaults
     'megvii': KernelInitializers(_inverse_fan_in, _inverse_fan_in, _small_normal),
 }
 

@@ -16,6 +16,7 @@ from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, stage
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
+from mobilenets_jax.models.tails import FULL, Tail, with_tail
 
 
 class InvertedResidual(Block):
@@ -74,12 +75,28 @@ TABLE = NetworkSpec(
     convention=CONVENTIONS['tf'],
 )
 
+# DeepLab's networks end with the blocks.
+TAILS = {'detection': Tail(), 'segmentation': Tail(head_conv=False)}
+
+
+def build(width_multiplier: float, convention: ScalingConvention, *, tail: str = FULL) -> NetworkSpec:
+    """The network at a width.
+
+    Args:
+        width_multiplier: positive.
+        convention: whose rules.
+        tail: 'full', 'detection' (half the channels from the last stride on, the first expansion excepted) or
+            'segmentation' (the same, without the last convolution).
+    """
+    return scale(with_tail(TABLE, TAILS, tail), width_multiplier, convention)
+
+
 _SLIM = 'slim mobilenet/README.md@0ba83cf'
 
 ARCHITECTURES = (
     Architecture(
         name='mobilenet_v2',
-        build=functools.partial(scale, TABLE),
+        build=build,
         conventions=CONVENTIONS,
         published={
             (1.4, 224): Published(params=6.9, madds=585, top1=74.7, source='1801.04381 Table 4'),

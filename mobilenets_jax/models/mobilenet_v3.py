@@ -15,6 +15,7 @@ from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec
+from mobilenets_jax.models.tails import FULL, Tail, with_tail
 
 CONVENTIONS = {
     'tf': ScalingConvention(bn_momentum=0.997),
@@ -114,6 +115,9 @@ SMALL = _network(
 )
 
 
+TAILS = {'detection': Tail(), 'segmentation': Tail(expansion_divisor=2)}
+
+
 def minimalistic(table: NetworkSpec) -> NetworkSpec:
     """The same table without squeeze-excite and h-swish, all kernels 3x3 (slim's `V3_*_MINIMALISTIC`)."""
     table = _with_nonlinearity(table, 'relu', hard_swish_from=None)
@@ -132,6 +136,7 @@ def build(
     se_gate: str = 'hard_sigmoid',
     stem_channels: int = 16,
     last_stage: str = 'efficient',
+    tail: str = FULL,
 ) -> NetworkSpec:
     """The table at a width, with the paper's ablations (section 6.4, Table 5, Figures 5 and 9) as fields.
 
@@ -148,6 +153,8 @@ def build(
         stem_channels: of the stem and of the first block's depthwise layer: 16, or 32 as before section 5.2.
         last_stage: 'efficient', or 'original' (Figure 5): one more block of twice the last channels and a 1280-wide
             convolution before pooling, no layer after it.
+        tail: 'full', 'detection' (half the channels from the last stride on, the first expansion excepted) or
+            'segmentation' (that expansion, too).
     """
     check_choice('nonlinearity', nonlinearity, ('hard_swish', 'swish', 'relu'))
     check_choice('se_gate', se_gate, ('hard_sigmoid', 'sigmoid'))
@@ -165,7 +172,8 @@ def build(
     ]
     blocks[0] = dataclasses.replace(blocks[0], expanded=stem_channels)
     stem = dataclasses.replace(table.stem, channels=stem_channels)
-    return scale(dataclasses.replace(table, stem=stem, blocks=tuple(blocks)), width_multiplier, convention)
+    table = dataclasses.replace(table, stem=stem, blocks=tuple(blocks))
+    return scale(with_tail(table, TAILS, tail), width_multiplier, convention)
 
 
 def _with_nonlinearity(table: NetworkSpec, nonlinearity: str, hard_swish_from: int | None) -> NetworkSpec:

@@ -48,7 +48,7 @@ class Sandglass(Block):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """See `Block`; no taps."""
+        """See `Block`; the tap is `expansion`, in front of the last depthwise convolution."""
         row, settings = self.row, self.settings
         x = inputs = inputs.astype(settings.dtype)
         if row.full:
@@ -62,13 +62,13 @@ class Sandglass(Block):
                 name='depthwise1',
             )(x, train=train)
         x = self.pointwise(row.reduced, 'linear', name='reduce')(x, train=train)
-        x = self.pointwise(row.out_channels, 'relu6', name='expand')(x, train=train)
+        x = expansion = self.pointwise(row.out_channels, 'relu6', name='expand')(x, train=train)
         if row.full or row.stride == 2:
             x = self.spatial(row.out_channels, 'linear', name='depthwise2')(x, train=train)
         if row.identity_channels:
             end = row.identity_channels
             x = jnp.concatenate([x[..., :end] + inputs[..., :end], x[..., end:]], axis=-1)
-        return x, {}
+        return x, {'expansion': expansion}
 
 
 # t (reduction), c, n, s, in the paper's columns.
@@ -78,9 +78,9 @@ STAGES = (
     (6, 192, 3, 2),
     (6, 288, 3, 2),
     (6, 384, 4, 1),
-    (6, 576, 4, 2),
+    (6, 576, 4, 2),  # C4/expansion is the first block's
     (6, 960, 3, 1),
-    (6, 1280, 1, 1),  # C5
+    (6, 1280, 1, 1),  # C5, C5/expansion
 )
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280  # not narrowed by widths below 1.0

@@ -5,9 +5,11 @@ module that classification trains. XLA removes what a caller does not use.
 
 Endpoints of a backbone (all NHWC):
     `stem`, `stem_pool`, `block01`, `block02`, ..., `head_conv`: outputs by position, where the network has them.
+    `last_block`: the output of the last block, which `C5` is only where no `head_conv` follows.
     `blockNN/expansion`, `blockNN/depthwise`: inside a block, after normalisation and activation (and before SE).
     `C1` ... `C5`: the last output at stride 2, 4, 8, 16, 32 of the undilated network.
     `C4/expansion`: the expansion of the first stride-32 block, still at stride 16, which SSDLite taps.
+    `C5/expansion`: the expansion of the last block, before its last depthwise layer, which MobileNeXt's SSDLite taps.
     `C3/depthwise`: the depthwise output of the last stride-8 block, which LR-ASPP taps.
 
 Paper: dilation in place of stride, 1606.00915 and the slim code's `mobilenet_base`; taps, 1905.02244 sections 6.3, 6.4.
@@ -119,6 +121,9 @@ class Backbone(nn.Module):
                 endpoints['C4/expansion'] = taps['expansion']
             if tracker.nominal == 8 and 'depthwise' in taps:
                 endpoints['C3/depthwise'] = taps['depthwise']
+        endpoints['last_block'] = x
+        if 'expansion' in taps:
+            endpoints['C5/expansion'] = taps['expansion']
 
         if spec.head_conv is not None:
             head = ConvNorm(spec.head_conv.channels, spec.head_conv.activation, self.settings, name='head_conv')

@@ -7,6 +7,7 @@ from mobilenets_jax.ops.groups import channels_by_groups, group_width
 from mobilenets_jax.ops.linear import dense_product
 from mobilenets_jax.ops.norm import batch_norm, normalize
 from mobilenets_jax.ops.pooling import average_pool, max_pool
+from mobilenets_jax.ops.resize import resize_bilinear
 from mobilenets_jax.ops.squeeze import global_average_pool, scale_channels
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     'group_width',
     'max_pool',
     'normalize',
+    'resize_bilinear',
     'scale_channels',
 ]

@@ -1,25 +1,29 @@
 """Exact parameter and multiply-add counts, read from the network that would really run.
 
 Parameters come from the shapes of the initialised variables, multiply-adds from the traced computation: every
-convolution and matrix product counts the products it sums, nothing else counts (no normalisation, activation, pooling
-or bias), which is the papers' convention. One multiply-add is two FLOPs.
+convolution and matrix product counts the products it sums, nothing else counts (no normalisation, activation, pooling,
+bias, or resizing, though JAX resizes by matrix products), which is the papers' convention. One multiply-add is two
+FLOPs.
 """
 
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.extend import core
 
 from mobilenets_jax.models import create_model
-from mobilenets_jax.models.network import ImageClassifier
+from mobilenets_jax.ops import resize_bilinear
 from mobilenets_jax.ops.backend import compiling_for
 
 PRODUCTS = ('conv_general_dilated', 'dot_general')
+ImageSize = int | tuple[int, int]
+UNCOUNTED = (resize_bilinear.__name__,)  # functions whose products are no layer's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +48,8 @@ def count_model(name: str, *, image_size: int = 224, **kwargs) -> Counts:
     return count_module(create_model(name, **kwargs), image_size)
 
 
-def count_module(model: ImageClassifier, image_size: int) -> Counts:
-    """Counts a network at an image size in pixels."""
+def count_module(model: nn.Module, image_size: ImageSize) -> Counts:
+    """Counts a network at an image size in pixels, a side or height and width."""
     jaxpr, variables = _traced(model, image_size, batch=1)
     named = jax.tree_util.tree_leaves_with_path(variables['params'])
     norm_params = sum(leaf.size for path, leaf in named if any(key.key == 'bn' for key in path))
@@ -53,26 +57,27 @@ def count_module(model: ImageClassifier, image_size: int) -> Counts:
         params=_size(variables['params']),
         batch_stats=_size(variables.get('batch_stats', {})),
         norm_params=norm_params,
-        madds=sum(_equation_madds(equation) for equation in equations(jaxpr)),
+        madds=sum(_equation_madds(equation) for equation in equations(jaxpr, but=UNCOUNTED)),
     )
 
 
-def product_sizes(model: ImageClassifier, image_size: int, batch: int) -> int:
+def product_sizes(model: nn.Module, image_size: ImageSize, batch: int) -> int:
     """How many values the convolutions and matrix products of a forward pass read and write: inputs, kernels, outputs.
 
     Args:
         model: see `create_model`.
-        image_size: in pixels.
+        image_size: in pixels, a side or height and width.
         batch: images.
     """
     jaxpr, _ = _traced(model, image_size, batch)
-    products = [equation for equation in equations(jaxpr) if equation.primitive.name in PRODUCTS]
+    products = [equation for equation in equations(jaxpr, but=UNCOUNTED) if equation.primitive.name in PRODUCTS]
     return sum(variable.aval.size for equation in products for variable in (*equation.invars, *equation.outvars))
 
 
-def _traced(model: ImageClassifier, image_size: int, batch: int) -> tuple[core.Jaxpr, Any]:
+def _traced(model: nn.Module, image_size: ImageSize, batch: int) -> tuple[core.Jaxpr, Any]:
     """The computation of a batch, initialisation included, and the shapes of the variables."""
-    images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    images = jax.ShapeDtypeStruct((batch, *sides, 3), jnp.float32)
     initialise = functools.partial(model.init_with_output, train=False)
     with compiling_for('tpu'):  # where every layer is one convolution or matrix product, as it is defined
         jaxpr, (_, variables) = jax.make_jaxpr(initialise, return_shape=True)(jax.random.key(0), images)
@@ -83,14 +88,16 @@ def _size(tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
-    """All equations, also those inside of jitted and custom-derivative functions."""
+def equations(jaxpr: core.Jaxpr, but: Sequence[str] = ()) -> Iterator[core.JaxprEqn]:
+    """All equations, also those inside of jitted and custom-derivative functions but for those named in `but`."""
     for equation in jaxpr.eqns:
         yield equation
+        if equation.params.get('name') in but:
+            continue
         for parameter in equation.params.values():
             inner = getattr(parameter, 'jaxpr', parameter)
             if isinstance(inner, core.Jaxpr):
-                yield from equations(inner)
+                yield from equations(inner, but)
 
 
 def _equation_madds(equation: core.JaxprEqn) -> int:

@@ -82,9 +82,9 @@ def to_variables(
     network: Network, names: Mapping[str, str | None], layout: Layout, arrays: dict[str, np.ndarray]
 ) -> dict:
     """Our variables, float32, of arrays in which `compare` finds no mismatch; layers that are not in it are zeros."""
-    identity = {'scale': 1.0, 'mean': 0.0, 'var': 1.0 - network.bn_epsilon}  # a folded norm only adds its bias
     leaves = {}
     for layer in network.layers:
+        identity = {'scale': 1.0, 'mean': 0.0, 'var': 1.0 - layer.epsilon}  # a folded norm only adds its bias
         for leaf, shape in layer.shapes.items():
             key = _key(layer, leaf, names, layout)
             if names[layer.path] is None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mobilenets_jax.models.layers import Conv
+from mobilenets_jax.weights.network import trace
 
 PyTree = Any
 
@@ -27,7 +28,7 @@ def unfold_batch_norms(model: Any, variables: PyTree, images: jax.Array) -> PyTr
         variables: 'params' and 'batch_stats'.
         images: [n, H, W, 3], normalised: the statistics are theirs.
     """
-    epsilon = model.settings.bn_epsilon
+    epsilons = {layer.path: layer.epsilon for layer in trace('', model).layers}
 
     @jax.jit
     def statistics(variables: PyTree) -> PyTree:
@@ -41,6 +42,7 @@ def unfold_batch_norms(model: Any, variables: PyTree, images: jax.Array) -> PyTr
             continue
         names = [f'params/{norm}/scale', f'params/{norm}/bias', f'batch_stats/{norm}/mean', f'batch_stats/{norm}/var']
         scale, bias, old_mean, old_var = (leaves[name] for name in names)
+        epsilon = epsilons[norm]
         gain = scale / jnp.sqrt(old_var + epsilon)
         values = gain * jnp.sqrt(var + epsilon), bias + gain * (mean - old_mean), mean, var
         leaves |= dict(zip(names, values, strict=True))

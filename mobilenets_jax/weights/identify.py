@@ -1,12 +1,14 @@
 """Which network a file holds: the one whose every layer has its array in the file, and no array is left over."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from mobilenets_jax.errors import UserError, check_choice
+from mobilenets_jax.heads import Segmenter, create_segmenter
 from mobilenets_jax.models import create_model, get_architecture, get_spec, list_models
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.specs import RECTIFIERS, NetworkSpec
@@ -16,9 +18,10 @@ from mobilenets_jax.weights.files import WeightFile
 from mobilenets_jax.weights.foreign import describe
 from mobilenets_jax.weights.heads import classifier
 from mobilenets_jax.weights.layouts import LAYOUTS
-from mobilenets_jax.weights.names import NameMap
+from mobilenets_jax.weights.names import NameMap, segmentation
 from mobilenets_jax.weights.network import Network, trace
 from mobilenets_jax.weights.same_network import DifferentNetworkError, check_outputs, settle
+from mobilenets_jax.weights.segmenters import CLASSIFICATION, SEGMENTATION, candidates, task_of
 
 MAX_FOREIGN = 0.2  # of a file's arrays: where more have other names than a network's, it is another one
 # Tried beside the widths that papers publish.
@@ -35,7 +38,8 @@ class Identity:
         name: of the architecture.
         width_multiplier: of it.
         convention: of it.
-        fields: further fields of `create_model`, by name.
+        fields: further fields of `create_model` or `create_segmenter`, by name.
+        head: of a segmentation network, see `create_segmenter`; None of a classifier.
     """
 
     source: str
@@ -43,18 +47,47 @@ class Identity:
     width_multiplier: float
     convention: str
     fields: tuple[tuple[str, Any], ...] = ()
+    head: str | None = None
+
+    @property
+    def task(self) -> str:
+        """What the network is for."""
+        return CLASSIFICATION if self.head is None else SEGMENTATION
 
     @property
     def name_in_source(self) -> str:
         """The architecture and whose names its weights have, whatever the width."""
         return f'{self.source} {self.name}'
 
-    def create_model(self, num_classes: int) -> ImageClassifier:
-        """The network."""
-        return create_model(self.name, num_classes, self.width_multiplier, self.convention, **dict(self.fields))
+    def create_model(self, num_classes: int, **fields) -> ImageClassifier | Segmenter:
+        """The network; `fields` beside its own."""
+        create = create_model if self.head is None else create_segmenter
+        fields = {**self.all_fields, **fields}
+        return create(
+            self.name,
+            num_classes,
+            width_multiplier=self.width_multiplier,
+            convention=self.convention,
+            **fields,
+        )
+
+    @property
+    def all_fields(self) -> dict[str, Any]:
+        """What `create_model` or `create_segmenter` takes beside name, width, convention and number of classes."""
+        fields = dict(self.fields)
+        if self.head is None:
+            return fields
+        return {**fields, 'head': self.head, 'head_fields': dict(fields.get('head_fields', ()))}
+
+    def layer_names(self, network: Network, logits: str | None) -> names.Names:
+        """What the source calls the network's layers; `logits` is the file's name for a classifier's last one."""
+        if self.head is not None:
+            return segmentation.MAPS[self.source](network)
+        return names.SOURCES[self.source].maps[self.name](network) | {'logits': logits}
 
     def __str__(self) -> str:
-        return f'{self.name} {self.width_multiplier:g} ({self.convention}) as {self.source} names it'
+        head = '' if self.head is None else f' with {self.head}'
+        return f'{self.name} {self.width_multiplier:g} ({self.convention}){head} as {self.source} names it'
 
 
 def identify(
@@ -65,7 +98,7 @@ def identify(
     convention: str | None = None,
     width: float | None = None,
     new_head: bool = False,
-) -> tuple[Identity, ImageClassifier, dict]:
+) -> tuple[Identity, ImageClassifier | Segmenter, dict]:
     """Finds the network of a file and gives it its weights.
 
     Args:
@@ -131,7 +164,7 @@ def _fill(file: WeightFile, identity: Identity, head: '_Head') -> tuple[Identity
     layout, graph = LAYOUTS[file.layout], file.contents.graph
     model = identity.create_model(head.num_classes)
     network = trace(identity.name, model)
-    layer_names = names.SOURCES[identity.source].maps[identity.name](network) | {'logits': head.name}
+    layer_names = identity.layer_names(network, head.name)
     arrays = {name: array for name, array in file.arrays.items() if not name.startswith(head.left_out)}
     mismatch = compare(network, layer_names, layout, arrays)
     if len(mismatch):
@@ -141,8 +174,8 @@ def _fill(file: WeightFile, identity: Identity, head: '_Head') -> tuple[Identity
         identity = _with_rectifier(identity, network, file.contents.rectifier)
         return identity, identity.create_model(head.num_classes), variables
     try:
-        fields = settle(graph, identity.name, head.num_classes, identity.width_multiplier, identity.convention)
-        identity = dataclasses.replace(identity, fields=tuple(fields.items()))
+        fields = settle(graph, identity.name, functools.partial(identity.create_model, head.num_classes))
+        identity = dataclasses.replace(identity, fields=(*identity.fields, *fields.items()))
         model = identity.create_model(head.num_classes)
         check_outputs(graph, model, variables, trace(identity.name, model).layers)
     except DifferentNetworkError as error:
@@ -193,6 +226,9 @@ def _candidates(
     Where nothing fits, those with the first layer alone, so that a refusal can say what is wrong; where `model` is
     given and nothing fits, the network itself.
     """
+    if task_of(file) == SEGMENTATION:
+        yield from _segmenters(file, model, convention, width)
+        return
     fitting: list[tuple[Identity, _Head]] = []
     others: list[tuple[Identity, _Head]] = []
     named: list[tuple[Identity, _Head]] = []
@@ -221,6 +257,19 @@ def _candidates(
     if model is not None:
         others = named
     yield from fitting or (others if file.contents.graph is None or model is not None else ())
+
+
+def _segmenters(
+    file: WeightFile, model: str | None, convention: str | None, width: float | None
+) -> Iterator[tuple[Identity, _Head]]:
+    for found in candidates(file):
+        asked = zip((model, convention, width), (found.name, found.convention, found.width_multiplier), strict=True)
+        if all(one in (None, other) for one, other in asked):
+            kernel = _kernel(file, f'{found.logits}{LAYOUTS[file.layout].suffixes["dense"]["kernel"]}', 'dense')
+            identity = Identity(
+                found.source, found.name, found.width_multiplier, found.convention, found.fields, head=found.head
+            )
+            yield identity, _Head((found.logits,), found.logits, kernel.shape[-1])
 
 
 def _widths(name: str) -> list[float]:

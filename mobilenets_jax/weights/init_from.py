@@ -11,6 +11,7 @@ import numpy as np
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.identity import CLASSIFICATION, NETWORK_FIELDS, field_name
+from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.trees import describe_leaf, named_leaves
 from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
 from mobilenets_jax.weights.trained import is_folder, read_trained
@@ -138,6 +139,7 @@ def config_fields(pretrained: Pretrained) -> dict[str, Any]:
         'model.name': card.model,
         'model.width_multiplier': card.width_multiplier,
         'model.convention': card.convention,
+        'model.tail': card.fields.get('tail', FULL),
         'model.dropped_strides': card.fields.get('dropped_strides', 0),
         'model.output_stride': pretrained.model.output_stride,
         'model.bn_epsilon': pretrained.model.settings.bn_epsilon,

@@ -9,7 +9,6 @@ import jax
 
 from mobilenets_jax.models import get_spec
 from mobilenets_jax.models.layers import BatchNorm, Conv
-from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.specs import NetworkSpec
 
 # No dense layer depends on the size of the image, so the smallest one that every network takes will do.
@@ -27,6 +26,7 @@ class Layer:
         dilation: of a convolution: the spacing of its kernel's taps, in pixels; else 1.
         activation: of a norm, a key of `ops.ACTIVATIONS`; of a convolution that of the norm behind it; None of a dense
             layer, whose activation is the network's own matter.
+        epsilon: of a norm, what it adds to the variances; else 0.
         shapes: of its leaves, e.g. {'params/backbone/stem/conv/kernel': (3, 3, 3, 32)}; kernels are HWIO or (in, out).
     """
 
@@ -35,6 +35,7 @@ class Layer:
     stride: int
     dilation: int
     activation: str | None
+    epsilon: float
     shapes: dict[str, tuple[int, ...]]
 
 
@@ -46,13 +47,11 @@ class Network:
         name: of the architecture.
         layers: in the order of their calls.
         num_classes: width of the logits.
-        bn_epsilon: added to the variances.
     """
 
     name: str
     layers: tuple[Layer, ...]
     num_classes: int
-    bn_epsilon: float
 
     @property
     def table(self) -> NetworkSpec:
@@ -78,8 +77,8 @@ class Network:
 
 
 @functools.lru_cache(maxsize=256)  # the same few networks are candidates for every file
-def trace(name: str, model: ImageClassifier) -> Network:
-    """The layers of `model`, which is a network of the architecture `name`, without computing anything."""
+def trace(name: str, model: nn.Module) -> Network:
+    """The layers of `model`, a classifier or segmenter of the architecture `name`, without computing anything."""
     calls: list[tuple[str, nn.Module]] = []
 
     def record(call, args, kwargs, context):
@@ -99,7 +98,6 @@ def trace(name: str, model: ImageClassifier) -> Network:
         name=name,
         layers=tuple(_layer(path, module, following, shapes[path]) for (path, module), following in _pairs(calls)),
         num_classes=model.num_classes,
-        bn_epsilon=model.settings.bn_epsilon,
     )
 
 
@@ -116,6 +114,7 @@ def _layer(path: str, module: nn.Module, following: nn.Module | None, shapes: di
         stride=getattr(module, 'stride', 1),
         dilation=getattr(module, 'dilation', 1),
         activation=None if isinstance(module, nn.Dense) else norm.activation,
+        epsilon=module.settings.bn_epsilon if isinstance(module, BatchNorm) else 0.0,
         shapes=shapes,
     )
 

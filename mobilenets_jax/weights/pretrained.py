@@ -7,18 +7,27 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.identity import CLASSIFICATION
 from mobilenets_jax.models.network import ImageClassifier
+from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.weights.cache import fetch
-from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, Preprocessing, WeightCard
+from mobilenets_jax.weights.cards import (
+    CARDS,
+    PREPROCESSING,
+    SEGMENTATION_PREPROCESSING,
+    Preprocessing,
+    WeightCard,
+)
 from mobilenets_jax.weights.files import WeightFile, read
 from mobilenets_jax.weights.identify import identify
 from mobilenets_jax.weights.imagenet import class_names
 from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.remote import local_file
+from mobilenets_jax.weights.segmenters import CLASSIFICATION, SEGMENTATION
 from mobilenets_jax.weights.timm_facts import TimmFacts, timm_facts, with_facts
 from mobilenets_jax.weights.trained import create_network, is_folder, preprocessing, read_trained
 from mobilenets_jax.weights.wrappers import unwrapped
@@ -26,6 +35,8 @@ from mobilenets_jax.weights.wrappers import unwrapped
 PyTree = Any
 
 IMAGENET_CLASSES = 1000
+_PREPROCESSING = {CLASSIFICATION: PREPROCESSING, SEGMENTATION: SEGMENTATION_PREPROCESSING}
+_LOGITS = ('logits', 'low_logits', 'high_logits')  # the layers with a channel a class, of classifiers and heads
 
 
 class Pretrained(NamedTuple):
@@ -60,6 +71,7 @@ def load_pretrained(
     step: int | str | None = None,
     params: str | None = None,
     option: str = 'weights',
+    task: str | None = CLASSIFICATION,
 ) -> Pretrained:
     """Loads weights from a file, a run, or by the name of a card, which is downloaded once.
 
@@ -82,6 +94,7 @@ def load_pretrained(
         value_range: the range of its input, a key of `data.options.NORMALIZATIONS`, where the file does not say it.
         step: of a run, which checkpoint; 'best': the one with the best metric; None: the newest intact one.
         params: of a run, 'ema' (the default: averaged parameters where it has some) or 'raw'.
+        task: what the network shall be for: 'classification' or 'segmentation'; None: either.
         option: what the user calls `path_or_name`, for what is said on standard error.
 
     Raises:
@@ -95,13 +108,16 @@ def load_pretrained(
         for name, value in (('step', step), ('params', params)):
             check(value is None, name, value, f'is of a run, which weights={path_or_name!r} is not')
         network, variables, card, notes = _published(path_or_name, model, told, new_head=num_classes is not None)
-        if network.num_classes == IMAGENET_CLASSES + 1 and num_classes != network.num_classes:
+        has_background = card.task == CLASSIFICATION and network.num_classes == IMAGENET_CLASSES + 1
+        if has_background and num_classes != network.num_classes:
             network, variables = _without_background(network, variables)
-        if _is_one_logit(network, variables) and num_classes in (None, 2):
+        if card.task == CLASSIFICATION and _is_one_logit(network, variables) and num_classes in (None, 2):
             network, variables = _with_two_logits(network, variables)
             notes.append(
                 'its one logit is taken for a sigmoid of class 1, and class 0 gets the logit 0, which is the same.'
             )
+    asked = task in (None, card.task)
+    check(asked, option, path_or_name, f'is a network for {card.task}, where one for {task} is asked for')
     if num_classes not in (None, network.num_classes):
         network, variables = _with_new_head(network, variables, num_classes)
         card = dataclasses.replace(card, class_names=())
@@ -123,7 +139,8 @@ def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], step: int
     for name, value in {'model': model, **told}.items():
         fits = name == 'image_size' or value in (None, known[name])
         check(fits, name, value, f'is not that of {label}, which has {known.get(name)!r}')
-    fields = {name: trained.fields[name] for name in ('dropped_strides', 'activation') if trained.fields[name]}
+    usual = {'tail': FULL, 'dropped_strides': 0, 'activation': None}
+    fields = {name: trained.fields[name] for name in usual if trained.fields[name] != usual[name]}
     card = WeightCard(
         name=source,
         model=trained.fields['model'],
@@ -159,10 +176,11 @@ def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *,
     if card is None:
         card = WeightCard(
             name=path_or_name,
+            task=identity.task,
             model=identity.name,
             width_multiplier=identity.width_multiplier,
             convention=identity.convention,
-            preprocessing=with_facts(PREPROCESSING[identity.source], facts),
+            preprocessing=with_facts(_PREPROCESSING[identity.task][identity.source], facts),
         )
         notes += _assumptions(card, file, facts, told, source=identity.source)
     stated = {'image_size': file.contents.image_size, 'value_range': file.contents.value_range}
@@ -170,7 +188,7 @@ def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *,
     card = dataclasses.replace(
         card,
         convention=identity.convention,
-        fields=dict(identity.fields),
+        fields=identity.all_fields,
         folded=LAYOUTS[file.layout].folded,
         preprocessing=_with(_with(card.preprocessing, stated), of_input),
     )
@@ -225,9 +243,11 @@ def _without_background(network: ImageClassifier, variables: PyTree) -> tuple[Im
 
 def _with_new_head(network: ImageClassifier, variables: PyTree, num_classes: int) -> tuple[ImageClassifier, PyTree]:
     check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
-    old = variables['params']['logits']
-    logits = {name: np.zeros((*leaf.shape[:-1], num_classes), np.float32) for name, leaf in old.items()}
-    return network.clone(num_classes=num_classes), _with_logits(variables, logits)
+    leaves = {
+        path: np.zeros((*leaf.shape[:-1], num_classes), np.float32) if path[-2] in _LOGITS else leaf
+        for path, leaf in flatten_dict(variables['params']).items()
+    }
+    return network.clone(num_classes=num_classes), {**variables, 'params': unflatten_dict(leaves)}
 
 
 def _is_one_logit(network: ImageClassifier, variables: PyTree) -> bool:

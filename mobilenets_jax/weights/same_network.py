@@ -1,24 +1,28 @@
 """Whether a network of ours computes what a TFLite graph does, and the fields that make it so.
 
 Shapes of weights do not tell strides, padding and activations. So every layer of the graph is compared with ours, what
-our networks can be told (ReLU or ReLU6, padding, dropped strides) is set as the graph has it, and in the end both
+our networks can be told (ReLU or ReLU6, padding, strides) is set as the graph has it, and in the end both
 compute the logits of the same inputs.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 
-from mobilenets_jax.models import create_model
 from mobilenets_jax.models.specs import PADDINGS, RECTIFIERS
 from mobilenets_jax.ops import fuse
 from mobilenets_jax.weights.network import Layer, trace
 from mobilenets_jax.weights.readers.tflite_graph import Graph, GraphLayer, same_pads
 from mobilenets_jax.weights.readers.tflite_twin import FloatTwin
 
-MAX_DROPPED_STRIDES = 2
+# Task -> the fields that decide about strides.
+_STRIDES = {
+    'classification': [{}, {'dropped_strides': 1}, {'dropped_strides': 2}],
+    'segmentation': [{'output_stride': stride} for stride in (16, 8, 32)],
+}
 # The inputs that are compared: noise of these amplitudes. Large ones meet the upper end of every ReLU6.
 AMPLITUDES = (1.0, 10.0, 100.0)
 TOLERANCE = 0.01  # of the difference between the logits of two such inputs
@@ -30,31 +34,29 @@ class DifferentNetworkError(ValueError):
     """The graph is another network; the message names the first operator that differs."""
 
 
-def settle(graph: Graph, name: str, num_classes: int, width_multiplier: float, convention: str) -> dict[str, Any]:
-    """The fields of `create_model`, beside those given, by which our network has the graph's layers.
+def settle(graph: Graph, name: str, create: Callable[..., nn.Module]) -> dict[str, Any]:
+    """The fields of `create` by which our network has the graph's layers.
 
     Args:
         graph: of the file.
         name: of the architecture.
-        num_classes: of the file.
-        width_multiplier: of the architecture.
-        convention: of the architecture.
+        create: our network with such fields.
 
     Raises:
         DifferentNetworkError: there are none.
     """
 
     def layers(**fields) -> list[tuple[GraphLayer, Layer]]:
-        network = trace(name, create_model(name, num_classes, width_multiplier, convention, **fields))
+        network = trace(name, create(**fields))
         ours = [layer for layer in network.layers if layer.kind != 'norm']
         return list(zip(graph.layers, ours, strict=True))
 
-    fields = _strides(layers)
+    fields = _strides(layers, _STRIDES[graph.task])
     pairs = layers(**fields)
     for theirs, ours in pairs:
         _agree(theirs, 'dilation', theirs.dilations, (ours.dilation,) * 2)
     padding = _padding(pairs)
-    own = create_model(name, num_classes, width_multiplier, convention).settings.padding
+    own = create().settings.padding
     fields |= {'padding': padding} if padding not in (None, own) else {}
     activation = _rectifier(pairs)
     return fields | ({'activation': activation} if activation else {})
@@ -73,12 +75,11 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _strides(layers) -> dict[str, int]:
-    for dropped in range(MAX_DROPPED_STRIDES + 1):
-        fields = {'dropped_strides': dropped} if dropped else {}
+def _strides(layers, choices: Sequence[dict[str, int]]) -> dict[str, int]:
+    for fields in choices:
         if all(theirs.strides == (ours.stride,) * 2 for theirs, ours in layers(**fields)):
-            return fields
-    for theirs, ours in layers():
+            return dict(fields)
+    for theirs, ours in layers(**choices[0]):
         _agree(theirs, 'stride', theirs.strides, (ours.stride,) * 2)
     raise AssertionError('some stride differs')
 

@@ -8,7 +8,7 @@ from mobilenets_jax.errors import UserError
 from mobilenets_jax.tables import aligned
 from mobilenets_jax.weights.cards import CARDS, MEASURED_ON, WeightCard
 
-HEADER = ('weights', 'network', 'width', 'size', 'crop', 'top-1', 'top-5', 'measured', 'licence')
+HEADER = ('weights', 'network', 'width', 'size', 'crop', 'top-1', 'top-5', 'mIoU', 'measured', 'licence')
 TEXT_COLUMNS = (0, 1, len(HEADER) - 1)  # flush left; the others are numbers
 
 
@@ -32,9 +32,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def text_table(cards: list[WeightCard]) -> str:
-    """Aligned columns; accuracies in percent, as published on ImageNet's validation set."""
+    """Aligned columns; accuracies in percent, as published, those of classifiers on ImageNet's validation set."""
     lines = aligned([HEADER, *map(_cells, cards)], TEXT_COLUMNS)
-    return '\n'.join([*lines, '', f'top-1, top-5: as published. measured: by this project on {MEASURED_ON}.'])
+    return '\n'.join([*lines, '', f'top-1, top-5, mIoU: as published. measured: by this project on {MEASURED_ON}.'])
 
 
 def _cells(card: WeightCard) -> list[str]:
@@ -52,6 +52,7 @@ def _cells(card: WeightCard) -> list[str]:
         f'{preprocessing.crop_fraction:.1%}' if central else f'of {resized}',
         percent(card.top1),
         percent(card.top5),
+        percent(card.miou),
         ' / '.join(map(percent, card.measured)) if card.measured else '-',
         card.licence or '',
     ]

@@ -60,6 +60,39 @@ def test_original_last_stage():
     assert (last.expanded, last.out_channels, spec.head_conv.channels, spec.pre_logits) == (960, 320, 1280, None)
 
 
+@pytest.mark.parametrize(
+    ('name', 'tail', 'blocks', 'head_conv', 'pre_logits'),
+    [
+        # Expansion and output of the blocks from the last stride on.
+        ('mobilenet_v3_large', 'full', [(672, 160), (960, 160), (960, 160)], 960, 1280),
+        ('mobilenet_v3_large', 'detection', [(672, 80), (480, 80), (480, 80)], 480, 640),
+        ('mobilenet_v3_large', 'segmentation', [(336, 80), (480, 80), (480, 80)], 480, 640),
+        ('mobilenet_v3_small', 'detection', [(288, 48), (288, 48), (288, 48)], 288, 512),
+        ('mobilenet_v3_small', 'segmentation', [(144, 48), (288, 48), (288, 48)], 288, 512),
+        ('mobilenet_v2', 'detection', [(576, 80), (480, 80), (480, 80), (480, 160)], 640, None),
+        ('mobilenet_v2', 'segmentation', [(576, 80), (480, 80), (480, 80), (480, 160)], None, None),
+    ],
+)
+def test_tails(name, tail, blocks, head_conv, pre_logits):
+    """Slim's `V3_*_DETECTION`, deeplab's `mobilenet_v3_*_seg`, torchvision's `reduced_tail`."""
+    spec, full = get_spec(name, tail=tail), get_spec(name)
+    assert [(row.expanded, row.out_channels) for row in spec.blocks[-len(blocks) :]] == blocks
+    assert spec.blocks[: -len(blocks)] == full.blocks[: -len(blocks)]
+    assert (spec.head_conv and spec.head_conv.channels, spec.pre_logits) == (head_conv, pre_logits)
+
+
+def test_tails_of_other_widths_and_networks():
+    half = get_spec('mobilenet_v2', 0.5, tail='segmentation').blocks
+    assert [(row.expanded, row.out_channels) for row in half[-4:]] == [(288, 40), (240, 40), (240, 40), (240, 80)]
+    with pytest.raises(UserError, match="model.tail='short' is unknown. Known: detection, full, segmentation."):
+        get_spec('mobilenet_v3_small', tail='short')
+    with pytest.raises(UserError, match="model.tail='detection' is no tail of mobilenet_v1, which has 'full' alone."):
+        get_spec('mobilenet_v1', tail='detection')
+    (_, endpoints), _ = abstract_outputs('mobilenet_v3_large', tail='detection')
+    sizes = {name: endpoints[name].shape[1:] for name in ('C4/expansion', 'last_block', 'C5')}
+    assert sizes == {'C4/expansion': (14, 14, 672), 'last_block': (7, 7, 80), 'C5': (7, 7, 480)}
+
+
 def test_identity_fraction():
     third = get_spec('mobilenext', identity_fraction=1 / 3).blocks
     whole = get_spec('mobilenext').blocks

@@ -60,14 +60,14 @@ def copy_weights(model, images, layers: list[ReferenceLayer]):
     for path, layer in zip(paths, layers, strict=True):
         for name, value in layer.weights.items():
             collection = 'batch_stats' if name in ('mean', 'var') else 'params'
-            expected = _at(shapes[collection], path)[name].shape
+            expected = at(shapes[collection], path)[name].shape
             assert value.size == np.prod(expected), f'{"/".join(path)}/{name}: {expected}, {layer.name}: {value.shape}'
-            _at(variables[collection], path)[name] = value.reshape(expected).astype(np.float32)
+            at(variables[collection], path)[name] = value.reshape(expected).astype(np.float32)
     assert jax.tree.structure(shapes) == jax.tree.structure(variables), 'the reference leaves some weights unset'
     return variables, paths
 
 
-def _at(tree: dict, path) -> dict:
+def at(tree: dict, path) -> dict:
     for key in path:
         tree = tree.setdefault(key, {})
     return tree
@@ -87,14 +87,14 @@ def assert_same_network(model, images, layers: list[ReferenceLayer], logits: np.
     apply = jax.jit(functools.partial(model.apply, train=False, capture_intermediates=_is_weighted_call))
     (our_logits, _), state = apply(variables, images)
     for (path, activation), layer in zip(paths.items(), layers, strict=True):
-        output = np.asarray(_at(state['intermediates'], path)['__call__'][0])
+        output = np.asarray(at(state['intermediates'], path)['__call__'][0])
         expected = np.asarray(activation(layer.output))  # ours is a part of the batch norm
-        _assert_close(output, expected, tolerance, f'{"/".join(path)} and {layer.name}')
-    _assert_close(np.asarray(our_logits), logits, tolerance, 'logits')
-    _assert_close(np.asarray(freeze(model, variables)(images)), logits, tolerance, 'logits of the network as it runs')
+        assert_close(output, expected, tolerance, f'{"/".join(path)} and {layer.name}')
+    assert_close(np.asarray(our_logits), logits, tolerance, 'logits')
+    assert_close(np.asarray(freeze(model, variables)(images)), logits, tolerance, 'logits of the network as it runs')
 
 
-def _assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float, message: str):
+def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float, message: str):
     if expected.ndim == 4 and actual.ndim == 2:  # a dense layer that the reference writes as a 1x1 convolution
         expected = expected[:, 0, 0, :]
     assert actual.shape == expected.shape, f'{message}: {actual.shape} and {expected.shape}'

@@ -31,6 +31,15 @@ def test_same_network_as_torchvision(torch, torchvision, reference):
 
 
 @pytest.mark.parametrize('name', ['mobilenet_v3_large', 'mobilenet_v3_small'])
+def test_same_reduced_tail_as_torchvision(torch, torchvision, name):
+    """That of its SSDLite."""
+    inverted_residual, last_channel = torchvision.models.mobilenetv3._mobilenet_v3_conf(name, reduced_tail=True)
+    network = torchvision.models.MobileNetV3(inverted_residual, last_channel)
+    model = create_model(name, 1000, convention='torchvision', tail='detection')
+    assert_same_as_torch(torch, model, network, image_size=96)
+
+
+@pytest.mark.parametrize('name', ['mobilenet_v3_large', 'mobilenet_v3_small'])
 def test_same_dilated_network_as_torchvision(torch, torchvision, name):
     """The segmentation networks of torchvision dilate the blocks of the last stride."""
     inverted_residual, last_channel = torchvision.models.mobilenetv3._mobilenet_v3_conf(name, dilated=True)

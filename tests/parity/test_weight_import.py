@@ -111,3 +111,26 @@ def test_keras(name, alpha, minimalistic, tmp_path):
     network.save_weights(tmp_path / 'model.weights.h5')
     for file in ('model.h5', 'model.keras', 'model.weights.h5'):
         assert_same_logits(tmp_path / file, expected)
+
+
+@pytest.mark.parametrize('name', ['lraspp_mobilenet_v3_large', 'deeplabv3_mobilenet_v3_large'])
+def test_torchvision_segmentation(torch, torchvision, name, tmp_path, capsys):
+    """DeepLabv3's weights have an auxiliary head, for training alone."""
+    aux = {'aux_loss': True} if name.startswith('deeplab') else {}
+    network = getattr(torchvision.models.segmentation, name)(weights=None, weights_backbone=None, num_classes=5, **aux)
+
+    class Logits(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, inputs):
+            return self.network(inputs)['out']
+
+    expected = _randomise_torch(torch, Logits()).transpose(0, 2, 3, 1)
+    torch.save(network.state_dict(), tmp_path / 'weights.pth')
+    assert_same_logits(tmp_path / 'weights.pth', expected, task='segmentation')
+    assert ('aux_classifier' in capsys.readouterr().err) == bool(aux)
+    pretrained = load_pretrained(str(tmp_path / 'weights.pth'), task='segmentation')
+    preprocessing = pretrained.card.preprocessing
+    assert (pretrained.model.num_classes, preprocessing.image_size, preprocessing.value_range) == (5, 520, 'imagenet')

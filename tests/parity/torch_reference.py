@@ -1,7 +1,9 @@
 """PyTorch networks as references: random weights, and every layer's weights and output in the order of the calls."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from paired_layers import ReferenceLayer, assert_same_network
+from paired_layers import ReferenceLayer, assert_close, assert_same_network, at, copy_weights
 
 
 def assert_same_as_torch(torch, model, network, image_size: int):
@@ -20,6 +22,60 @@ def assert_same_as_torch(torch, model, network, image_size: int):
         _randomise(torch, network, torch_images, generator)
         layers, logits = _run(torch, network, torch_images)
     assert_same_network(model, images, layers, logits)
+
+
+def assert_same_training_as_torch(torch, model, network, image_size: int):
+    """Compares outputs and the gradients of all weights by batch statistics, in float64.
+
+    Args:
+        torch: the module.
+        model: one of ours, in float64, without dropout.
+        network: see `assert_same_as_torch`.
+        image_size: in pixels.
+    """
+    generator = np.random.default_rng(0)
+    images = generator.uniform(-1, 1, (2, image_size, image_size, 3))
+    torch_images, network = torch.from_numpy(images.transpose(0, 3, 1, 2)), network.double()
+    with torch.no_grad():
+        _randomise(torch, network, torch_images, generator)
+        layers, _ = _run(torch, network, torch_images)
+    network.train()
+    expected = network(torch_images)
+    weights = generator.standard_normal(expected.shape)
+    (expected * torch.from_numpy(weights)).sum().backward()
+    variables, paths = copy_weights(model, images, layers)
+
+    @jax.jit
+    def gradients(variables):
+        def loss(params):
+            (outputs, _), _ = model.apply({**variables, 'params': params}, images, train=True, mutable=['batch_stats'])
+            return jnp.sum(weights * outputs), outputs
+
+        return jax.grad(loss, has_aux=True)(variables['params'])
+
+    ours, outputs = gradients(jax.tree.map(lambda leaf: leaf.astype(np.float64), variables))
+    assert_close(np.asarray(outputs), expected.detach().numpy(), 1e-6, 'outputs')
+    modules = dict(network.named_modules())
+    theirs = [_gradients(torch, modules[layer.name]) for layer in layers]
+    largest = max(np.max(np.abs(gradient)) for layer in theirs for gradient in layer.values())
+    for path, layer in zip(paths, theirs, strict=True):
+        for name, gradient in layer.items():
+            found = np.asarray(at(ours, path)[name])
+            # A bias in front of a batch norm has the gradient 0 but for rounding.
+            allowed = 1e-6 * np.max(np.abs(gradient)) + 1e-12 * largest
+            error = np.max(np.abs(found - gradient.reshape(found.shape)))
+            assert error <= allowed, f'gradient of {"/".join(path)}/{name}: {error:.2e} where {allowed:.2e} is allowed'
+
+
+def _gradients(torch, layer) -> dict[str, np.ndarray]:
+    weight = 'scale' if isinstance(layer, torch.nn.BatchNorm2d) else 'kernel'
+    found = {weight: _in_our_layout(layer.weight.grad)}
+    return found if layer.bias is None else found | {'bias': layer.bias.grad.numpy()}
+
+
+def _in_our_layout(weight) -> np.ndarray:
+    array = weight.numpy()
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.transpose()  # (out, in, h, w) -> (h, w, in, out)
 
 
 def _randomise(torch, network, images, generator) -> None:
@@ -82,10 +138,8 @@ def _weights(torch, layer) -> dict[str, np.ndarray]:
     if isinstance(layer, torch.nn.BatchNorm2d):
         weights['scale'] = layer.weight.numpy()
         weights['mean'], weights['var'] = layer.running_mean.numpy(), layer.running_var.numpy()
-    elif layer.weight.ndim == 4:
-        weights['kernel'] = layer.weight.numpy().transpose(2, 3, 1, 0)  # (out, in, h, w) -> (h, w, in, out)
     else:
-        weights['kernel'] = layer.weight.numpy().transpose()
+        weights['kernel'] = _in_our_layout(layer.weight)
     if layer.bias is not None:
         weights['bias'] = layer.bias.numpy()
     return weights

@@ -23,11 +23,28 @@ def test_every_card_is_complete(name):
     assert url.scheme == 'https' and card.file_name
     assert card.digest is None or re.fullmatch('sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32}', card.digest)
     preprocessing = card.preprocessing
-    assert preprocessing.crop in EVAL_CROPS and preprocessing.interpolation in INTERPOLATIONS
+    crops = EVAL_CROPS if card.task == 'classification' else ('padded', 'short_side')
+    assert preprocessing.crop in crops and preprocessing.interpolation in INTERPOLATIONS
     assert preprocessing.value_range in NORMALIZATIONS and 0 < preprocessing.crop_fraction <= 1
     assert card.top1 is None or 35 < card.top1 < 85
     assert card.top5 is None or card.top1 < card.top5 < 97
+    assert card.miou is None or (card.task == 'segmentation' and 50 < card.miou < 75)
     assert card.licence
+
+
+def test_segmentation_cards():
+    found = {
+        name: (card.miou, card.preprocessing.image_size)
+        for name, card in CARDS.items()
+        if card.task != 'classification'
+    }
+    assert found == {
+        'tflite:deeplabv3_257_mv_gpu': (None, 257),
+        'tflite:deeplabv3_mnv2_dm05_pascal_quant': (69.65, 513),
+        'torchvision:lraspp_mobilenet_v3_large.COCO_WITH_VOC_LABELS_V1': (57.9, 520),
+        'torchvision:deeplabv3_mobilenet_v3_large.COCO_WITH_VOC_LABELS_V1': (60.3, 520),
+    }
+    assert {len(CARDS[name].class_names) for name in found} == {21}
 
 
 def test_files_are_told_apart_by_their_names():

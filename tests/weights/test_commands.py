@@ -23,7 +23,18 @@ def test_weights_lists_the_cards(capsys):
         'torchvision:mobilenet_v3_large.IMAGENET1K_V1',
         'torchvision:mobilenet_v3_large.IMAGENET1K_V2',
     ]
-    assert lines[2].split()[1:] == ['mobilenet_v3_large', '1', '224', 'of', '232', '75.3', '92.6', '-', 'BSD-3-Clause']
+    assert lines[2].split()[1:] == [
+        'mobilenet_v3_large',
+        '1',
+        '224',
+        'of',
+        '232',
+        '75.3',
+        '92.6',
+        '-',
+        '-',
+        'BSD-3-Clause',
+    ]
     assert main(['weights', '--json']) == 0
     cards = json.loads(capsys.readouterr().out)
     assert len(cards) == len(CARDS) and all(card['bn_epsilon'] in (1e-3, 1e-5) for card in cards)

@@ -170,6 +170,28 @@ def test_a_network_of_unknown_ends_says_what_it_has(tmp_path):
         load_pretrained(str(tmp_path / 'model.tflite'))
 
 
+@pytest.mark.parametrize(
+    ('rule', 'reason'),
+    [
+        ({'align_corners': True}, 'is no known network: it has 2 layers with weights, and 7 channels behind its first'),
+        ({'half_pixel_centers': True}, 'is no known network'),
+        ({}, 'its resizes have corners that are neither aligned nor half pixels'),
+    ],
+)
+def test_a_segmentation_network_of_unknown_ends(rule, reason, tmp_path):
+    first, last = tf.zeros((3, 3, 3, 7)), tf.zeros((1, 1, 7, 2))
+
+    def network(images):
+        x = tf.nn.conv2d(tf.nn.relu(tf.nn.conv2d(images, first, 2, 'SAME')), last, 1, 'SAME')
+        return tf.raw_ops.ResizeBilinear(images=x, size=(32, 32), **rule)
+
+    concrete = tf.function(network).get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))
+    content = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
+    (tmp_path / 'model.tflite').write_bytes(content)
+    with pytest.raises(UserError, match=reason):
+        load_pretrained(str(tmp_path / 'model.tflite'), task='segmentation')
+
+
 def test_hard_sigmoids_whose_3_is_in_a_bias():
     """The converter adds the 3 of a hard sigmoid to the bias of the layer before it."""
     generator = np.random.default_rng(0)

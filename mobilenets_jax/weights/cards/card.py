@@ -13,10 +13,11 @@ class Preprocessing:
     """From an image to the network's input, as the weights' publisher evaluates them.
 
     Attributes:
-        image_size: height and width of the input, in pixels.
+        image_size: height and width of the input, in pixels; with 'short_side' the smaller of the two.
         crop: 'resize_crop' (torchvision: the short side is resized, the centre cut out), 'rounded_resize_crop' (the
             same with other rounding) or 'central_fraction' (TensorFlow: the central part of each side, resized without
-            keeping the aspect).
+            keeping the aspect); of segmentation 'padded' (the long side is resized, and grey added below or to the
+            right) or 'short_side' (it is resized, and nothing cut off).
         crop_fraction: the part of the side that the crop keeps; image_size / crop_fraction is the resized short side.
         interpolation: 'bilinear' or 'bicubic'.
         value_range: 'symmetric' ([-1, 1]), 'imagenet' (mean and standard deviation per channel) or 'unit' ([0, 1]).
@@ -35,10 +36,11 @@ class WeightCard:
 
     Attributes:
         name: SOURCE:WEIGHTS, as `--weights` takes it; of a file without a card its path.
-        model: the architecture.
+        task: a key of `tasks.TASKS`.
+        model: the architecture; of a segmentation network that of its backbone.
         width_multiplier: of the architecture.
         convention: whose rounding, padding and constants the network has.
-        fields: further fields of the network, as `create_model` takes them.
+        fields: further fields of the network, as `create_model` or `create_segmenter` takes them.
         preprocessing: of its evaluation.
         url: where it is published, or None for a file without a card.
         digest: 'sha256:HEX' or 'md5:HEX' as published, perhaps the first digits only; None where none is published.
@@ -47,9 +49,10 @@ class WeightCard:
         licence: of the weights, as their publisher states it.
         top1: ImageNet validation top-1 in percent as published, or None.
         top5: likewise.
+        miou: of a segmentation network, mean intersection over union in percent as published, or None.
         measured: top-1 and top-5 in percent that this project measured, or None; see `cards.MEASURED_ON`.
-        class_names: of a checkpoint of this project, in the order of the labels; (): none are stated.
-        task: a key of `tasks.TASKS`.
+        class_names: of a checkpoint of this project, or of segmentation weights, in the order of the labels; (): none
+            are stated.
     """
 
     name: str
@@ -65,6 +68,7 @@ class WeightCard:
     licence: str | None = None
     top1: float | None = None
     top5: float | None = None
+    miou: float | None = None
     measured: tuple[float, float] | None = None
     class_names: tuple[str, ...] = ()
     task: str = CLASSIFICATION

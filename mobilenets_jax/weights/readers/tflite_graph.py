@@ -22,6 +22,9 @@ _ACTIVATIONS = {
 _SHAPES = ('RESHAPE', 'SQUEEZE')
 # What may follow the logits.
 _ENDS = ('SOFTMAX', 'LOGISTIC', 'LOG_SOFTMAX')
+_RESIZE = 'RESIZE_BILINEAR'
+_CLASSES = 'ARG_MAX'  # of a map of logits
+_POOLS = ('AVERAGE_POOL_2D', 'MEAN')
 _PAD = ('PAD', 'PADV2', 'MIRROR_PAD')
 _SCALES = ('MUL', 'DIV', 'ADD', 'SUB')
 MAX_PARTS = 50_000  # operators, tensors and buffers; a mobile network has some hundreds
@@ -58,16 +61,19 @@ class GraphLayer:
 
 
 class Graph:
-    """A classifier's graph: one image in, one vector out.
+    """The graph of a classifier, one image in and one vector out, or of a segmentation network, with a map out.
 
     Attributes:
-        layers: in the order of execution.
+        layers: in the order of execution; of two branches that read one map, of which one pools it, that one first,
+            since their order means nothing.
+        task: 'classification' or 'segmentation', by the shape of the logits.
+        align_corners: of a segmentation network, whether its resizes align the corners.
         image_size: height and width of the input in pixels; None where the graph takes any.
         scale, offset: of what the graph itself does to its input first: scale * input + offset, [] or [3].
         fed: low and high end of the input for pixels 0 and 255, float64 [] or [3], by the input's quantization or the
             file's metadata; None where neither says it.
         operators: all operators' names in the order of execution.
-        logits: the tensor that the last layer gives, in front of a softmax.
+        logits: the tensor that the last layer gives, or a resize behind it, in front of a softmax.
         model, subgraph, names: the file's own objects, and the names behind their numbers.
     """
 
@@ -86,10 +92,13 @@ class Graph:
         self.scale, self.offset = np.float64(1), np.float64(0)
         self._read_scales()
         self._check_weights()
-        self.layers = tuple(self._layers())
+        self.layers = tuple(self._pooled_first(list(self._layers())))
         if not self.layers:
             raise UnreadableFileError(f'it has no convolution, but {", ".join(sorted(set(self.operators)))}')
         self.logits = self._find_logits()
+        shape = self.subgraph.tensors[self.logits].shape
+        self.task = 'classification' if np.prod(shape) == shape[-1] else 'segmentation'
+        self.align_corners = self._align_corners()
 
     def _check_operators(self) -> None:
         custom = next((name for name in self.operators if name.startswith('CUSTOM')), None)
@@ -220,6 +229,26 @@ class Graph:
         several = any(name in ('ADD', 'MUL', 'LOGISTIC', 'DIV') for name in readers)  # perhaps parts of one
         return {'activation': 'linear' if low is None and not several else None, 'low': low}
 
+    def _pooled_first(self, layers: list[GraphLayer]) -> list[GraphLayer]:
+        """`layers`, but a layer that reads a pooled map in front of the layer before it that reads the map itself."""
+        inputs = [self.source(self.subgraph.operators[layer.operator].inputs[0]) for layer in layers]
+        for i in range(1, len(layers)):
+            pools = [number for number in self._readers.get(inputs[i - 1], ()) if self.operators[number] in _POOLS]
+            if inputs[i] in [self.source(self.subgraph.operators[number].outputs[0]) for number in pools]:
+                layers[i - 1], layers[i] = layers[i], layers[i - 1]
+        return layers
+
+    def _align_corners(self) -> bool:
+        """Whether the resizes align the corners, all in the same way."""
+        pairs = zip(self.operators, self.subgraph.operators, strict=True)
+        options = [operator.builtinOptions for name, operator in pairs if name == _RESIZE]
+        found = {(bool(option.alignCorners), bool(option.halfPixelCenters)) for option in options}
+        if not found <= {(True, False), (False, True)} or len(found) > 1:
+            raise UnreadableFileError(
+                'its resizes have corners that are neither aligned nor half pixels, or are of both kinds'
+            )
+        return (True, False) in found
+
     def _is_hard_sigmoid(self, operator: Any) -> bool:
         """Whether min(max(x + 3, 0), 6) / 6 follows, whose 3 the converter has put into the layer's bias."""
         fused = self.names.activations[operator.builtinOptions.fusedActivationFunction]
@@ -236,14 +265,15 @@ class Graph:
         for number in range(last + 1, len(self.operators)):
             operator, name = self.subgraph.operators[number], self.operators[number]
             reads = tensor in map(self.source, operator.inputs)
-            if name in _SHAPES and reads:
+            if name in (*_SHAPES, _RESIZE) and reads:
                 tensor = operator.outputs[0]
             elif name in _ENDS and reads:
                 self._check_end(name, tensor)
-            elif reads and name not in (*STORAGE, 'SHAPE'):
+            elif reads and name not in (*STORAGE, 'SHAPE', _CLASSES):
                 raise UnreadableFileError(f'it does not end with a classifier: behind its last layer it has {name}')
         shape = self.subgraph.tensors[tensor].shape
-        if np.prod(shape) != shape[-1]:
+        is_map = len(shape) == 4 and _RESIZE in self.operators[last:] and tuple(shape[1:3]) == (self.image_size,) * 2
+        if np.prod(shape) != shape[-1] and not is_map:
             raise UnreadableFileError(f'it does not end with a classifier, but with a map {list(map(int, shape))}')
         return tensor
 

@@ -18,7 +18,7 @@ _INTEGER_STEPS = 255  # from one end of a quantized range to the other
 
 
 class FloatTwin:
-    """A classifier that LiteRT computes in float32.
+    """A classifier or segmentation network that LiteRT computes in float32.
 
     Args:
         graph: of the file.
@@ -30,10 +30,11 @@ class FloatTwin:
         self._interpreter.allocate_tensors()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Logits, float32 [1, classes], of float32 [1, image_size, image_size, 3], as the graph takes them."""
+        """Logits, float32 [1, classes] or [1, H, W, classes], of float32 [1, H, W, 3], as the graph takes them."""
         self._interpreter.set_tensor(self._interpreter.get_input_details()[0]['index'], images)
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._interpreter.get_output_details()[0]['index']).reshape(1, -1)
+        logits = self._interpreter.get_tensor(self._interpreter.get_output_details()[0]['index'])
+        return logits.reshape(1, -1) if logits.size == logits.shape[-1] else logits
 
 
 def _interpreter(content: bytes) -> Any:

@@ -1,0 +1,115 @@
+"""What stands on a backbone: `create_segmenter`."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from mobilenets_jax.errors import check, check_choice
+from mobilenets_jax.heads.aspp import AsppSpec, HeadSpec, LrAsppSpec
+from mobilenets_jax.heads.segmenter import Segmenter
+from mobilenets_jax.models import create_backbone
+from mobilenets_jax.models.specs import NetworkSpec
+from mobilenets_jax.models.tails import FULL
+
+__all__ = ['HEADS', 'Segmenter', 'create_segmenter']
+
+HEADS = ('aspp', 'r_aspp', 'lr_aspp')
+# The gate's windows by output stride: as many pixels as a crop of 769 has, of which deeplab's networks are trained.
+_POOLS = {16: (49, (16, 20)), 32: (25, (4, 5))}
+_TORCHVISION = {'align_corners': False, 'bn_momentum': 0.9, 'initializer': 'torch'}
+_TORCHVISION_ASPP = AsppSpec(
+    atrous_rates=(12, 24, 36), separable=False, pooled_first=False, refined=True, dropout_rate=0.5, **_TORCHVISION
+)
+
+
+def create_segmenter(
+    name: str,
+    num_classes: int,
+    head: str = 'lr_aspp',
+    width_multiplier: float = 1.0,
+    convention: str = 'tf',
+    *,
+    tail: str = FULL,
+    dropped_strides: int = 0,
+    output_stride: int = 16,
+    dropout_rate: float | None = None,
+    head_fields: Mapping[str, Any] | None = None,
+    dtype: jnp.dtype = jnp.float32,
+    bn_axis_name: str | None = None,
+    **fields,
+) -> Segmenter:
+    """A segmentation network: `apply(variables, images, train=...)` returns logits of every pixel and the endpoints.
+
+    Args:
+        name: of the backbone, one of `models.list_models()`.
+        num_classes: channels of the logits.
+        head: 'aspp', 'r_aspp' or 'lr_aspp', see `heads.aspp`.
+        width_multiplier: of the backbone.
+        convention: whose rules the backbone follows; with 'torchvision' the head follows torchvision's, with all others
+            deeplab's.
+        tail: of the backbone, see `models.get_spec`; 'segmentation' is the V3 paper's RF2.
+        dropped_strides: see `models.create_model`.
+        output_stride: of the features, 8, 16 or 32.
+        dropout_rate: fraction dropped before the logits in training; None is the head's.
+        head_fields: what the head has otherwise, by the names of `aspp.AsppSpec` or `aspp.LrAsppSpec`, e.g.
+            `{'filters': 256, 'bn_momentum': 0.99}`.
+        dtype: of activations and convolutions; parameters, statistics and logits stay float32.
+        bn_axis_name: the mapped axis over which batch statistics are averaged in training; None keeps them local.
+        **fields: of the backbone's convention, see `models.get_spec`.
+
+    Raises:
+        UserError: for any value outside the choices above.
+    """
+    check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
+    backbone = create_backbone(
+        name,
+        width_multiplier,
+        convention,
+        tail=tail,
+        output_stride=output_stride,
+        dtype=dtype,
+        bn_axis_name=bn_axis_name,
+        **fields,
+    )
+    check(dropped_strides >= 0, 'model.dropped_strides', dropped_strides, 'must not be negative')
+    spec = backbone.spec.drop_first_strides(dropped_strides)
+    head_fields = dict(head_fields or {}) | ({} if dropout_rate is None else {'dropout_rate': dropout_rate})
+    head_spec = _head_spec(head, spec, convention, output_stride, head_fields)
+    if head_spec.features == 'last_block':
+        spec = dataclasses.replace(spec, head_conv=None)  # nobody reads it
+    return Segmenter(spec, backbone.settings, num_classes, head_spec, output_stride)
+
+
+def _head_spec(
+    head: str, spec: NetworkSpec, convention: str, output_stride: int, fields: Mapping[str, Any]
+) -> HeadSpec:
+    """The head as deeplab or torchvision has it on this backbone, with `fields` replaced."""
+    check_choice('head', head, HEADS)
+    is_torchvision = convention == 'torchvision'
+    if head == 'lr_aspp':
+        pool_size, pool_strides = _POOLS.get(output_stride, (None, (1, 1)))
+        chosen = LrAsppSpec(pool_size=pool_size, pool_strides=pool_strides)
+        if is_torchvision:
+            chosen = LrAsppSpec(low=_first_block(spec, stride=8), gate_bias=False, **_TORCHVISION)
+    elif is_torchvision:
+        chosen = _TORCHVISION_ASPP if head == 'aspp' else dataclasses.replace(_TORCHVISION_ASPP, atrous_rates=())
+    else:
+        chosen = AsppSpec()
+    # The last convolution of V3 belongs to its features; that of V2 and others stands for the layer of V3 behind it.
+    features = 'C5' if spec.pre_logits is not None else 'last_block'
+    names = [field.name for field in dataclasses.fields(chosen)]
+    for field in fields:
+        check_choice(f'field of {head}', field, names)
+    return dataclasses.replace(chosen, **{'features': features, **fields})
+
+
+def _first_block(spec: NetworkSpec, stride: int) -> str:
+    """The endpoint of the first block at a stride."""
+    reached = spec.stem.stride * (2 if spec.stem_pool else 1)
+    for number, row in enumerate(spec.blocks, start=1):
+        reached *= row.stride
+        if reached == stride:
+            return f'block{number:02d}'
+    return f'C{stride.bit_length() - 1}'

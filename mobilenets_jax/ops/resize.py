@@ -1,0 +1,46 @@
+"""Images resized bilinearly, by both rules that segmentation networks are trained with.
+
+Reference: `tf.compat.v1.image.resize_bilinear(align_corners=True)`, as deeplab calls it;
+    `torch.nn.functional.interpolate` with `align_corners=False`, as torchvision does.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+@functools.partial(jax.jit, static_argnames=('size', 'align_corners'))
+def resize_bilinear(images: jax.Array, size: tuple[int, int], *, align_corners: bool) -> jax.Array:
+    """Resizes without antialiasing.
+
+    In a traced program it is one function of this name, which `report.counts` leaves out.
+
+    Args:
+        images: floating point [N, H, W, C].
+        size: height and width of the outputs, in pixels.
+        align_corners: whether the centres of the corner pixels fall upon each other; else the outer edges of the images
+            do, and what lies beyond the outermost centres is the outermost pixel.
+
+    Returns:
+        [N, *size, C] of the dtype of `images`.
+    """
+    for axis, target in enumerate(size, start=1):
+        images = _resize_axis(images, axis, target, align_corners)
+    return images
+
+
+def _resize_axis(images: jax.Array, axis: int, target: int, align_corners: bool) -> jax.Array:
+    source = images.shape[axis]
+    if source == target:
+        return images
+    shape = (*images.shape[:axis], target, *images.shape[axis + 1 :])
+    if source == 1:
+        return jnp.broadcast_to(images, shape)
+    if align_corners and target == 1:
+        return jax.lax.slice_in_dim(images, 0, 1, axis=axis)
+    scale = (target - 1) / (source - 1) if align_corners else target / source
+    translation = 0.5 - 0.5 * scale if align_corners else 0.0
+    return jax.image.scale_and_translate(
+        images, shape, (axis,), jnp.array([scale]), jnp.array([translation]), method='linear', antialias=False
+    )

@@ -67,8 +67,10 @@ def tpu_devices(topology: str) -> Sequence[Any]:
     os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
     from jax.experimental import topologies
 
+    # On a v4 slice JAX sees chips, whose two cores work as one; libtpu would describe the cores.
+    options = {'chip_config_name': 'megacore'} if topology.startswith('v4:') else {}
     try:
-        return topologies.get_topology_desc(topology, 'tpu').devices
+        return topologies.get_topology_desc(topology, 'tpu', **options).devices
     except Exception as error:  # libtpu is missing, or does not know the name: whatever it raises, its reason is shown
         cause = str(error).partition('\n')[0] or type(error).__name__
         raise UserError(

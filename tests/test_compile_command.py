@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import quick_compile
 
-from mobilenets_jax.compile_command import collectives, table
+from mobilenets_jax.compile_command import collectives, table, tpu_devices
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
@@ -56,6 +57,17 @@ def test_table_says_whether_the_step_fits():
     lines = table(report | {'fits': True, 'collectives': {'all-reduce': 2}} | sizes | costs).splitlines()
     assert lines[0] == 'm, batch 8 on v3:4x4: 2 x TPU v3, 4 images each'
     assert [line.split()[0] for line in lines[1:3]] == ['fits', 'memory:'] and lines[1].split()[1] == 'yes'
+
+
+@pytest.mark.parametrize(('topology', 'options'), [('v3:4x4', {}), ('v4:2x2x4', {'chip_config_name': 'megacore'})])
+def test_devices_of_v4_are_chips(topology, options, monkeypatch):
+    def described(name, platform, **given):
+        assert (name, platform) == (topology, 'tpu')
+        return SimpleNamespace(devices=given)
+
+    monkeypatch.setattr('jax.experimental.topologies.get_topology_desc', described)
+    monkeypatch.setattr(os, 'environ', dict(os.environ))
+    assert tpu_devices(topology) == options
 
 
 @pytest.mark.parametrize(

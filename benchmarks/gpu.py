@@ -36,7 +36,10 @@ CONTENDERS = (
     Contender(name='timm, torch.compile', module='pytorch', options=_COMPILED, beside_others=True),
     Contender(name='timm, torch.compile, CUDA graphs', module='pytorch', options=_GRAPHS, beside_others=True),
 )
-SHIFTED = Contender(name='mobilenets_jax, depthwise as shifted sums', module='ours', options={'shifted': True})
+FORMS = tuple(
+    Contender(name=f'mobilenets_jax, depthwise {form}', module='ours', options={'depthwise': form})
+    for form in ('shifted', 'mixed')
+)
 NETWORKS = ('mobilenet_v2', 'mobilenet_v3_large', 'mobilenet_v1', 'mobilenet_v3_small')
 SIZE, BATCH = 224, 256
 SECTIONS = ('depthwise', 'train', 'inference', 'cifar10')
@@ -75,7 +78,10 @@ def measure_depthwise(networks: Sequence[str], bandwidth: float) -> dict[str, An
     from benchmarks.depthwise_forms import depthwise_conv
     from mobilenets_jax.ops.conv import ConvOptions, convolve_plainly, explicit_pads
 
-    forms = {'grouped': convolve_plainly, 'shifted': depthwise_conv}
+    forms = {
+        'grouped': convolve_plainly,
+        'shifted': lambda options, *arrays: depthwise_conv(options, False, *arrays),
+    }
     print('| layer | pass | ' + ' | '.join(f'{form}, µs' for form in forms) + ' | at the bandwidth of a copy, µs |')
     print('|---|---|' + '---:|' * (len(forms) + 1), flush=True)
     results = {}
@@ -143,8 +149,9 @@ def copy_bandwidth() -> float:
 def race_networks(task: str, batches: Sequence[int], arguments: argparse.Namespace, bandwidth: float) -> dict:
     """A race of each network at each batch size."""
     results = {}
-    contenders = (*CONTENDERS, SHIFTED)
-    for network in NETWORKS[: arguments.networks]:
+    known = (*CONTENDERS, *FORMS) if task == 'train' else CONTENDERS
+    contenders = [one for one in known if one.name == OURS or any(part in one.name for part in arguments.only)]
+    for network in arguments.networks:
         for batch in batches:
             if time.monotonic() + RACE_SECONDS > arguments.deadline:
                 print(f'no time is left for {task}, {network}, batch {batch}', flush=True)
@@ -189,7 +196,9 @@ def main() -> None:
     parser.add_argument('--out', type=pathlib.Path, required=True)
     parser.add_argument('--sections', nargs='+', choices=SECTIONS, default=SECTIONS)
     parser.add_argument('--cifar10', help='the folder of images that configs/cifar10_gpu.py trains on')
-    parser.add_argument('--networks', type=int, default=2, help=f'how many of {", ".join(NETWORKS)}')
+    parser.add_argument('--networks', nargs='+', choices=NETWORKS, default=NETWORKS[:2])
+    parser.add_argument('--batches', type=int, nargs='+', default=(BATCH, 1), help='of inference')
+    parser.add_argument('--only', nargs='+', default=[''], help='parts of the names of those that race with ours')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seconds', type=float, default=1.0, help='of a turn')
     parser.add_argument('--minutes', type=float, default=9.0, help='after so many, no race is started')
@@ -205,11 +214,10 @@ def main() -> None:
     bandwidth = _alone(copy_bandwidth)
     _write(arguments.out, 'facts', known := facts(bandwidth))
     print(', '.join(f'{name} {value}' for name, value in known.items()), flush=True)
-    networks = NETWORKS[: arguments.networks]
     sections = {
-        'depthwise': lambda: _alone(measure_depthwise, networks, bandwidth),
+        'depthwise': lambda: _alone(measure_depthwise, arguments.networks, bandwidth),
         'train': lambda: race_networks('train', (BATCH,), arguments, bandwidth),
-        'inference': lambda: race_networks('inference', (BATCH, 1), arguments, bandwidth),
+        'inference': lambda: race_networks('inference', arguments.batches, arguments, bandwidth),
         'cifar10': lambda: train_cifar10(arguments),
     }
     for name in arguments.sections:

@@ -2,8 +2,9 @@
 
 Paper: 1801.04381 (the network); strides for 32 px as in kuangliu/pytorch-cifar models/mobilenetv2.py: 8 in all.
 Command: python train.py --config=configs/cifar10_gpu.py --workdir=runs/cifar10_gpu --config.data.dir=DIR
-Hardware: one GPU; meant to end within four minutes on an H100.
-Expected: 94 % test top-1 is aimed at.
+Hardware: one GPU; meant to end within four minutes on an H200.
+Expected: 94 % test top-1 is aimed at. A run of 110 epochs, cut off after 25 on an H200, had reached 80.1 % (EMA) with
+    its rate still high, at 1.4 s an epoch after some 75 s to read the images and to compile.
 Status: not yet tried.
 
 DIR as of `configs/cifar10.py`. Images are mixed in pairs by CutMix, which the longer run needs against overfitting.
@@ -16,7 +17,7 @@ def get_config():
     """As on a CPU, with larger batches and for longer."""
     config = cifar10.get_config()
     config.batch_size = 512
-    config.num_epochs = 90.0
+    config.num_epochs = 100.0
     config.model.name = 'mobilenet_v2'
     config.model.width_multiplier = 1.0
     config.data.cutmix_alpha = 1.0

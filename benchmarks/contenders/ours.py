@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks import depthwise_forms
 from benchmarks.contenders import CLASSES, examples
-from benchmarks.depthwise_forms import SHIFTED
 from mobilenets_jax.inference import freeze
 from mobilenets_jax.models import create_model
 from mobilenets_jax.ops.backend import backend, compiling_for
@@ -25,13 +25,13 @@ wait = jax.block_until_ready
 
 
 def train(
-    network: str, batch: int, size: int, dtype: str = 'float32', plain: bool = False, shifted: bool = False
+    network: str, batch: int, size: int, dtype: str = 'float32', plain: bool = False, depthwise: str = ''
 ) -> Callable:
     """A step of SGD with momentum.
 
-    `plain`: with the operations that XLA has, as on a TPU. `shifted`: on a GPU with `depthwise_forms.SHIFTED`.
+    `plain`: with the operations that XLA has, as on a TPU. `depthwise`: on a GPU one of `depthwise_forms.FORMS`.
     """
-    _take_forms(shifted)
+    _take_forms(depthwise)
     model = create_model(network, CLASSES, dtype=dtype, dropout_rate=0.0)
     task = ClassificationTask(model=model, preprocess=lambda batch, train: batch['image'])
     optimizer = create_optimizer('sgd', lambda step: 0.01, momentum=0.9)
@@ -55,9 +55,9 @@ def train(
     return run
 
 
-def inference(network: str, batch: int, size: int, dtype: str = 'float32', shifted: bool = False) -> Callable:
-    """The logits of one batch that lies on the device; `shifted` as in `train`."""
-    _take_forms(shifted)
+def inference(network: str, batch: int, size: int, dtype: str = 'float32', depthwise: str = '') -> Callable:
+    """The logits of one batch that lies on the device; `depthwise` as in `train`."""
+    _take_forms(depthwise)
     jax.config.update('jax_cpu_enable_async_dispatch', False)  # nothing to do while the network runs
     model = create_model(network, CLASSES, dtype=dtype)
     images = jax.device_put(examples(batch, size)[0])
@@ -71,9 +71,9 @@ def inference(network: str, batch: int, size: int, dtype: str = 'float32', shift
     return run
 
 
-def _take_forms(shifted: bool) -> None:
-    if shifted:
-        FORMS['gpu'] = SHIFTED
+def _take_forms(depthwise: str) -> None:
+    if depthwise:
+        FORMS['gpu'] = depthwise_forms.FORMS[depthwise]
 
 
 def _as_if_trained(variables):

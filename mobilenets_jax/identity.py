@@ -32,6 +32,7 @@ OF_THE_CONVENTION = ('bn_epsilon', 'padding', 'activation')
 CLASS_NAMES = 'class_names'
 TASK = 'task'
 CLASSIFICATION = 'classification'  # also the task of what an older version saved, which names none
+SEGMENTATION = 'segmentation'
 
 
 def task_of(saved: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mobilenets_jax.errors import UserError, check_choice
 from mobilenets_jax.heads import Segmenter, create_segmenter
+from mobilenets_jax.identity import CLASSIFICATION, SEGMENTATION
 from mobilenets_jax.models import create_model, get_architecture, get_spec, list_models
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.specs import RECTIFIERS, NetworkSpec
@@ -21,7 +22,7 @@ from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.names import NameMap, segmentation
 from mobilenets_jax.weights.network import Network, trace
 from mobilenets_jax.weights.same_network import DifferentNetworkError, check_outputs, settle
-from mobilenets_jax.weights.segmenters import CLASSIFICATION, SEGMENTATION, candidates, task_of
+from mobilenets_jax.weights.segmenters import candidates, task_of
 
 MAX_FOREIGN = 0.2  # of a file's arrays: where more have other names than a network's, it is another one
 # Tried beside the widths that papers publish.

@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.errors import UserError, check
-from mobilenets_jax.identity import CLASSIFICATION
+from mobilenets_jax.identity import CLASSIFICATION, SEGMENTATION
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.weights.cache import fetch
@@ -27,7 +27,6 @@ from mobilenets_jax.weights.identify import identify
 from mobilenets_jax.weights.imagenet import class_names
 from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.remote import local_file
-from mobilenets_jax.weights.segmenters import CLASSIFICATION, SEGMENTATION
 from mobilenets_jax.weights.timm_facts import TimmFacts, timm_facts, with_facts
 from mobilenets_jax.weights.trained import create_network, is_folder, preprocessing, read_trained
 from mobilenets_jax.weights.wrappers import unwrapped

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from mobilenets_jax.identity import CLASSIFICATION, SEGMENTATION
 from mobilenets_jax.models import get_spec
 from mobilenets_jax.weights.files import WeightFile
 from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.names.segmentation import STEM
 from mobilenets_jax.weights.readers.tflite import LAST
 
-SEGMENTATION, CLASSIFICATION = 'segmentation', 'classification'
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
 

@@ -72,7 +72,7 @@ SLICES = {
 
 
 class Needs(NamedTuple):
-    """What follows from a compiled step, at the least.
+    """What follows from a compiled step.
 
     Attributes:
         memory_seconds: of a step, to move the bytes that the compiler counts.

@@ -10,7 +10,7 @@
 
 `--dry_run` prints the gcloud calls instead of making them. It needs nothing but Python, git and gcloud. Nothing here
 watches a run: `launch/sky.yaml` and `launch/jobset.yaml` are for a run that goes on by itself, see docs/tpu.md,
-which also has the hours that each recipe takes on a slice at the least.
+which also has the hours computed for each recipe and slice.
 """
 
 import argparse

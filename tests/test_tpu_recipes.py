@@ -31,12 +31,17 @@ def test_page_and_launchers_are_what_the_command_writes():
 
 def test_all_recipes_are_there_as_their_files_have_them():
     files = (tpu_recipes.ROOT / 'configs' / 'imagenet').glob('mobilenet*.py')
-    assert sorted(path.stem for path in files) == sorted(RECIPES)
+    assert sorted(path.stem for path in files) == sorted(RECIPES) == sorted(FIGURES)
     for recipe, get_config in RECIPES.items():
         config = get_config()
         for name, report in FIGURES[recipe].items():
             assert (report['model'], report['batch_size']) == (config.model.name, config.batch_size)
             assert report['topology'] == SLICES[name].topology
+
+
+def test_a_device_is_a_core_of_v3_and_a_chip_of_the_others():
+    devices = {name: {FIGURES[recipe][name]['devices'] for recipe in RECIPES} for name in SLICES}
+    assert devices == {'v3-32': {32}, 'v4-32': {16}, 'v5e-16': {16}, 'v6e-8': {8}}
 
 
 def test_a_memory_bound_step_whose_input_is_too_slow():

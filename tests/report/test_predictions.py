@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.report.confusion import draw_confusion
 from mobilenets_jax.report.evaluation import prepare_folder
-from mobilenets_jax.report.predictions import draw_confusion, write_report
+from mobilenets_jax.report.predictions import write_report
 
 ROWS = {
     'label': np.array([0, 1, 2, 0, 1]),
@@ -63,7 +64,7 @@ def test_without_names_the_images_are_numbered(tmp_path):
 def test_every_class_has_its_place_in_the_picture(classes):
     """A network that is always right gives one dark point a class on the diagonal, of a pixel or more."""
     names = [f'$class_{number}\n' for number in range(classes)]
-    with Image.open(io.BytesIO(draw_confusion(np.diag(np.full(classes, 3)), names))) as image:
+    with Image.open(io.BytesIO(draw_confusion(np.diag(np.full(classes, 3)), names, of='images'))) as image:
         dark = np.asarray(image.convert('RGB')).astype(int)
     blue = (dark[..., 2] > dark[..., 0] + 40) & (dark[..., 0] < 60)
     square = blue[:, : int(0.66 * blue.shape[1])] if classes > 30 else blue  # without the colour bar

@@ -30,9 +30,11 @@ from mobilenets_jax.saved_config import config_of_checkpoint
 from mobilenets_jax.training.state import evaluated_variables
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.init_from import config_fields, fit
+from mobilenets_jax.weights.pretrained import task_of_source
 from mobilenets_jax.weights.trained import parse_step
 
-IMAGES_PER_DEVICE = 64  # in a batch of published weights, unless the config says otherwise
+# In a batch of published weights, unless the config says otherwise.
+IMAGES_PER_DEVICE = {'classification': 64, 'segmentation': 4}
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run.')
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of checkpoints, or of one step.')
@@ -60,11 +62,12 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     network = {name: given.get(f'model.{name}') for name in ('num_classes', 'convention', 'width_multiplier')}
     network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
     network |= {'step': parse_step(STEP.value), 'params': PARAMS.value if flags.FLAGS['params'].present else None}
-    pretrained = load_pretrained(path_or_name, given.get('model.name'), **network)
-    batch_size, task = IMAGES_PER_DEVICE * jax.device_count(), cli.config_view().task
-    source = f'weights={path_or_name!r}'
+    pretrained = load_pretrained(path_or_name, given.get('model.name'), **network, task=None)
+    task, source = cli.config_view().task, f'weights={path_or_name!r}'
     check(task == pretrained.card.task, 'task', task, f'is not that of {source}, which is {pretrained.card.task!r}')
-    config = cli.config_view({'batch_size': batch_size, **config_fields(pretrained)})
+    batch_size = IMAGES_PER_DEVICE[task] * jax.device_count()
+    fields = config_fields(pretrained)
+    config = cli.config_view({'batch_size': batch_size, **fields})
     experiment = _experiment(config)
     if pretrained.card.class_names:
         names, data = pretrained.card.class_names, experiment.dataset
@@ -74,10 +77,9 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     target = experiment.abstract_variables()
     variables = fit(pretrained.variables, {name: target[name] for name in pretrained.variables}, source)
     metrics = measure(experiment, (variables['params'], variables['batch_stats']), REPORT.value)
-    preprocessing = {
-        name: config.data[name] for name in ('eval_crop', 'crop_fraction', 'interpolation', 'normalization')
-    }
-    facts = {'weights': path_or_name, 'image_size': config.image_size, **preprocessing}
+    leaves = config.leaves()
+    preprocessing = {path.removeprefix('data.'): leaves[f'config.{path}'] for path in fields if 'model.' not in path}
+    facts = {'weights': path_or_name, **preprocessing}
     return metrics, {'model': experiment.identity.model, **facts}
 
 
@@ -112,10 +114,11 @@ def _checkpoint() -> tuple[epath.Path, int | str | None]:
 
 
 def _base_config(argv: Sequence[str]) -> str:
-    """The fields of the task of the checkpoint that the flags name."""
-    source = cli.value_of(argv, 'workdir') or cli.value_of(argv, 'checkpoint')
+    """The fields of the task of the checkpoint or the weights that the flags name."""
+    source, weights = cli.value_of(argv, 'workdir') or cli.value_of(argv, 'checkpoint'), cli.value_of(argv, 'weights')
     identity = stored_identity(locate(source)[0]) if source else None
-    return f'{pathlib.Path(base.__file__)}:{task_of(identity or {})}'
+    task = task_of_source(weights) if weights else task_of(identity or {})
+    return f'{pathlib.Path(base.__file__)}:{task}'
 
 
 if __name__ == '__main__':

@@ -48,6 +48,7 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
     config.model.dtype = 'float32'  # of activations; parameters stay float32; float16 only to evaluate
     config.model.bn_momentum = placeholder(float)  # decay of running statistics; unset: the convention's
     config.model.bn_epsilon = placeholder(float)  # unset: the convention's
+    config.model.divisor = placeholder(int)  # channels are rounded to multiples of it; unset: the convention's
     config.model.padding = placeholder(str)  # same (TensorFlow) or symmetric (PyTorch); unset: the convention's
     config.model.activation = placeholder(str)  # relu or relu6 in the place of both; unset: the table's own
     config.model.sync_bn = False  # batch statistics over all devices rather than each device's own
@@ -79,12 +80,13 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
     config.optimizer.accumulation_steps = 1  # each device's batch is taken in so many parts
 
     config.schedule = ml_collections.ConfigDict()
-    config.schedule.name = 'exponential'  # exponential, cosine or constant
+    config.schedule.name = 'exponential'  # exponential, cosine, polynomial or constant
     config.schedule.learning_rate = 0.1  # at learning_rate_batch_size
     config.schedule.learning_rate_batch_size = placeholder(int)  # set: the rate scales with batch_size / this
     config.schedule.warmup_from = 0.0  # learning rate of the first warm-up step
     _durations(config.schedule, 'warmup')
     config.schedule.decay_rate = 0.99  # exponential: factor every decay_*
+    config.schedule.power = 0.9  # polynomial: (1 - step / steps of the run) to this power
     config.schedule.staircase = True  # exponential: decay in jumps rather than smoothly
     _durations(config.schedule, 'decay')
 
@@ -134,9 +136,8 @@ def _add_classification(config: ml_collections.ConfigDict) -> None:
     config.data.interpolation = 'bilinear'  # of the resize_crops: bilinear or bicubic, antialiased as PIL's
 
 
-def add_segmentation_data(config: ml_collections.ConfigDict) -> None:
-    """Adds the fields of `data` that segmentation alone has; its images need not be square."""
-    with config.ignore_type():
+def _add_segmentation_data(config: ml_collections.ConfigDict) -> None:
+    with config.ignore_type():  # images of segmentation need not be square
         config.image_size = (513, 513)  # pixels, height and width, of the training crop
     config.data.mask_dir = ''  # mask_folder, voc: the folder of the masks, e.g. '{split}annot'; '': the source's own
     config.data.classes = ''  # names and values of the masks: camvid, voc or cityscapes; '': the source's own
@@ -145,9 +146,8 @@ def add_segmentation_data(config: ml_collections.ConfigDict) -> None:
     config.data.remap = ()  # (value of a mask file, train id), beside those of the class set
     config.data.ignore_labels = ()  # values of the mask files that are ignored, beside 255 and the class set's
     config.data.eval_size = ()  # (height, width) that evaluation images are padded to; (): the source's own
-    config.data.eval_resize = (
-        0  # pixels of their long side, then padded to a square, if the network needs it; masks never
-    )
+    # Pixels of the long side: images are resized to it and padded to a square, for networks that need it; masks never.
+    config.data.eval_resize = 0
     config.data.augmentation = 'deeplab'  # deeplab or torchvision: how images are scaled; cropped to image_size
     config.data.min_scale = 0.5  # least factor by which images are scaled
     config.data.max_scale = 2.0  # largest
@@ -155,4 +155,22 @@ def add_segmentation_data(config: ml_collections.ConfigDict) -> None:
     config.data.base_size = 520  # torchvision: pixels of the short side at factor 1
 
 
-TASK_FIELDS = {'classification': _add_classification}
+def _add_segmentation(config: ml_collections.ConfigDict) -> None:
+    _add_segmentation_data(config)
+    config.model.output_stride = 16
+    config.segmentation = ml_collections.ConfigDict()
+    config.segmentation.head = 'lr_aspp'  # lr_aspp, r_aspp or aspp, see mobilenets_jax/heads/aspp.py
+    # Of the head; unset: deeplab's, or torchvision's with its convention.
+    config.segmentation.filters = placeholder(int)  # channels of each branch: the V3 paper's F, 128 or 256
+    config.segmentation.atrous_rates = placeholder(tuple)  # of aspp: of a 3x3 branch each
+    config.segmentation.gate = placeholder(str)  # of lr_aspp: sigmoid or hard_sigmoid
+    config.segmentation.pool_size = placeholder(int)  # of lr_aspp: height and width of the windows of the gate
+    config.segmentation.pool_strides = placeholder(tuple)  # of lr_aspp: steps between them
+    config.segmentation.align_corners = placeholder(bool)  # of every resize in the network
+    config.segmentation.bn_momentum = placeholder(float)  # of the head's batch norms
+    # In evaluation the probabilities are the mean over the images at these scales, each also mirrored if eval_flip.
+    config.segmentation.eval_scales = (1.0,)
+    config.segmentation.eval_flip = False
+
+
+TASK_FIELDS = {'classification': _add_classification, 'segmentation': _add_segmentation}

@@ -15,9 +15,10 @@ from mobilenets_jax.training.optimizers import OPTIMIZERS
 from mobilenets_jax.training.schedules import SCHEDULES
 
 # Of these sections evaluation uses some fields; those of all others belong to a run, and mean nothing to it.
-EVALUATED_SECTIONS = ('model', 'data')
+EVALUATED_SECTIONS = ('model', 'data', 'segmentation')
 # The training split's classes are those of the labels.
 _SPLITS = ('train_split', 'eval_split')
+LR_ASPP_FIELDS = ('gate', 'pool_size', 'pool_strides')
 _TRAINING_ONLY = ('model.dropout_rate', 'model.bn_momentum', 'model.sync_bn')
 
 
@@ -89,6 +90,8 @@ def _conditions() -> dict[str, list[Condition]]:
         'weight_decay.skip': _above_zero('weight_decay.rate'),
         'ema.ramp': _above_zero('ema.decay'),
         'ema.batch_stats': _above_zero('ema.decay'),
+        'segmentation.atrous_rates': _one_of('segmentation.head', ['aspp']),
+        **{f'segmentation.{name}': _one_of('segmentation.head', ['lr_aspp']) for name in LR_ASPP_FIELDS},
         'schedule.warmup_from': _above_zero(*spellings('schedule.warmup')),
     }
     of_sections = (*_of_the_data(), *_declared('optimizer', OPTIMIZERS), *_declared('schedule', SCHEDULES))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from mobilenets_jax.config import ConfigView, duration, spellings
 from mobilenets_jax.config_use import fields_in_use
@@ -42,6 +43,7 @@ def dataset_of(config: ConfigView, batch_size: int, *, shapes_only: bool = False
         image_size=config.image_size,
         batch_size=batch_size,
         seed=config.seed,
+        task=config.task,
         shapes_only=shapes_only,
         **fields,
     )
@@ -116,6 +118,7 @@ class Experiment:
         """What a checkpoint must share with this run."""
         names, data = self._classes
         fields = {**network_fields(self._config), 'num_classes': self.model.num_classes}
+        fields |= self.definition.identity_fields(self.model)
         return Identity(fields=fields, class_names=names, data=data, task=self._config.task)
 
     def check_data(self, checkpoint: str, stored: Mapping[str, fingerprint.Fingerprint] | None) -> None:
@@ -208,13 +211,15 @@ class Experiment:
         source, head = f'init_from={self._init_from!r}', self.definition.head
         variables = fit(self._start.variables, fresh, source, head=head, new_head=self._new_head)
         if self._start.folded:
-            variables = unfold_batch_norms(self.model, variables, self._first_images())
+            is_fresh = head.owns if self._new_head else lambda path: False
+            variables = unfold_batch_norms(self.model, variables, self._first_images(), is_fresh)
         params, batch_stats = variables['params'], variables['batch_stats']
+        # The averages are arrays of their own: the step donates all of them.
         return state.replace(
             params=params,
             batch_stats=batch_stats,
-            ema_params=None if state.ema_params is None else params,
-            ema_batch_stats=None if state.ema_batch_stats is None else batch_stats,
+            ema_params=None if state.ema_params is None else jax.tree.map(np.array, params),
+            ema_batch_stats=None if state.ema_batch_stats is None else jax.tree.map(np.array, batch_stats),
         )
 
     def _first_images(self) -> jax.Array:

@@ -23,12 +23,13 @@ NETWORK_FIELDS = (
     'model.dropped_strides',
     'model.output_stride',
     'model.bn_epsilon',
+    'model.divisor',
     'model.padding',
     'model.activation',
     'data.normalization',
 )
 # Of these the convention's where nothing sets them.
-OF_THE_CONVENTION = ('bn_epsilon', 'padding', 'activation')
+OF_THE_CONVENTION = ('bn_epsilon', 'divisor', 'padding', 'activation')
 CLASS_NAMES = 'class_names'
 TASK = 'task'
 CLASSIFICATION = 'classification'  # also the task of what an older version saved, which names none

@@ -7,7 +7,8 @@ from mobilenets_jax.checkpoints import find_checkpoints
 from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.tasks import get_task
-from mobilenets_jax.weights.trained import PARAMS, task_of_source
+from mobilenets_jax.weights.pretrained import task_of_source
+from mobilenets_jax.weights.trained import PARAMS
 
 
 def add_parser(subparsers) -> None:
@@ -23,6 +24,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument('--image_size', type=int, help="the input's height and width, where no file states it")
     parser.add_argument('--convention', help="whose padding and constants: 'tf' for timm's ports of TensorFlow")
     parser.add_argument('--top', type=int, help='of a classifier: how many classes to name; 5 by default')
+    parser.add_argument('--masks', metavar='DIR', help='of a segmentation network: write the classes of pixels as PNG')
     parser.add_argument('--json', action='store_true', help='print a list of objects')
     parser.add_argument('--out', metavar='PNG', help='draw the images and what is seen in them to this file')
     parser.set_defaults(run=run)

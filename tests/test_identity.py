@@ -20,6 +20,7 @@ FIELDS = {
     'dropped_strides': 0,
     'output_stride': 32,
     'bn_epsilon': 1e-5,
+    'divisor': 8,
     'padding': 'symmetric',
     'activation': None,
     'normalization': 'imagenet',

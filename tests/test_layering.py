@@ -32,7 +32,8 @@ ALLOWED = {
         'report',
         'identity',
         'inference',
-    },  # fmt: skip
+        'config_use',
+    },
 }
 TENSORFLOW_FREE = ('models', 'heads', 'ops', 'training', 'checkpoints', 'evaluation')
 

@@ -94,7 +94,8 @@ def create(
     facts = _facts(directory, pairs)
     for split in splits:
         mask_index.check_all(pairs[split], facts[split], classes)
-    eval_size = options.eval_size or source.eval_size or _largest(facts[evaluation])
+    own_size = None if options.eval_resize else source.eval_size  # resized images may have any size
+    eval_size = options.eval_size or own_size or _largest(facts[evaluation])
     mask_index.check_fits(pairs[evaluation], facts[evaluation], eval_size)
     fingerprints = {
         part: _fingerprint(directory, pairs[split], facts[split])

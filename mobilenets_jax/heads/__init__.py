@@ -13,7 +13,7 @@ from mobilenets_jax.models import create_backbone
 from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.models.tails import FULL
 
-__all__ = ['HEADS', 'Segmenter', 'create_segmenter']
+__all__ = ['HEADS', 'Segmenter', 'create_segmenter', 'head_name']
 
 HEADS = ('aspp', 'r_aspp', 'lr_aspp')
 # The gate's windows by output stride: as many pixels as a crop of 769 has, of which deeplab's networks are trained.
@@ -80,6 +80,13 @@ def create_segmenter(
     if head_spec.features == 'last_block':
         spec = dataclasses.replace(spec, head_conv=None)  # nobody reads it
     return Segmenter(spec, backbone.settings, num_classes, head_spec, output_stride)
+
+
+def head_name(spec: HeadSpec) -> str:
+    """The one of `HEADS` that a head is."""
+    if isinstance(spec, LrAsppSpec):
+        return 'lr_aspp'
+    return 'aspp' if spec.atrous_rates else 'r_aspp'
 
 
 def _head_spec(

@@ -8,8 +8,9 @@ from mobilenets_jax.errors import check_choice
 from mobilenets_jax.identity import CLASSIFICATION
 from mobilenets_jax.tasks.classification import Classification
 from mobilenets_jax.tasks.definition import TaskDefinition
+from mobilenets_jax.tasks.segmentation import Segmentation
 
-TASKS: dict[str, TaskDefinition] = {CLASSIFICATION: Classification()}
+TASKS: dict[str, TaskDefinition] = {CLASSIFICATION: Classification(), 'segmentation': Segmentation()}
 
 
 def get_task(name: str) -> TaskDefinition:

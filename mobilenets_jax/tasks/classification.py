@@ -48,13 +48,6 @@ class Classification(TaskDefinition):
         """Top-1, top-5 and loss."""
         return classification_metrics(sums, rows)
 
-    def training_example(self, config: ConfigView) -> dict[str, jax.ShapeDtypeStruct]:
-        """An image and its label, with its place in the data."""
-        size = config.image_size
-        number = jax.ShapeDtypeStruct((), np.int32)
-        image = jax.ShapeDtypeStruct((size, size, 3), np.uint8)
-        return {'image': image, 'label': number, 'epoch': number, 'index': number}
-
     def write_report(self, folder: str, evaluation: Evaluation, dataset: Dataset, model: nn.Module) -> None:
         """Every prediction, the classes, and which of them are confused."""
         write_report(folder, evaluation.rows, dataset.class_names, model.num_classes, dataset.eval_names)

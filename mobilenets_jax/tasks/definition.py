@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
-import jax
 import numpy as np
 
 from mobilenets_jax.config import ConfigView
@@ -74,14 +73,14 @@ class TaskDefinition(Protocol):
         """The task with its network; reads all fields that the task alone has."""
         ...
 
+    def identity_fields(self, model: nn.Module) -> dict[str, Any]:
+        """What a checkpoint must share with a run beside `identity.NETWORK_FIELDS`, JSON-able."""
+        del model
+        return {}
+
     @abc.abstractmethod
     def to_metrics(self, dataset: Dataset, sums: Arrays, rows: Arrays) -> Mapping[str, float]:
         """The metrics of an evaluation, as `evaluation.evaluator.Evaluator` asks for them."""
-        ...
-
-    @abc.abstractmethod
-    def training_example(self, config: ConfigView) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shape and dtype of each field of an example of a training batch, without a data set."""
         ...
 
     @abc.abstractmethod

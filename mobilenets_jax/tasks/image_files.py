@@ -27,13 +27,18 @@ def read_image(path: str, preprocessing: Preprocessing) -> np.ndarray:
     return _pixels(path, lambda encoded: eval_image(encoded, options))
 
 
+def read_whole_image(path: str) -> np.ndarray:
+    """An image file, uint8 [H, W, 3], not turned upright."""
+    from mobilenets_jax.data.preprocessing import EXACT, decode
+
+    return _pixels(path, functools.partial(decode, **EXACT))
+
+
 def whole_image(path: str):
     """An image file as a PIL image, as the network sees it: not turned upright; small enough to be drawn."""
     from PIL import Image
 
-    from mobilenets_jax.data.preprocessing import EXACT, decode
-
-    image = Image.fromarray(_pixels(path, functools.partial(decode, **EXACT)))
+    image = Image.fromarray(read_whole_image(path))
     image.thumbnail((MAX_DRAWN_PIXELS, MAX_DRAWN_PIXELS))
     return image
 

@@ -31,10 +31,12 @@ def network_arguments(config: ConfigView, dataset: Dataset) -> dict[str, Any]:
     enabled = fields['dtype'] != 'float64' or jax.config.jax_enable_x64
     check(enabled, 'model.dtype', fields['dtype'], 'needs JAX_ENABLE_X64=1 in the environment')
     sync_bn = fields.pop('sync_bn')
-    overrides = {name: fields.pop(name) for name in ('bn_momentum', 'bn_epsilon', 'padding', 'activation')}
+    overrides = {name: fields.pop(name) for name in ('bn_momentum', 'bn_epsilon', 'divisor', 'padding', 'activation')}
     momentum, epsilon = overrides['bn_momentum'], overrides['bn_epsilon']
     check(momentum is None or 0.0 <= momentum < 1.0, 'model.bn_momentum', momentum, 'must be in [0, 1)')
     check(epsilon is None or epsilon > 0, 'model.bn_epsilon', epsilon, 'must be positive')
+    divisor = overrides['divisor']
+    check(divisor is None or divisor > 0, 'model.divisor', divisor, 'must be positive')
     return {
         'num_classes': num_classes,
         'bn_axis_name': parallel.AXIS_NAME if sync_bn else None,

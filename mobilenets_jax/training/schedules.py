@@ -42,8 +42,14 @@ def exponential(
     return optax.exponential_decay(learning_rate, decay_steps, decay_rate, staircase=staircase)
 
 
+def polynomial(learning_rate: float, total_steps: int, *, power: float = 0.9) -> Schedule:
+    """Times (1 - step / total_steps) ** power: deeplab's 'poly'."""
+    check(power > 0, 'schedule.power', power, 'must be positive')
+    return optax.polynomial_schedule(learning_rate, 0.0, power, total_steps)
+
+
 # The keyword-only arguments of each are the fields of the config that it alone takes.
-SCHEDULES = {'constant': constant, 'cosine': cosine, 'exponential': exponential}
+SCHEDULES = {'constant': constant, 'cosine': cosine, 'exponential': exponential, 'polynomial': polynomial}
 
 
 def create_schedule(

@@ -1,5 +1,6 @@
 """Batch norms that were folded into their convolutions, made fit for training again."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +18,9 @@ def _is_conv_call(module: nn.Module, method: str) -> bool:
     return isinstance(module, Conv) and method == '__call__'
 
 
-def unfold_batch_norms(model: Any, variables: PyTree, images: jax.Array) -> PyTree:
+def unfold_batch_norms(
+    model: Any, variables: PyTree, images: jax.Array, is_fresh: Callable[[str], bool] = lambda path: False
+) -> PyTree:
     """Gives every batch norm the statistics of its input, and the scale and bias that leave the network as it was.
 
     A folded network normalises by mean 0 and variance 1, which no batch of its activations has: trained with batch
@@ -27,6 +30,8 @@ def unfold_batch_norms(model: Any, variables: PyTree, images: jax.Array) -> PyTr
         model: one of ours.
         variables: 'params' and 'batch_stats'.
         images: [n, H, W, 3], normalised: the statistics are theirs.
+        is_fresh: whether a variable, by its path, is not of the folded weights, such as those of a new head: it is left
+            as it is.
     """
     epsilons = {layer.path: layer.epsilon for layer in trace('', model).layers}
 
@@ -38,7 +43,8 @@ def unfold_batch_norms(model: Any, variables: PyTree, images: jax.Array) -> PyTr
     leaves = flatten_dict(variables, sep='/')
     for path, ((mean, var),) in flatten_dict(statistics(variables), sep='/').items():
         norm = path.removesuffix('conv/__call__') + 'bn'
-        if f'params/{norm}/scale' not in leaves:  # a convolution without a batch norm, such as a head's last
+        # A head's last convolution has no batch norm.
+        if f'params/{norm}/scale' not in leaves or is_fresh(f'params/{norm}/scale'):
             continue
         names = [f'params/{norm}/scale', f'params/{norm}/bias', f'batch_stats/{norm}/mean', f'batch_stats/{norm}/var']
         scale, bias, old_mean, old_var = (leaves[name] for name in names)

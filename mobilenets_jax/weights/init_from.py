@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.identity import CLASSIFICATION, NETWORK_FIELDS, field_name
+from mobilenets_jax.identity import CLASSIFICATION, NETWORK_FIELDS, SEGMENTATION, field_name
 from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.trees import describe_leaf, named_leaves
 from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
@@ -95,13 +95,17 @@ def starting_point(
     network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
     network['num_classes'] = 1 if new_head else None  # `fit` puts a head of the data's classes there
     try:
-        pretrained = load_pretrained(os.path.expanduser(source), given.get('model.name'), **network, option=FIELD)
+        pretrained = load_pretrained(
+            os.path.expanduser(source), given.get('model.name'), **network, task=None, option=FIELD
+        )
     except UserError as error:  # the readers know their file by the option of eval.py and predict
         message = str(error)
         raise UserError(message.replace('weights=', f'{FIELD}=', int(message.startswith('weights=')))) from error
     fields = config_fields(pretrained)
     fields = {name: fields[name] for name in NETWORK_FIELDS if name not in kept}
-    return StartingPoint(pretrained.variables, fields, pretrained.card.folded, class_names=())
+    return StartingPoint(
+        pretrained.variables, fields, pretrained.card.folded, class_names=(), task=pretrained.card.task
+    )
 
 
 def _checkpoint(source: str, kept: Collection[str]) -> StartingPoint:
@@ -131,9 +135,8 @@ def describe_replaced(start: StartingPoint, config: Mapping[str, Any], defaults:
 
 def config_fields(pretrained: Pretrained) -> dict[str, Any]:
     """The config, by dotted path, that a network with published weights needs."""
-    card, preprocessing = pretrained.card, pretrained.card.preprocessing
-    dtype = pretrained.model.settings.dtype.name
-    of_a_run = {'model.dtype': dtype} if card.class_names else {}
+    card, preprocessing, model = pretrained.card, pretrained.card.preprocessing, pretrained.model
+    of_a_run = {'model.dtype': model.settings.dtype.name} if card.class_names and card.task == CLASSIFICATION else {}
     return {
         **of_a_run,
         'model.name': card.model,
@@ -141,17 +144,36 @@ def config_fields(pretrained: Pretrained) -> dict[str, Any]:
         'model.convention': card.convention,
         'model.tail': card.fields.get('tail', FULL),
         'model.dropped_strides': card.fields.get('dropped_strides', 0),
-        'model.output_stride': pretrained.model.output_stride,
-        'model.bn_epsilon': pretrained.model.settings.bn_epsilon,
-        'model.padding': pretrained.model.settings.padding,
+        'model.output_stride': model.output_stride,
+        'model.bn_epsilon': model.settings.bn_epsilon,
+        'model.divisor': model.spec.convention.divisor,
+        'model.padding': model.settings.padding,
         'model.activation': card.fields.get('activation'),
-        'model.num_classes': pretrained.model.num_classes,
+        'model.num_classes': model.num_classes,
+        'data.normalization': preprocessing.value_range,
+        **_OF_TASKS[card.task](pretrained),
+    }
+
+
+def _of_classifier(pretrained: Pretrained) -> dict[str, Any]:
+    preprocessing = pretrained.card.preprocessing
+    return {
         'image_size': preprocessing.image_size,
         'data.eval_crop': preprocessing.crop,
         'data.crop_fraction': preprocessing.crop_fraction,
         'data.interpolation': preprocessing.interpolation,
-        'data.normalization': preprocessing.value_range,
     }
+
+
+def _of_segmenter(pretrained: Pretrained) -> dict[str, Any]:
+    """The head, and for a network of one input size the resize; all others take images as they are."""
+    preprocessing, fields = pretrained.card.preprocessing, pretrained.card.fields
+    head = {f'segmentation.{name}': value for name, value in dict(fields.get('head_fields', ())).items()}
+    resize = {'data.eval_resize': preprocessing.image_size} if preprocessing.crop == 'padded' else {}
+    return {'segmentation.head': fields['head'], **head, **resize}
+
+
+_OF_TASKS = {CLASSIFICATION: _of_classifier, SEGMENTATION: _of_segmenter}
 
 
 def fit(

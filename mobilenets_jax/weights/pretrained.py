@@ -10,8 +10,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mobilenets_jax.buckets import is_bucket
+from mobilenets_jax.checkpoints import find_checkpoints, stored_identity
 from mobilenets_jax.errors import UserError, check
-from mobilenets_jax.identity import CLASSIFICATION, SEGMENTATION
+from mobilenets_jax.hosts import decided_by_primary
+from mobilenets_jax.identity import CLASSIFICATION, SEGMENTATION, task_of
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.weights.cache import fetch
@@ -22,11 +24,13 @@ from mobilenets_jax.weights.cards import (
     Preprocessing,
     WeightCard,
 )
+from mobilenets_jax.weights.cards.segmentation import VOC_CLASSES
 from mobilenets_jax.weights.files import WeightFile, read
 from mobilenets_jax.weights.identify import identify
 from mobilenets_jax.weights.imagenet import class_names
 from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.remote import local_file
+from mobilenets_jax.weights.segmenters import task_of as task_of_file
 from mobilenets_jax.weights.timm_facts import TimmFacts, timm_facts, with_facts
 from mobilenets_jax.weights.trained import create_network, is_folder, preprocessing, read_trained
 from mobilenets_jax.weights.wrappers import unwrapped
@@ -53,9 +57,37 @@ class Pretrained(NamedTuple):
 
     @property
     def class_names(self) -> list[str]:
-        """A name for each class: the checkpoint's own, ImageNet's for 1000 published ones, else 'class 0', ..."""
+        """A name for each class.
+
+        The checkpoint's own; of published weights ImageNet's for 1000 classes, and Pascal VOC's for the 21 of a
+        segmentation network; else 'class 0', ...
+        """
         names, count = self.card.class_names, self.model.num_classes
+        if not names and self.card.task == SEGMENTATION and count == len(VOC_CLASSES):
+            names = VOC_CLASSES
         return [*names, *(f'class {index}' for index in range(len(names), count))] if names else class_names(count)
+
+
+def task_of_source(source: str) -> str:
+    """The task, a key of `tasks.TASKS`, of a run, by its newest checkpoint that can be read, or of published weights.
+
+    Args:
+        source: as `load_pretrained` takes it.
+
+    Raises:
+        UserError: a file cannot be read, or a bucket does not say what it is.
+    """
+    if source in CARDS:
+        return CARDS[source].task
+    if not is_folder(source, f'weights={source!r}'):
+        with local_file(source) as path:
+            return task_of_file(unwrapped(read(path), source))
+
+    def ask() -> str:
+        found = find_checkpoints(source)
+        return task_of(found and stored_identity(found[0]) or {})
+
+    return decided_by_primary(ask)
 
 
 def load_pretrained(
@@ -115,7 +147,7 @@ def load_pretrained(
             notes.append(
                 'its one logit is taken for a sigmoid of class 1, and class 0 gets the logit 0, which is the same.'
             )
-    asked = task in (None, card.task)
+    asked = task is None or task == card.task
     check(asked, option, path_or_name, f'is a network for {card.task}, where one for {task} is asked for')
     if num_classes not in (None, network.num_classes):
         network, variables = _with_new_head(network, variables, num_classes)

@@ -4,18 +4,19 @@ All of it stands in the checkpoint itself. What the run's folder says beside it 
 be of a later run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 from etils import epath
 
-from mobilenets_jax.checkpoints import BEST, CheckpointManager, find_checkpoints, stored_identity
+from mobilenets_jax.checkpoints import BEST, CheckpointManager, find_checkpoints
 from mobilenets_jax.data import fields_of_source
 from mobilenets_jax.data.options import ImageOptions
 from mobilenets_jax.errors import UserError, check, check_choice
 from mobilenets_jax.hosts import decided_by_primary
-from mobilenets_jax.identity import CLASS_NAMES, CLASSIFICATION, network_fields, task_of
+from mobilenets_jax.identity import CLASS_NAMES, network_fields, task_of
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.weights.cards import Preprocessing
@@ -38,6 +39,7 @@ class Trained(NamedTuple):
         config: of the run, nested.
         step: after how many updates it was saved.
         task: a key of `tasks.TASKS`.
+        identity: what else was saved of its network, such as a task's head.
     """
 
     variables: PyTree
@@ -47,6 +49,7 @@ class Trained(NamedTuple):
     config: Mapping[str, Any]
     step: int
     task: str
+    identity: Mapping[str, Any]
 
 
 def is_folder(source: str, label: str) -> bool:
@@ -109,24 +112,9 @@ def read_trained(source: str, label: str, *, step: int | str | None = None, para
     fields = network_fields(config, restored.identity)
     num_classes = restored.identity['num_classes']
     task = task_of(restored.identity)
-    return Trained(variables, fields, num_classes, names and tuple(names), config, restored.step, task)
-
-
-def task_of_source(source: str) -> str:
-    """The task of a run, by its newest checkpoint that can be read; published weights are those of classifiers.
-
-    Args:
-        source: as `find_checkpoints` takes it, or a file or a name of published weights.
-
-    Raises:
-        UserError: a bucket does not say what it is.
-    """
-
-    def ask() -> str:
-        found = find_checkpoints(source)
-        return task_of(found and stored_identity(found[0]) or {})
-
-    return decided_by_primary(ask) if is_folder(source, f'weights={source!r}') else CLASSIFICATION
+    return Trained(
+        variables, fields, num_classes, names and tuple(names), config, restored.step, task, restored.identity
+    )
 
 
 def _checkpoints(source: str) -> tuple[str, int | None] | None:
@@ -136,13 +124,24 @@ def _checkpoints(source: str) -> tuple[str, int | None] | None:
 
 
 def create_network(trained: Trained) -> ImageClassifier:
-    """The network of a checkpoint, with the dtype of its run; float32 for a float64 one where JAX has none."""
+    """The classifier of a checkpoint; see `network_of`."""
+    return network_of(trained, create_model)
+
+
+def network_of(trained: Trained, create: Callable[..., nn.Module], **more: Any) -> nn.Module:
+    """The network of a checkpoint, with the dtype of its run; float32 for a float64 one where JAX has none.
+
+    Args:
+        trained: the checkpoint.
+        create: makes it, e.g. `models.create_model`.
+        **more: what it takes besides the fields of `identity.NETWORK_FIELDS`.
+    """
     fields = {name: value for name, value in trained.fields.items() if name not in _NO_FIELDS_OF_THE_MODEL}
     fields = {name: value for name, value in fields.items() if value is not None}
     dtype = trained.config.get('model', {}).get('dtype', 'float32')
     if dtype == 'float64' and not jax.config.jax_enable_x64:
         dtype = 'float32'
-    return create_model(trained.fields['model'], trained.num_classes, dtype=dtype, **fields)
+    return create(trained.fields['model'], trained.num_classes, dtype=dtype, **fields, **more)
 
 
 def preprocessing(trained: Trained) -> Preprocessing:

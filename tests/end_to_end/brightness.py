@@ -93,11 +93,6 @@ class Brightness(TaskDefinition):
         error = np.abs(rows['estimate'][:, 0] - rows['truth'])
         return {'error': 100 * error.mean(), 'worst': 100 * error.max()}
 
-    def training_example(self, config):
-        """An image, and its place in the data."""
-        number, size = jax.ShapeDtypeStruct((), np.int32), config.image_size
-        return {'image': jax.ShapeDtypeStruct((size, size, 3), np.uint8), 'epoch': number, 'index': number}
-
     def write_report(self, folder, evaluation, dataset, model):
         """Every estimate."""
         with Path(folder, 'estimates.csv').open('w') as file:

@@ -1,0 +1,46 @@
+"""MobileNetV2 with LR-ASPP on CamVid: street scenes of 480x360 pixels, eleven classes.
+
+Paper: 1801.04381 (the network), 1905.02244 section 6.4 (the head).
+Command: python train.py --config=configs/segmentation/camvid.py --workdir=runs/camvid --config.data.dir=DIR
+    --config.init_from=tflite_mobilenet_v2_1.0_224_quant.tflite --config.new_head=True
+Hardware: two CPU cores.
+Expected: to be measured.
+Status: not yet tried.
+
+DIR has the folders train, trainannot, val, valannot, test and testannot.
+"""
+
+from configs import base
+
+
+def get_config():
+    """SGD on crops, from ImageNet weights."""
+    config = base.get_config('segmentation')
+    config.batch_size = 12
+    config.image_size = (288, 352)
+    config.num_epochs = 120.0
+
+    config.model.name = 'mobilenet_v2'
+    config.model.bn_momentum = 0.99
+    config.segmentation.head = 'lr_aspp'
+    config.segmentation.filters = 128
+    config.segmentation.bn_momentum = 0.99
+
+    config.data.name = 'mask_folder'
+    config.data.classes = 'camvid'
+    config.data.eval_size = (361, 481)
+    config.data.scale_step = 0.0
+
+    config.optimizer.name = 'sgd'
+    config.optimizer.momentum = 0.9
+    config.optimizer.nesterov = True
+    config.schedule.name = 'polynomial'
+    config.schedule.learning_rate = 0.02
+    config.schedule.warmup_percent = 3.0
+    config.weight_decay.rate = 4e-5
+    config.ema.decay = 0.998
+
+    config.log.every_steps = 30
+    config.evaluation.every_epochs = 10.0
+    config.checkpoint.every_epochs = 20.0
+    return config

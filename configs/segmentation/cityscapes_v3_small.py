@@ -1,0 +1,17 @@
+"""MobileNetV3-Small with LR-ASPP on Cityscapes, output stride 16.
+
+Paper: 1905.02244 Table 7, row 11: 68.38 mIoU (val), 0.47M parameters, 2.90B multiply-adds; Table 8: 69.4 (test).
+Command: python train.py --config=configs/segmentation/cityscapes_v3_small.py --workdir=WORKDIR --config.data.dir=DIR
+Hardware: TPU v3 4x4 slice (32 cores); hours not measured.
+Expected: 68.38 mIoU (paper).
+Status: not yet tried.
+
+DIR has leftImg8bit and gtFine. The paper names neither rate nor length; those are deeplab's, see common.py.
+"""
+
+from configs.segmentation import common
+
+
+def get_config():
+    """Row 11 of the table."""
+    return common.get_cityscapes('mobilenet_v3_small')

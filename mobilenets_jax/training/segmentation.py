@@ -1,0 +1,158 @@
+"""Semantic segmentation as a task: a class for every pixel, its loss, and what it measures.
+
+Paper: Chen et al., 1706.05587 section 4 (the loss at the size of the labels; several scales and flips in evaluation).
+Reference: tensorflow/models research/deeplab/{train_utils,model}.py.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from mobilenets_jax.errors import check
+from mobilenets_jax.ops import fuse, resize_bilinear
+from mobilenets_jax.training.frozen import NOTHING, Frozen
+from mobilenets_jax.training.parallel import AXIS_NAME
+from mobilenets_jax.training.task import Metric, Task
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentationTask(Task):
+    """Softmax cross-entropy of pixels; a batch has the fields 'image', 'segmentation' and, in evaluation, 'mask'.
+
+    'segmentation' is uint8 [n, H, W]: a class, or `ignored`. Where evaluation images were resized, 'rows' int32 [n, H]
+    and 'columns' int32 [n, W] say which of their pixels is nearest to each label.
+
+    Attributes:
+        model: of `mobilenets_jax.heads`.
+        preprocess: maps (batch, train=...) to normalised images, float32 [n, H, W, 3], on the device.
+        ignored: the label of pixels that are neither learnt nor measured; no class.
+        eval_scales: in evaluation the probabilities are the mean over the images scaled by each of these.
+        eval_flip: whether each is also seen mirrored left to right.
+        frozen: the modules that run as in evaluation while the others train.
+    """
+
+    model: Any
+    preprocess: Callable[..., jax.Array]
+    ignored: int = 255
+    eval_scales: tuple[float, ...] = (1.0,)
+    eval_flip: bool = False
+    frozen: Frozen = NOTHING
+
+    logged: ClassVar[tuple[Metric, ...]] = (
+        Metric(name='loss', label='loss', decimals=4),
+        Metric(name='accuracy', label='pixel accuracy', unit='%'),
+    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(name='miou', label='mIoU', unit='%'),
+        Metric(name='pixel_accuracy', label='pixel accuracy', unit='%', in_training='accuracy'),
+        Metric(name='loss', label='loss', decimals=4, higher_is_better=False, in_training='loss'),
+    )
+    headline: ClassVar[str] = 'miou'
+
+    def __post_init__(self):
+        fits = bool(self.eval_scales) and all(scale > 0 for scale in self.eval_scales)
+        check(fits, 'segmentation.eval_scales', self.eval_scales, 'must be positive numbers, at least one')
+
+    def loss(
+        self, params: PyTree, batch_stats: PyTree, batch: PyTree, key: jax.Array
+    ) -> tuple[jax.Array, tuple[PyTree, dict[str, jax.Array]]]:
+        """See `Task.loss`: the mean over all pixels of the global batch that are not ignored."""
+        images, labels = self.preprocess(batch, train=True), batch['segmentation'].astype(jnp.int32)
+
+        def forward(params, images):
+            with self.frozen.evaluation_inside():
+                (logits, _), updated = self.model.apply(
+                    {'params': params, 'batch_stats': batch_stats},
+                    images,
+                    train=True,
+                    mutable=['batch_stats'],
+                    rngs={'dropout': key},
+                )
+            return logits, updated
+
+        logits, updated = fuse(forward)(params, images)
+        valid = labels != self.ignored
+        losses = self._cross_entropy(logits, labels)
+        count = valid.sum()
+        # The mean of the gradients over the devices is that of the global batch, however its valid pixels are spread.
+        mean = losses.sum() / jnp.maximum(lax.pmean(count.astype(jnp.float32), AXIS_NAME), 1)
+        sums = {
+            'loss': losses.sum(),
+            'correct': (valid & (jnp.argmax(logits, axis=-1) == labels)).sum().astype(jnp.float32),
+            'count': count.astype(jnp.float32),  # a batch may have more pixels than an int32 counts
+        }
+        return mean, (updated.get('batch_stats', {}), sums)
+
+    def evaluate(self, params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[dict, dict[str, jax.Array]]:
+        """See `Task.evaluate`.
+
+        Returns:
+            No sums. Rows: 'confusion', int32 [n, classes, classes], how many pixels of each class (rows) were taken for
+            each (columns); and 'loss' [n], the sum of the cross-entropy over them.
+        """
+        images, labels = self.preprocess(batch, train=False), batch['segmentation'].astype(jnp.int32)
+        log_probabilities = self.log_probabilities(params, batch_stats, images)
+        if 'rows' in batch:  # the images were resized, the labels were not
+            at_labels = jax.vmap(lambda values, rows, columns: values[rows][:, columns])
+            log_probabilities = at_labels(log_probabilities, batch['rows'], batch['columns'])
+        losses = self._cross_entropy(log_probabilities, labels)
+        predicted = jnp.argmax(log_probabilities, axis=-1)
+        confused = lax.map(lambda pair: confusion(*pair, log_probabilities.shape[-1]), (labels, predicted))
+        return {}, {'confusion': confused, 'loss': losses.sum(axis=(1, 2))}
+
+    def log_probabilities(self, params: PyTree, batch_stats: PyTree, images: jax.Array) -> jax.Array:
+        """The logarithm of each class's probability for each pixel, [n, H, W, classes], over all scales and flips.
+
+        Args:
+            params: parameters.
+            batch_stats: running statistics.
+            images: normalised, float [n, H, W, 3].
+        """
+
+        def forward(variables, images):
+            return self.model.apply(variables, images, train=False)[0]
+
+        variables = {'params': params, 'batch_stats': batch_stats}
+        resize = functools.partial(resize_bilinear, align_corners=self.model.head_spec.align_corners)
+        views = []
+        for scale in self.eval_scales:
+            scaled = resize(images, tuple(int((side - 1) * scale + 1) for side in images.shape[1:3]))
+            for mirrored in (False, True) if self.eval_flip else (False,):
+                logits = fuse(forward)(variables, scaled[:, :, ::-1] if mirrored else scaled)
+                logits = logits[:, :, ::-1] if mirrored else logits
+                views.append(jax.nn.log_softmax(resize(logits, images.shape[1:3])))
+        return views[0] if len(views) == 1 else jax.nn.logsumexp(jnp.stack(views), axis=0) - math.log(len(views))
+
+    def training_metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The mean loss of a pixel, and the share of pixels whose likeliest class is theirs, in percent."""
+        count = max(sums['count'], 1)
+        return {'loss': sums['loss'] / count, 'accuracy': 100 * sums['correct'] / count}
+
+    def _cross_entropy(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        """Of each pixel, [n, H, W]; 0 where it is ignored."""
+        valid = labels != self.ignored
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(valid, labels, 0))
+        return jnp.where(valid, losses, 0.0)
+
+
+def confusion(labels: jax.Array, predicted: jax.Array, num_classes: int) -> jax.Array:
+    """How many pixels of each class (rows) were taken for each (columns), int32 [num_classes, num_classes].
+
+    Args:
+        labels: int [H, W]; values that are no class are left out. At most 2^24 pixels, which float32 counts exactly.
+        predicted: int [H, W].
+        num_classes: how many there are.
+    """
+    check(labels.size <= 1 << 24, 'evaluation image', labels.shape, 'has more pixels than are counted exactly')
+    truth, found = (jax.nn.one_hot(classes.ravel(), num_classes, dtype=jnp.float32) for classes in (labels, predicted))
+    return jnp.einsum('pt,pf->tf', truth, found, precision=lax.Precision.HIGHEST).astype(jnp.int32)

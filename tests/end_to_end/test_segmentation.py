@@ -1,0 +1,113 @@
+"""Segmentation by train.py and eval.py: resumed exactly, measured exactly on any devices, seen by every command."""
+
+import csv
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from launching import ROOT, coordinates
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / 'data'))
+from masks import write_camvid  # noqa: E402
+
+CONFIG = ROOT / 'configs' / 'segmentation' / 'camvid.py'
+MODEL = ('--config.model.name=mobilenet_v3_small', '--config.model.width_multiplier=0.35')
+SMALL = (
+    f'--config={CONFIG}',
+    *MODEL,
+    '--config.batch_size=8',
+    '--config.image_size=(40, 48)',
+    '--config.num_epochs=None',
+    '--config.num_steps=4',
+    '--config.evaluation.every_epochs=None',
+    '--config.checkpoint.every_epochs=None',
+    '--config.checkpoint.every_steps=2',
+    '--config.data.eval_size=(41, 61)',
+)
+
+
+@pytest.fixture
+def images(made_once):
+    return made_once('camvid', write_camvid)
+
+
+@pytest.fixture
+def run(images, made_once, launcher):
+    """A finished run, and what it said."""
+
+    def make(folder):
+        flags = (f'--workdir={folder / "w"}', f'--config.data.dir={images}')
+        ended = launcher.start(ROOT / 'train.py', *SMALL, *flags).end()
+        assert ended.status == 0, ended
+        (folder / 'said.txt').write_text('\n'.join(ended.output))
+
+    folder = made_once('segmentation_run', make)
+    return folder / 'w', (folder / 'said.txt').read_text().splitlines()
+
+
+def summary(workdir):
+    return json.loads((workdir / 'summary.json').read_text())
+
+
+def test_a_run_says_and_keeps_the_metrics_of_its_task(run):
+    workdir, output = run
+    line = r'step 4/4  evaluation: mIoU \S+ %  pixel accuracy \S+ %  loss \S+  \(5 examples\)'
+    assert any(re.fullmatch(line, said) for said in output)
+    found = summary(workdir)
+    assert 0 < found['test_miou'] < 100 and found['test_count'] == 5
+    assert (workdir / 'curves.png').stat().st_size > 0
+
+
+def test_run_that_goes_on_ends_as_one_that_never_stopped(run, images, tmp_path, launcher):
+    workdir, _ = run
+    flags = (*SMALL, f'--config.data.dir={images}')
+    shutil.copytree(workdir / 'checkpoints' / '2', tmp_path / 'w' / 'checkpoints' / '2')
+    ended = launcher.start(ROOT / 'train.py', *flags, f'--workdir={tmp_path / "w"}').end()
+    assert ended.status == 0, ended
+    assert any('going on from the checkpoint of step 2' in line for line in ended.output)
+    one, other = summary(workdir), summary(tmp_path / 'w')
+    for name in ('params_sha256', 'ema_sha256', 'test_miou', 'test_pixel_accuracy', 'test_loss'):
+        assert one[name] == other[name], name
+
+
+@pytest.mark.parametrize(('processes', 'devices'), [(1, 1), (1, 8), (2, 1)])
+def test_confusion_is_the_same_on_any_devices(processes, devices, run, tmp_path, launcher):
+    """Five images do not divide over any of these."""
+    workdir, _ = run
+    flags = coordinates(processes) if processes > 1 else [[]]
+    command = (ROOT / 'eval.py', f'--workdir={workdir}', f'--report={tmp_path}')
+    ended = [process.end() for process in [launcher.start(*command, *own, devices=devices) for own in flags]]
+    assert [process.status for process in ended] == [0] * processes, ended
+    metrics = json.loads(ended[0].output[-1])
+    expected = summary(workdir)
+    for name in ('miou', 'pixel_accuracy'):
+        assert metrics[name] == expected[f'test_{name}'], name
+    with (tmp_path / 'confusion.csv').open() as file:
+        rows = np.array([[int(cell) for cell in row[1:]] for row in list(csv.reader(file))[1:]])
+    assert rows.shape == (11, 11)
+    assert metrics['pixel_accuracy'] == pytest.approx(100 * np.trace(rows) / rows.sum(), rel=1e-12)
+    assert len((tmp_path / 'images.csv').read_text().splitlines()) == 6
+    assert (tmp_path / 'per_class.csv').exists() and (tmp_path / 'confusion.png').stat().st_size > 0
+
+
+def test_predicted_masks_have_the_size_of_their_images_and_the_classes_colours(run, images, tmp_path, launcher):
+    workdir, _ = run
+    picture = images / 'test' / '080.jpg'
+    flags = (f'--workdir={workdir}', f'--masks={tmp_path / "masks"}', f'--out={tmp_path / "seen.png"}', '--json')
+    ended = launcher.start('-m', 'mobilenets_jax', 'predict', str(picture), *flags).end()
+    assert ended.status == 0, ended
+    (row,) = json.loads('\n'.join(ended.output))
+    mask = Image.open(tmp_path / 'masks' / '080.png')
+    assert mask.mode == 'P' and mask.size == (60, 40)
+    assert mask.getpalette()[:3] == [128, 128, 128]  # CamVid's sky
+    counts = np.bincount(np.asarray(mask).ravel(), minlength=11)
+    assert row['size'] == [40, 60]
+    assert {entry['class']: entry['share'] for entry in row['classes']} == {
+        label: count / 2400 for label, count in enumerate(counts.tolist()) if count
+    }
+    assert (tmp_path / 'seen.png').stat().st_size > 0

@@ -43,7 +43,7 @@ def dataset_of(config: ConfigView, batch_size: int, *, shapes_only: bool = False
         image_size=config.image_size,
         batch_size=batch_size,
         seed=config.seed,
-        task=config.task,
+        task=get_task(config.task).examples,
         shapes_only=shapes_only,
         **fields,
     )

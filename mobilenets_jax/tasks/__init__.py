@@ -5,12 +5,12 @@ the config in `configs/base.py`.
 """
 
 from mobilenets_jax.errors import check_choice
-from mobilenets_jax.identity import CLASSIFICATION
+from mobilenets_jax.identity import CLASSIFICATION, SEGMENTATION
 from mobilenets_jax.tasks.classification import Classification
 from mobilenets_jax.tasks.definition import TaskDefinition
 from mobilenets_jax.tasks.segmentation import Segmentation
 
-TASKS: dict[str, TaskDefinition] = {CLASSIFICATION: Classification(), 'segmentation': Segmentation()}
+TASKS: dict[str, TaskDefinition] = {CLASSIFICATION: Classification(), SEGMENTATION: Segmentation()}
 
 
 def get_task(name: str) -> TaskDefinition:

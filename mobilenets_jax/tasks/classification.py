@@ -11,6 +11,7 @@ from mobilenets_jax.config import ConfigView
 from mobilenets_jax.data import Dataset
 from mobilenets_jax.evaluation.classification import classification_metrics
 from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
+from mobilenets_jax.identity import CLASSIFICATION
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.report.predictions import write_report
@@ -29,6 +30,7 @@ class Classification(TaskDefinition):
 
     measures = ClassificationTask
     head = LOGITS
+    examples = CLASSIFICATION
 
     def create_model(self, config: ConfigView, dataset: Dataset) -> ImageClassifier:
         """The classifier that the config names."""

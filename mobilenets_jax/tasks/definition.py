@@ -54,10 +54,12 @@ class TaskDefinition(Protocol):
     Attributes:
         measures: its metrics.
         head: what of its network starts afresh with new_head.
+        examples: which it learns from, a key of `data.SOURCES_OF_TASKS`.
     """
 
     measures: Measures
     head: Head
+    examples: str
 
     @abc.abstractmethod
     def create_model(self, config: ConfigView, dataset: Dataset) -> nn.Module:

@@ -16,6 +16,7 @@ from mobilenets_jax.data import Dataset
 from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
 from mobilenets_jax.evaluation.segmentation import segmentation_metrics
 from mobilenets_jax.heads import Segmenter, create_segmenter, head_name
+from mobilenets_jax.identity import SEGMENTATION
 from mobilenets_jax.report.segmentation import paint, write_report
 from mobilenets_jax.tasks.definition import BatchView, Predicted, TaskDefinition
 from mobilenets_jax.tasks.network import network_arguments
@@ -33,6 +34,7 @@ class Segmentation(TaskDefinition):
 
     measures = SegmentationTask
     head = ALL_BUT_BACKBONE
+    examples = SEGMENTATION
 
     def create_model(self, config: ConfigView, dataset: Dataset) -> Segmenter:
         """The backbone of `config.model` with the head of `config.segmentation`."""

@@ -79,6 +79,7 @@ class Brightness(TaskDefinition):
 
     measures = BrightnessTask
     head = ALL_BUT_BACKBONE
+    examples = 'classification'
 
     def create_model(self, config, dataset):
         """Tiny."""

@@ -31,7 +31,10 @@ WRONG_VALUES = [
         '--config.optimizer.accumulation_steps=3',
         r'optimizer\.accumulation_steps=3 must divide the 16 examples of a device\.',
     ),
-    ('--config.schedule.name=linear', r"schedule\.name='linear' is unknown\. Known: constant, cosine, exponential\."),
+    (
+        '--config.schedule.name=linear',
+        r"schedule\.name='linear' is unknown\. Known: constant, cosine, exponential, polynomial\.",
+    ),
     (
         '--config.schedule.name=exponential',
         r"schedule\.decay=None must be set, e\.g\. decay_epochs, for 'exponential'\.",

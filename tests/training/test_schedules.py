@@ -46,7 +46,7 @@ def test_constant_stays():
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
-        ({'name': 'linear'}, r"schedule.name='linear' is unknown. Known: constant, cosine, exponential."),
+        ({'name': 'linear'}, r"schedule.name='linear' is unknown. Known: constant, cosine, exponential, polynomial."),
         ({'learning_rate': 0.0}, r'schedule.learning_rate=0.0 must be positive.'),
         ({'name': 'exponential'}, r"schedule.decay=None must be set, e.g. decay_epochs, for 'exponential'."),
         ({'warmup_steps': 11}, r'schedule.warmup=11 steps exceed the run of 10.'),
@@ -55,3 +55,9 @@ def test_constant_stays():
 def test_mistakes_are_named(fields, message):
     with pytest.raises(UserError, match=message):
         create_schedule(**{'name': 'constant', 'learning_rate': 0.1, 'total_steps': 10} | fields)
+
+
+def test_polynomial_by_hand():
+    schedule = create_schedule('polynomial', learning_rate=0.02, total_steps=1000, power=0.9)
+    for step in (0, 1, 500, 999, 1000):
+        assert float(schedule(step)) == pytest.approx(0.02 * (1 - step / 1000) ** 0.9, rel=1e-4, abs=1e-9)

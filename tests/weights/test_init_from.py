@@ -120,6 +120,7 @@ def test_the_network_comes_with_the_weights(tmp_path):
         'model.dropped_strides': 0,
         'model.output_stride': 32,
         'model.bn_epsilon': 1e-5,
+        'model.divisor': 8,
         'model.padding': 'symmetric',
         'model.activation': None,
     }

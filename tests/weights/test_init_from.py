@@ -155,6 +155,7 @@ RUN_FIELDS = {
     'model.dropped_strides': 2,
     'model.output_stride': 32,
     'model.bn_epsilon': 1e-3,
+    'model.divisor': 8,
     'model.padding': 'same',
     'model.activation': None,
     'data.normalization': 'unit',

@@ -4,7 +4,8 @@ Paper: 1801.04381 (the network), 1905.02244 section 6.4 (the head).
 Command: python train.py --config=configs/segmentation/camvid.py --workdir=runs/camvid --config.data.dir=DIR
     --config.init_from=tflite_mobilenet_v2_1.0_224_quant.tflite --config.new_head=True
 Hardware: two CPU cores.
-Expected: to be measured.
+Expected: 65 % test mIoU is aimed at. Stopped after 35 of its 60 epochs, it had 53.6 % on test (EMA), and 62.2 % on val
+    after 30, in some 40 minutes beside other work.
 Status: not yet tried.
 
 DIR has the folders train, trainannot, val, valannot, test and testannot.
@@ -18,7 +19,7 @@ def get_config():
     config = base.get_config('segmentation')
     config.batch_size = 12
     config.image_size = (288, 352)
-    config.num_epochs = 120.0
+    config.num_epochs = 60.0
 
     config.model.name = 'mobilenet_v2'
     config.model.bn_momentum = 0.99
@@ -35,10 +36,10 @@ def get_config():
     config.optimizer.momentum = 0.9
     config.optimizer.nesterov = True
     config.schedule.name = 'polynomial'
-    config.schedule.learning_rate = 0.02
+    config.schedule.learning_rate = 0.03
     config.schedule.warmup_percent = 3.0
-    config.weight_decay.rate = 4e-5
-    config.ema.decay = 0.998
+    config.weight_decay.rate = 1e-4
+    config.ema.decay = 0.995
 
     config.log.every_steps = 30
     config.evaluation.every_epochs = 10.0

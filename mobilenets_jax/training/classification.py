@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from mobilenets_jax.errors import check
-from mobilenets_jax.ops import fuse
+from mobilenets_jax.training.forward import forward_in_evaluation, forward_in_training
 from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.task import Metric, Task
 
@@ -66,19 +66,7 @@ class ClassificationTask(Task):
         images, labels = self.preprocess(batch, train=True), batch['label']
         if self.mix:
             images, other_labels, share = self.mix(batch, images)
-
-        def forward(params, images):
-            with self.frozen.evaluation_inside():
-                (logits, _), updated = self.model.apply(
-                    {'params': params, 'batch_stats': batch_stats},
-                    images,
-                    train=True,
-                    mutable=['batch_stats'],
-                    rngs={'dropout': key},
-                )
-            return logits, updated
-
-        logits, updated = fuse(forward)(params, images)
+        logits, updated = forward_in_training(self.model, params, batch_stats, images, key, self.frozen)
         losses = smoothed_cross_entropy(logits, labels, self.label_smoothing)
         if self.mix:  # cross-entropy is linear in the targets
             losses = share * losses + (1 - share) * smoothed_cross_entropy(logits, other_labels, self.label_smoothing)
@@ -88,7 +76,7 @@ class ClassificationTask(Task):
             'correct': (label_rank(logits, labels) < 1).sum(),
             'count': jnp.asarray(labels.size),
         }
-        return losses.mean(), (updated.get('batch_stats', {}), sums)
+        return losses.mean(), (updated, sums)
 
     def evaluate(self, params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[Arrays, Arrays]:
         """Measures one device's batch.
@@ -99,11 +87,7 @@ class ClassificationTask(Task):
             whether the label is the likeliest class or one of the five likeliest.
         """
         images = self.preprocess(batch, train=False)
-
-        def forward(variables, images):
-            return self.model.apply(variables, images, train=False)[0]
-
-        logits = fuse(forward)({'params': params, 'batch_stats': batch_stats}, images)
+        logits = forward_in_evaluation(self.model, params, batch_stats, images)
         labels, real = batch['label'], batch['mask'] > 0
         rank = label_rank(logits, labels)
         losses = smoothed_cross_entropy(logits, labels, 0.0)

@@ -17,7 +17,8 @@ import optax
 from jax import lax
 
 from mobilenets_jax.errors import check
-from mobilenets_jax.ops import fuse, resize_bilinear
+from mobilenets_jax.ops import resize_bilinear
+from mobilenets_jax.training.forward import forward_in_evaluation, forward_in_training
 from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.parallel import AXIS_NAME
 from mobilenets_jax.training.task import Metric, Task
@@ -68,19 +69,7 @@ class SegmentationTask(Task):
     ) -> tuple[jax.Array, tuple[PyTree, dict[str, jax.Array]]]:
         """See `Task.loss`: the mean over all pixels of the global batch that are not ignored."""
         images, labels = self.preprocess(batch, train=True), batch['segmentation'].astype(jnp.int32)
-
-        def forward(params, images):
-            with self.frozen.evaluation_inside():
-                (logits, _), updated = self.model.apply(
-                    {'params': params, 'batch_stats': batch_stats},
-                    images,
-                    train=True,
-                    mutable=['batch_stats'],
-                    rngs={'dropout': key},
-                )
-            return logits, updated
-
-        logits, updated = fuse(forward)(params, images)
+        logits, updated = forward_in_training(self.model, params, batch_stats, images, key, self.frozen)
         valid = labels != self.ignored
         losses = self._cross_entropy(logits, labels)
         count = valid.sum()
@@ -91,7 +80,7 @@ class SegmentationTask(Task):
             'correct': (valid & (jnp.argmax(logits, axis=-1) == labels)).sum().astype(jnp.float32),
             'count': count.astype(jnp.float32),  # a batch may have more pixels than an int32 counts
         }
-        return mean, (updated.get('batch_stats', {}), sums)
+        return mean, (updated, sums)
 
     def evaluate(self, params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[dict, dict[str, jax.Array]]:
         """See `Task.evaluate`.
@@ -118,17 +107,13 @@ class SegmentationTask(Task):
             batch_stats: running statistics.
             images: normalised, float [n, H, W, 3].
         """
-
-        def forward(variables, images):
-            return self.model.apply(variables, images, train=False)[0]
-
-        variables = {'params': params, 'batch_stats': batch_stats}
         resize = functools.partial(resize_bilinear, align_corners=self.model.head_spec.align_corners)
         views = []
         for scale in self.eval_scales:
             scaled = resize(images, tuple(int((side - 1) * scale + 1) for side in images.shape[1:3]))
             for mirrored in (False, True) if self.eval_flip else (False,):
-                logits = fuse(forward)(variables, scaled[:, :, ::-1] if mirrored else scaled)
+                view = scaled[:, :, ::-1] if mirrored else scaled
+                logits = forward_in_evaluation(self.model, params, batch_stats, view)
                 logits = logits[:, :, ::-1] if mirrored else logits
                 views.append(jax.nn.log_softmax(resize(logits, images.shape[1:3])))
         return views[0] if len(views) == 1 else jax.nn.logsumexp(jnp.stack(views), axis=0) - math.log(len(views))

@@ -23,6 +23,7 @@ from mobilenets_jax import (
 )
 from mobilenets_jax.config import ConfigView, check_finite, keep_overriding_spellings
 from mobilenets_jax.errors import RUN_ERROR_STATUS, UserError, check, describe, did_you_mean
+from mobilenets_jax.image_size import height_and_width
 from mobilenets_jax.stop_signals import Interruptible
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True, help_string='Config file, e.g. configs/digits.py.')
@@ -103,8 +104,7 @@ def run(
 
 
 def _keep_memory(config: ConfigDict) -> None:
-    size = config.image_size
-    pixels = size**2 if isinstance(size, int) else math.prod(size)
+    pixels = math.prod(height_and_width(config.image_size))
     allocator.keep_memory(config.batch_size * pixels * 4 ** min(config.model.dropped_strides, 8))
 
 

@@ -1,4 +1,4 @@
-"""Tables as the commands print them."""
+"""Tables as the commands print them, and the names in them."""
 
 from collections.abc import Collection, Sequence
 
@@ -13,3 +13,8 @@ def aligned(table: Sequence[Sequence[str]], text_columns: Collection[int]) -> li
         ).rstrip()
         for line in table
     ]
+
+
+def output_names(class_names: Sequence[str], count: int) -> list[str]:
+    """A name for each of the `count` outputs of a network, which may have more of them than there are classes."""
+    return [*class_names, *(f'class {index}' for index in range(len(class_names), count))]

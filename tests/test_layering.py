@@ -10,7 +10,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'mobilenets_jax'
 
 # Leaves that every part may import.
-LEAVES = {'errors', 'buckets', 'hashes', 'trees', 'tables', 'config', 'hosts', 'allocator', 'machine', 'stop_signals'}
+LEAVES = {
+    *('errors', 'buckets', 'hashes', 'trees', 'tables', 'config', 'hosts', 'allocator', 'machine', 'stop_signals'),
+    'image_size',
+}
 ALLOWED = {
     'ops': set(),
     'models': {'ops'},

@@ -22,6 +22,20 @@ def write_csv(folder: str, name: str, lines: Iterable[Sequence[object]]) -> None
     (epath.Path(folder) / name).write_bytes(text.getvalue().encode('utf-8', 'surrogateescape'))
 
 
+def write_confusion(folder: str, matrix: np.ndarray, names: Sequence[str], *, of: str) -> None:
+    """Writes a confusion matrix as `confusion.csv` and as `confusion.png`; raises `OSError` where it cannot.
+
+    Args:
+        folder: local or gs://.
+        matrix: as of `draw_confusion`; it may have fewer labels than classes.
+        names: of the classes, the labels first.
+        of: as of `draw_confusion`.
+    """
+    lines = [[name, *map(int, row)] for name, row in zip(names[: len(matrix)], matrix, strict=True)]
+    write_csv(folder, 'confusion.csv', [['label / predicted', *names], *lines])
+    (epath.Path(folder) / 'confusion.png').write_bytes(draw_confusion(matrix, names, of=of))
+
+
 def draw_confusion(matrix: np.ndarray, names: Sequence[str], *, of: str) -> bytes:
     """The picture of a confusion matrix as the bytes of a PNG: each row in percent of its label.
 

@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from mobilenets_jax.image_size import ImageSize, height_and_width
 from mobilenets_jax.models import create_model
 from mobilenets_jax.ops import resize_bilinear
 from mobilenets_jax.ops.backend import compiling_for
 
 PRODUCTS = ('conv_general_dilated', 'dot_general')
-ImageSize = int | tuple[int, int]
 UNCOUNTED = (resize_bilinear.__name__,)  # functions whose products are no layer's
 
 
@@ -76,8 +76,7 @@ def product_sizes(model: nn.Module, image_size: ImageSize, batch: int) -> int:
 
 def _traced(model: nn.Module, image_size: ImageSize, batch: int) -> tuple[core.Jaxpr, Any]:
     """The computation of a batch, initialisation included, and the shapes of the variables."""
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    images = jax.ShapeDtypeStruct((batch, *sides, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((batch, *height_and_width(image_size), 3), jnp.float32)
     initialise = functools.partial(model.init_with_output, train=False)
     with compiling_for('tpu'):  # where every layer is one convolution or matrix product, as it is defined
         jaxpr, (_, variables) = jax.make_jaxpr(initialise, return_shape=True)(jax.random.key(0), images)

@@ -7,10 +7,10 @@ class (row) were taken for each class (column), and confusion.png is the same as
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from etils import epath
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.report.confusion import draw_confusion, write_csv
+from mobilenets_jax.report.confusion import write_confusion, write_csv
+from mobilenets_jax.tables import output_names
 
 Rows = Mapping[str, np.ndarray]
 
@@ -30,14 +30,12 @@ def write_report(
     Raises:
         UserError: a file cannot be written.
     """
-    names = [*class_names, *(f'class {index}' for index in range(len(class_names), num_outputs))]
+    names = output_names(class_names, num_outputs)
     matrix = confusion_matrix(rows, len(class_names), num_outputs)
     try:
         write_csv(folder, 'predictions.csv', _prediction_lines(rows, names, images))
         write_csv(folder, 'per_class.csv', _class_lines(matrix, names))
-        lines = ([name, *map(int, row)] for name, row in zip(class_names, matrix, strict=True))
-        write_csv(folder, 'confusion.csv', [['label / predicted', *names], *lines])
-        (epath.Path(folder) / 'confusion.png').write_bytes(draw_confusion(matrix, names, of='images'))
+        write_confusion(folder, matrix, names, of='images')
     except OSError as error:
         raise UserError(f'--report={folder!r} cannot be written: {error.strerror or error}.') from error
 

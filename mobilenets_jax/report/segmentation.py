@@ -7,12 +7,12 @@ images.csv has a row for each image, per_class.csv one for each class. confusion
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from etils import epath
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.evaluation.segmentation import class_iou, total_confusion
-from mobilenets_jax.report.confusion import draw_confusion, write_csv
+from mobilenets_jax.report.confusion import write_confusion, write_csv
 from mobilenets_jax.report.predictions import Rows
+from mobilenets_jax.tables import output_names
 
 OPACITY = 0.6  # of a class's colour upon an image
 
@@ -30,14 +30,11 @@ def write_report(folder: str, rows: Rows, class_names: Sequence[str], images: Se
         UserError: a file cannot be written.
     """
     confusion = total_confusion(rows)
-    names = [*class_names, *(f'class {index}' for index in range(len(class_names), len(confusion)))]
+    names = output_names(class_names, len(confusion))
     try:
         write_csv(folder, 'images.csv', _image_lines(rows['confusion'], images))
         write_csv(folder, 'per_class.csv', class_lines(confusion, names))
-        lines = ([name, *map(int, row)] for name, row in zip(names, confusion, strict=True))
-        write_csv(folder, 'confusion.csv', [['label / predicted', *names], *lines])
-        picture = draw_confusion(confusion, names, of='pixels')
-        (epath.Path(folder) / 'confusion.png').write_bytes(picture)
+        write_confusion(folder, confusion, names, of='pixels')
     except OSError as error:
         raise UserError(f'--report={folder!r} cannot be written: {error.strerror or error}.') from error
 

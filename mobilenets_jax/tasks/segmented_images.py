@@ -18,6 +18,7 @@ from mobilenets_jax.heads import create_segmenter
 from mobilenets_jax.identity import SEGMENTATION
 from mobilenets_jax.inference import freeze
 from mobilenets_jax.report.segmentation import paint
+from mobilenets_jax.tables import output_names
 from mobilenets_jax.tasks.definition import Predicted
 from mobilenets_jax.tasks.image_files import read_whole_image, report_orientations, save_figure
 from mobilenets_jax.weights.pretrained import load_pretrained
@@ -101,8 +102,7 @@ def _of_a_run(arguments: argparse.Namespace) -> LoadedSegmenter:
     identity = trained.identity
     model = network_of(trained, create_segmenter, head=identity['head'], head_fields=identity['head_fields'])
     data = trained.config.get('data', {})
-    names = [*(trained.class_names or ())]
-    names += [f'class {index}' for index in range(len(names), trained.num_classes)]
+    names = output_names(trained.class_names or (), trained.num_classes)
     palette = [tuple(colour) for colour in data.get('palette') or ()]
     eval_size = data.get('eval_size')
     return LoadedSegmenter(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mobilenets_jax.image_size import ImageSize, height_and_width
 from mobilenets_jax.training.ema import EmaOptions
 from mobilenets_jax.trees import named_leaves
 
@@ -50,7 +51,7 @@ def evaluated_variables(state: Mapping[str, PyTree], which: str) -> tuple[PyTree
     return state['ema_params'], state['batch_stats'] if averaged is None else averaged
 
 
-def init_variables(model: Any, key: jax.Array, image_size: int | tuple[int, int]) -> tuple[PyTree, PyTree]:
+def init_variables(model: Any, key: jax.Array, image_size: ImageSize) -> tuple[PyTree, PyTree]:
     """The (params, batch_stats) that a model starts with.
 
     Args:
@@ -58,8 +59,8 @@ def init_variables(model: Any, key: jax.Array, image_size: int | tuple[int, int]
         key: random.
         image_size: height and width in pixels; one number for both.
     """
-    height, width = np.broadcast_to(image_size, 2).tolist()
-    variables = model.init(key, jnp.zeros((1, height, width, 3), jnp.float32), train=False)
+    images = jnp.zeros((1, *height_and_width(image_size), 3), jnp.float32)
+    variables = model.init(key, images, train=False)
     params = variables['params']
     # Flax starts statistics in float32 always; in a float64 network they would change their dtype at the first update.
     dtype = jnp.result_type(*jax.tree.leaves(params))
@@ -67,7 +68,7 @@ def init_variables(model: Any, key: jax.Array, image_size: int | tuple[int, int]
 
 
 def make_init(
-    model: Any, optimizer: optax.GradientTransformation, *, image_size: int | tuple[int, int], ema: EmaOptions
+    model: Any, optimizer: optax.GradientTransformation, *, image_size: ImageSize, ema: EmaOptions
 ) -> Callable[[jax.Array], TrainState]:
     """A pure function from a random key to the state before the first step.
 

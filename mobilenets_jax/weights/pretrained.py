@@ -16,6 +16,7 @@ from mobilenets_jax.hosts import decided_by_primary
 from mobilenets_jax.identity import CLASSIFICATION, SEGMENTATION, task_of
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.tails import FULL
+from mobilenets_jax.tables import output_names
 from mobilenets_jax.weights.cache import fetch
 from mobilenets_jax.weights.cards import (
     CARDS,
@@ -65,7 +66,7 @@ class Pretrained(NamedTuple):
         names, count = self.card.class_names, self.model.num_classes
         if not names and self.card.task == SEGMENTATION and count == len(VOC_CLASSES):
             names = VOC_CLASSES
-        return [*names, *(f'class {index}' for index in range(len(names), count))] if names else class_names(count)
+        return output_names(names, count) if names else class_names(count)
 
 
 def task_of_source(source: str) -> str:

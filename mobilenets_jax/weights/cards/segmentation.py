@@ -6,13 +6,10 @@ Reference: deeplab/g3doc/model_zoo.md (mIoU of `mobilenetv2_dm05_coco_voc_traina
     of the file's SHA-256.
 """
 
+from mobilenets_jax.data.class_sets import CLASS_SETS
 from mobilenets_jax.weights.cards.card import Preprocessing, WeightCard
 
-_OBJECTS = (
-    'aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep '
-    'sofa train tvmonitor'
-)
-VOC_CLASSES = ('background', *_OBJECTS.split())
+VOC_CLASSES = CLASS_SETS['voc'].names
 
 _TORCHVISION = (
     # model, head, file, digits of its SHA-256, mIoU

@@ -27,14 +27,12 @@ from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.identity import check_classes, task_of
 from mobilenets_jax.report.evaluation import measure, prepare_folder
 from mobilenets_jax.saved_config import config_of_checkpoint
+from mobilenets_jax.tasks import get_task
 from mobilenets_jax.training.state import evaluated_variables
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.init_from import config_fields, fit
 from mobilenets_jax.weights.pretrained import task_of_source
 from mobilenets_jax.weights.trained import parse_step
-
-# In a batch of published weights, unless the config says otherwise.
-IMAGES_PER_DEVICE = {'classification': 64, 'segmentation': 4}
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run.')
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of checkpoints, or of one step.')
@@ -65,7 +63,7 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     pretrained = load_pretrained(path_or_name, given.get('model.name'), **network, task=None)
     task, source = cli.config_view().task, f'weights={path_or_name!r}'
     check(task == pretrained.card.task, 'task', task, f'is not that of {source}, which is {pretrained.card.task!r}')
-    batch_size = IMAGES_PER_DEVICE[task] * jax.device_count()
+    batch_size = get_task(task).images_per_device * jax.device_count()
     fields = config_fields(pretrained)
     config = cli.config_view({'batch_size': batch_size, **fields})
     experiment = _experiment(config)

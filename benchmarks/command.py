@@ -16,7 +16,7 @@ PACKAGES = ('jax', 'flax', 'torch', 'timm', 'tensorflow', 'tensorflow-cpu', 'ker
 
 def main(task: str, contenders: Sequence[Contender], ours: str) -> None:
     """Races, prints a Markdown table with what it was made by, and writes the same as JSON where `--json` says."""
-    parser = argparse.ArgumentParser(description='Images a second beside other programs, measured in turn.')
+    parser = argparse.ArgumentParser(description='Images a second beside other programs, measured alternately.')
     parser.add_argument('--network', default='mobilenet_v2')
     parser.add_argument('--batch', type=int, default=16)
     parser.add_argument('--size', type=int, default=224, help='height and width of the images, in pixels')

@@ -1,7 +1,7 @@
 """Depthwise convolutions as shifted multiply-adds, which XLA makes one loop of: candidates for GPUs.
 
-`SHIFTED` takes them for all layers. `MIXED` takes them where `benchmarks.gpu` found them faster than XLA's grouped
-convolution on an H200: for strides and for maps of a few pixels, and never for the gradient of the kernel.
+'shifted' of `FORMS` takes them for all layers. 'mixed' takes them where `benchmarks.gpu` found them faster than XLA's
+grouped convolution on an H200: for strides and for maps of a few pixels, and never for the gradient of the kernel.
 """
 
 import functools
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mobilenets_jax.ops.conv import ConvOptions, convolve_plainly
-from mobilenets_jax.ops.cpu.depthwise import _input_gradient, _wide
+from mobilenets_jax.ops.cpu.depthwise import PLAIN
 from mobilenets_jax.ops.cpu.windows import windows
 
 SMALL_SIDE = 7  # pixels
@@ -20,16 +20,18 @@ SMALL_SIDE = 7  # pixels
 def depthwise_conv(
     options: ConvOptions, plain_kernel_gradient: bool, inputs: jax.Array, kernel: jax.Array
 ) -> jax.Array:
-    """`ops.conv` where every channel is convolved with its own filter; summed in float32 or wider.
+    """`ops.conv` where every channel is convolved with its own filter, as without native ops on a CPU.
+
+    It differs in the gradient of the kernel, where CPUs sum by rows first.
 
     Args:
         options: of the convolution.
-        plain_kernel_gradient: whether the gradient of the kernel is that of XLA's grouped convolution.
+        plain_kernel_gradient: whether the gradient of the kernel is that of XLA's grouped convolution; else it is one
+            sum for each of the kernel's taps.
         inputs: floating point [N, H, W, C].
         kernel: [kh, kw, 1, C].
     """
-    seen = windows(inputs, kernel.shape[:2], options.stride, options.dilation, options.pads)
-    return sum(_wide(window) * _wide(kernel[i, j, 0]) for (i, j), window in seen).astype(inputs.dtype)
+    return PLAIN['shifted'](inputs, kernel, options.stride, options.dilation, options.pads)
 
 
 def _forward(options, plain_kernel_gradient, inputs, kernel):
@@ -39,14 +41,16 @@ def _forward(options, plain_kernel_gradient, inputs, kernel):
 def _backward(options, plain_kernel_gradient, residuals, output_gradient):
     inputs, kernel = residuals
     geometry = (options.stride, options.dilation, options.pads)
-    inputs_gradient = _input_gradient(inputs.shape, kernel, output_gradient, *geometry)
+    (inputs_gradient,) = jax.vjp(lambda inputs: PLAIN['shifted'](inputs, kernel, *geometry), inputs)[1](output_gradient)
     if plain_kernel_gradient:
         _, transposed = jax.vjp(functools.partial(convolve_plainly, options, inputs), kernel)
         return inputs_gradient, *transposed(output_gradient)
-    wide_gradient = _wide(output_gradient)
-    seen = windows(inputs, kernel.shape[:2], *geometry)
-    taps = [jnp.sum(_wide(window) * wide_gradient, axis=(0, 1, 2)) for _, window in seen]
-    return inputs_gradient, jnp.stack(taps).reshape(kernel.shape).astype(kernel.dtype)
+    wide = jnp.promote_types(inputs.dtype, jnp.float32)
+    products = (
+        window.astype(wide) * output_gradient.astype(wide) for _, window in windows(inputs, kernel.shape[:2], *geometry)
+    )
+    taps = jnp.stack([jnp.sum(product, axis=(0, 1, 2)) for product in products])
+    return inputs_gradient, taps.reshape(kernel.shape).astype(kernel.dtype)
 
 
 depthwise_conv.defvjp(_forward, _backward)

@@ -4,8 +4,9 @@
 
 `make bench-gpu` runs it with the Python at hand, which needs jax with CUDA, flax, optax, orbax-checkpoint, torch, timm,
 ml-collections and tensorboardX. Each section writes DIR/SECTION.json and prints its table as soon as it is known, so
-that a run that is cut off has lost nothing else. All race in bfloat16, at 224 px, in turn. A share of the roofline is
-what a step reads and writes, as XLA reports, over its time, over the bandwidth of a copy.
+that a run that is stopped early keeps all results so far. Everything runs in bfloat16 at 224 px, the programs of a race
+alternately. The share of the roofline is the bytes that a step reads and writes, by XLA's report, divided by its time
+and by the bandwidth of a copy.
 """
 
 import argparse
@@ -191,7 +192,7 @@ def facts(bandwidth: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs the sections in turn."""
+    """Runs the sections one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=pathlib.Path, required=True)
     parser.add_argument('--sections', nargs='+', choices=SECTIONS, default=SECTIONS)
@@ -200,7 +201,7 @@ def main() -> None:
     parser.add_argument('--batches', type=int, nargs='+', default=(BATCH, 1), help='of inference')
     parser.add_argument('--only', nargs='+', default=[''], help='parts of the names of those that race with ours')
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--seconds', type=float, default=1.0, help='of a turn')
+    parser.add_argument('--seconds', type=float, default=1.0, help='that each program runs in each round')
     parser.add_argument('--minutes', type=float, default=9.0, help='after so many, no race is started')
     arguments = parser.parse_args()
     arguments.deadline = time.monotonic() + 60 * arguments.minutes

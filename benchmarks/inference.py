@@ -1,6 +1,6 @@
 """Inference speed beside the peers, in one run: `python -m benchmarks.inference [--network=...] [--batch=...]`.
 
-All contenders map the same images to logits, in turn. `make bench` makes the environment that has all of them.
+All contenders map the same images to logits, alternately. `make bench` makes the environment that has all of them.
 """
 
 from benchmarks.command import main

@@ -1,4 +1,4 @@
-"""Times several programs in turn, A B C A B C ..., so that a machine whose speed drifts slows all of them alike.
+"""Times several programs alternately, A B C A B C ..., so that a machine whose speed drifts slows all of them alike.
 
 Every contender is a process of its own: `python benchmarks/contender.py MODULE TASK OPTIONS` makes ready, compiles, and
 then does as many steps as each line on its standard input says.
@@ -98,7 +98,7 @@ class _Runner:
 def race(
     contenders: Sequence[Contender], task: str, options: Mapping[str, Any], *, rounds: int, seconds: float
 ) -> Results:
-    """Times the contenders in turn; those that cannot run here are left out, and named.
+    """Runs the contenders alternately; those that cannot run here are left out, and named.
 
     Args:
         contenders: started one after the other, but for those that may start beside others, which are first.

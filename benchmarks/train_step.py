@@ -1,6 +1,6 @@
 """Training speed beside the peers, in one run: `python -m benchmarks.train_step [--network=...] [--batch=...]`.
 
-All contenders train the same network on the same batch with SGD and momentum, in turn. `make bench` makes the
+All contenders train the same network on the same batch with SGD and momentum, alternately. `make bench` makes the
 environment that has all of them.
 """
 

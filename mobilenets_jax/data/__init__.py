@@ -47,7 +47,7 @@ SOURCES_OF_TASKS = {
         _TFDS_CITYSCAPES: _MASKS,
     },
 }
-SOURCES = {name: kinds for sources in SOURCES_OF_TASKS.values() for name, kinds in sources.items()}
+SOURCES = {name: options for sources in SOURCES_OF_TASKS.values() for name, options in sources.items()}
 
 
 def create_dataset(
@@ -91,8 +91,9 @@ def create_dataset(
 def _create_classification(
     name: str, places: tuple[str, str, str], shapes_only: bool, choices: Mapping[str, Any]
 ) -> Dataset:
-    kinds = (Options, MemoryOptions, ImageOptions, Reading)
-    options, memory_options, image_options, reading = _take_choices(choices, *kinds)
+    options, memory_options, image_options, reading = _take_choices(
+        choices, Options, MemoryOptions, ImageOptions, Reading
+    )
     if shapes_only and name in SIZES and not places[1]:
         return ShapesOnly.of_classification(name, options)
     if name == 'digits':
@@ -109,8 +110,9 @@ def _create_classification(
 def _create_segmentation(
     name: str, places: tuple[str, str, str], shapes_only: bool, choices: Mapping[str, Any]
 ) -> Dataset:
-    kinds = (SegmentationOptions, MaskOptions, MaskPlaces, Reading)
-    options, mask_options, mask_places, reading = _take_choices(choices, *kinds)
+    options, mask_options, mask_places, reading = _take_choices(
+        choices, SegmentationOptions, MaskOptions, MaskPlaces, Reading
+    )
     if shapes_only and name in SIZES and not places[1]:
         return ShapesOnly.of_segmentation(name, options, mask_options)
     if name.startswith(_TFDS_PREFIX):
@@ -141,13 +143,14 @@ def _known_source(name: str) -> str:
     return _TFDS if name.startswith(_TFDS_PREFIX) else name
 
 
-def _take_choices(choices: Mapping[str, Any], *kinds: type) -> list[Any]:
-    """An object of each kind, a dataclass, from those of the choices that are its fields."""
-    taken = [{field.name for field in dataclasses.fields(kind)} & choices.keys() for kind in kinds]
+def _take_choices(choices: Mapping[str, Any], *option_classes: type) -> list[Any]:
+    """An object of each class, a dataclass, from those of the choices that are its fields."""
+    taken = [{field.name for field in dataclasses.fields(one)} & choices.keys() for one in option_classes]
     unknown = choices.keys() - set().union(*taken)
     if unknown:
         raise TypeError(f'no data set has the choice {", ".join(sorted(unknown))}')
-    return [kind(**{name: choices[name] for name in names}) for kind, names in zip(kinds, taken, strict=True)]
+    pairs = zip(option_classes, taken, strict=True)
+    return [one(**{name: choices[name] for name in names}) for one, names in pairs]
 
 
 def _import_source(module: str, name: str) -> ModuleType:

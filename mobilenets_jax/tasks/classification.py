@@ -31,6 +31,7 @@ class Classification(TaskDefinition):
     measures = ClassificationTask
     head = LOGITS
     examples = CLASSIFICATION
+    images_per_device = 64
 
     def create_model(self, config: ConfigView, dataset: Dataset) -> ImageClassifier:
         """The classifier that the config names."""

@@ -55,11 +55,13 @@ class TaskDefinition(Protocol):
         measures: its metrics.
         head: what of its network starts afresh with new_head.
         examples: which it learns from, a key of `data.SOURCES_OF_TASKS`.
+        images_per_device: in a batch that published weights are evaluated on, unless the config says otherwise.
     """
 
     measures: Measures
     head: Head
     examples: str
+    images_per_device: int
 
     @abc.abstractmethod
     def create_model(self, config: ConfigView, dataset: Dataset) -> nn.Module:

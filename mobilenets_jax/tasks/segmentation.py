@@ -35,16 +35,14 @@ class Segmentation(TaskDefinition):
     measures = SegmentationTask
     head = ALL_BUT_BACKBONE
     examples = SEGMENTATION
+    images_per_device = 4
 
     def create_model(self, config: ConfigView, dataset: Dataset) -> Segmenter:
         """The backbone of `config.model` with the head of `config.segmentation`."""
-        fields = network_arguments(config, dataset)
         used = fields_in_use(config, 'segmentation')
-        head_fields = {name: value for name, value in used.items() if name not in EVALUATION_FIELDS}
-        head = head_fields.pop('head')
-        head_fields['dropout_rate'] = fields.pop('dropout_rate')
-        given = {name: value for name, value in head_fields.items() if value is not None}
-        return create_segmenter(head=head, head_fields=given, **fields)
+        head = used.pop('head')
+        given = {name: value for name, value in used.items() if name not in EVALUATION_FIELDS and value is not None}
+        return create_segmenter(head=head, head_fields=given, **network_arguments(config, dataset))
 
     def create_task(self, config: ConfigView, dataset: Dataset, model: nn.Module, frozen: Frozen) -> SegmentationTask:
         """Softmax cross-entropy of pixels."""
@@ -57,8 +55,12 @@ class Segmentation(TaskDefinition):
         )
 
     def identity_fields(self, model: Segmenter) -> dict[str, Any]:
-        """The head."""
-        return head_fields(model)
+        """All that the head computes by; `create_segmenter(head=..., head_fields=...)` takes it again."""
+        fields = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(model.head_spec).items()
+        }
+        return {'head': head_name(model.head_spec), 'head_fields': fields}
 
     def to_metrics(self, dataset: Dataset, sums: Arrays, rows: Arrays) -> dict[str, float]:
         """Mean intersection over union, pixel accuracy, loss."""
@@ -84,12 +86,3 @@ class Segmentation(TaskDefinition):
     def predict(self, arguments: argparse.Namespace) -> Predicted:
         """The class of each pixel of each image."""
         return segment(arguments)
-
-
-def head_fields(model: Segmenter) -> dict[str, Any]:
-    """All that a head computes by, JSON-able; `create_segmenter(head=..., head_fields=...)` takes it again."""
-    fields = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(model.head_spec).items()
-    }
-    return {'head': head_name(model.head_spec), 'head_fields': fields}

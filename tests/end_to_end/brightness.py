@@ -80,6 +80,7 @@ class Brightness(TaskDefinition):
     measures = BrightnessTask
     head = ALL_BUT_BACKBONE
     examples = 'classification'
+    images_per_device = 64
 
     def create_model(self, config, dataset):
         """Tiny."""

@@ -75,6 +75,18 @@ def test_run_that_goes_on_ends_as_one_that_never_stopped(run, images, tmp_path, 
         assert one[name] == other[name], name
 
 
+def test_run_starts_from_the_backbone_of_another_with_a_fresh_head(run, images, tmp_path, launcher):
+    """Other classes, so that no head would fit; averages are kept from the first step on."""
+    workdir, _ = run
+    names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l']
+    flags = (f'--config.init_from={workdir}', '--config.new_head=True', '--config.num_steps=1')
+    flags += (f'--config.data.class_names={tuple(names)}', '--config.data.classes=')
+    command = (*SMALL, *flags, f'--workdir={tmp_path / "w"}', f'--config.data.dir={images}')
+    ended = launcher.start(ROOT / 'train.py', *command).end()
+    assert ended.status == 0, ended
+    assert summary(tmp_path / 'w')['num_params'] > summary(workdir)['num_params']  # twelve classes for eleven
+
+
 @pytest.mark.parametrize(('processes', 'devices'), [(1, 1), (1, 8), (2, 1)])
 def test_confusion_is_the_same_on_any_devices(processes, devices, run, tmp_path, launcher):
     """Five images do not divide over any of these."""

@@ -30,7 +30,7 @@ BASE, SAVED = ROOT / 'configs' / 'base.py', ROOT / 'configs' / 'saved.py'  # all
 COMMON = set((ROOT / 'configs').rglob('common.py'))
 CONFIGS = sorted(set((ROOT / 'configs').rglob('*.py')) - {BASE, SAVED} - COMMON)
 HEADER = ('Paper:', 'Command:', 'Hardware:', 'Expected:', 'Status:')
-STATUSES = ('reproduced here', 'ported', 'not yet tried')
+STATUSES = ('reproduced here', 'ported', 'tried, not reached', 'not yet tried')
 
 # Choices that together use every field; each is set to what the base config is not, as far as a field decides.
 CHOICES = (

@@ -164,6 +164,7 @@ def _add_segmentation(config: ml_collections.ConfigDict) -> None:
     # Of the head; unset: deeplab's, or torchvision's with its convention.
     config.segmentation.filters = placeholder(int)  # channels of each branch: the V3 paper's F, 128 or 256
     config.segmentation.atrous_rates = placeholder(tuple)  # of aspp: of a 3x3 branch each
+    config.segmentation.low = placeholder(str)  # of lr_aspp: the endpoint of its second logits, such as C2/depthwise
     config.segmentation.gate = placeholder(str)  # of lr_aspp: sigmoid or hard_sigmoid
     config.segmentation.pool_size = placeholder(int)  # of lr_aspp: height and width of the windows of the gate
     config.segmentation.pool_strides = placeholder(tuple)  # of lr_aspp: steps between them

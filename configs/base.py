@@ -153,6 +153,7 @@ def _add_segmentation_data(config: ml_collections.ConfigDict) -> None:
     config.data.max_scale = 2.0  # largest
     config.data.scale_step = 0.25  # deeplab: distance between the factors; 0: any factor
     config.data.base_size = 520  # torchvision: pixels of the short side at factor 1
+    config.data.color_distortion = 'none'  # none or photometric (SSD's: brightness, contrast, saturation, hue)
 
 
 def _add_segmentation(config: ml_collections.ConfigDict) -> None:
@@ -163,11 +164,14 @@ def _add_segmentation(config: ml_collections.ConfigDict) -> None:
     # Of the head; unset: deeplab's, or torchvision's with its convention.
     config.segmentation.filters = placeholder(int)  # channels of each branch: the V3 paper's F, 128 or 256
     config.segmentation.atrous_rates = placeholder(tuple)  # of aspp: of a 3x3 branch each
+    config.segmentation.low = placeholder(str)  # of lr_aspp: the endpoint of its second logits, such as C2/depthwise
     config.segmentation.gate = placeholder(str)  # of lr_aspp: sigmoid or hard_sigmoid
     config.segmentation.pool_size = placeholder(int)  # of lr_aspp: height and width of the windows of the gate
     config.segmentation.pool_strides = placeholder(tuple)  # of lr_aspp: steps between them
     config.segmentation.align_corners = placeholder(bool)  # of every resize in the network
     config.segmentation.bn_momentum = placeholder(float)  # of the head's batch norms
+    # Of the loss, by train id: the mean over the pixels weighs each by its class's; (): all the same.
+    config.segmentation.class_weights = ()
     # In evaluation the probabilities are the mean over the images at these scales, each also mirrored if eval_flip.
     config.segmentation.eval_scales = (1.0,)
     config.segmentation.eval_flip = False

@@ -13,6 +13,10 @@ DIR has the folders train, trainannot, val, valannot, test and testannot.
 
 from configs import base
 
+# The root of median frequency balancing (Eigen and Fergus, 1411.4734 section 6.3.2) on the training set: sky, building,
+# pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist.
+CLASS_WEIGHTS = (0.53, 0.45, 2.19, 0.39, 1.0, 0.65, 1.96, 1.4, 0.89, 2.52, 2.98)
+
 
 def get_config():
     """SGD on crops, from ImageNet weights."""
@@ -26,11 +30,16 @@ def get_config():
     config.segmentation.head = 'lr_aspp'
     config.segmentation.filters = 128
     config.segmentation.bn_momentum = 0.99
+    config.segmentation.class_weights = CLASS_WEIGHTS
+    config.segmentation.eval_scales = (1.5,)
 
     config.data.name = 'mask_folder'
     config.data.classes = 'camvid'
     config.data.eval_size = (361, 481)
     config.data.scale_step = 0.0
+    config.data.min_scale = 0.75
+    config.data.max_scale = 2.5
+    config.data.color_distortion = 'photometric'
 
     config.optimizer.name = 'sgd'
     config.optimizer.momentum = 0.9

@@ -7,6 +7,7 @@ from mobilenets_jax.data.options import NORMALIZATIONS, Options
 from mobilenets_jax.errors import UserError, check, check_choice
 
 SEGMENTATION_AUGMENTATIONS = ('deeplab', 'torchvision')
+SEGMENTATION_COLOR_DISTORTIONS = ('none', 'photometric')
 
 Sides = tuple[int, int]  # height, width
 
@@ -29,6 +30,7 @@ class SegmentationOptions:
         max_scale: the largest.
         scale_step: deeplab's distance between the factors that are drawn; 0: any between them is.
         base_size: torchvision's short side at factor 1, in pixels.
+        color_distortion: in training, one of `SEGMENTATION_COLOR_DISTORTIONS`; see `photometric`.
         random_flip: whether half of the training images are mirrored left to right.
     """
 
@@ -43,6 +45,7 @@ class SegmentationOptions:
     max_scale: float = 2.0
     scale_step: float = 0.25
     base_size: int = 520
+    color_distortion: str = 'none'
     random_flip: bool = True
 
     def __post_init__(self):
@@ -51,6 +54,7 @@ class SegmentationOptions:
             object.__setattr__(self, 'eval_size', sides('data.eval_size', self.eval_size))
         self.common()  # checks the rest of what it has
         check_choice('data.augmentation', self.augmentation, SEGMENTATION_AUGMENTATIONS)
+        check_choice('data.color_distortion', self.color_distortion, SEGMENTATION_COLOR_DISTORTIONS)
         check(self.eval_resize >= 0, 'data.eval_resize', self.eval_resize, 'must not be negative')
         check(self.min_scale > 0, 'data.min_scale', self.min_scale, 'must be positive')
         fits = self.max_scale >= self.min_scale

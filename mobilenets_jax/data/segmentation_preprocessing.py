@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from mobilenets_jax.data.class_sets import IGNORED, UNKNOWN, VALUES
 from mobilenets_jax.data.mask_files import BITS_BYTE, GREY, TYPE_BYTE, read_mask
+from mobilenets_jax.data.photometric import photometric_distort
 from mobilenets_jax.data.preprocessing import is_png, purpose_seed, resize_antialiased, round_to_uint8
 from mobilenets_jax.data.segmentation_options import SegmentationOptions, Sides
 
@@ -64,10 +65,12 @@ def train_view(
     """
     chance = tf.random.stateless_uniform([], purpose_seed(seed, 'flip'))
     flipped = (chance < 0.5) & options.random_flip
-    if options.augmentation == 'deeplab':  # pads, then mirrors
-        image, mask = _deeplab_view(image, mask, seed, options)
+    deeplab = options.augmentation == 'deeplab'
+    image, mask = (_deeplab_view if deeplab else _torchvision_view)(image, mask, seed, options)
+    if options.color_distortion == 'photometric':
+        image = round_to_uint8(photometric_distort(tf.cast(image, tf.float32), purpose_seed(seed, 'color')))
+    if deeplab:  # pads, then mirrors
         return mirror(*pad(image, mask, options.image_size, options.mean_pixel), flipped)
-    image, mask = _torchvision_view(image, mask, seed, options)
     return pad(*mirror(image, mask, flipped), options.image_size, BLACK)
 
 

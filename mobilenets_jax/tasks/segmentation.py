@@ -26,7 +26,7 @@ from mobilenets_jax.training.segmentation import SegmentationTask
 from mobilenets_jax.weights.init_from import ALL_BUT_BACKBONE
 
 # The fields of `config.segmentation` that are not the head's.
-EVALUATION_FIELDS = ('eval_scales', 'eval_flip')
+TASK_FIELDS = ('class_weights', 'eval_scales', 'eval_flip')
 
 
 class Segmentation(TaskDefinition):
@@ -41,7 +41,7 @@ class Segmentation(TaskDefinition):
         """The backbone of `config.model` with the head of `config.segmentation`."""
         used = fields_in_use(config, 'segmentation')
         head = used.pop('head')
-        given = {name: value for name, value in used.items() if name not in EVALUATION_FIELDS and value is not None}
+        given = {name: value for name, value in used.items() if name not in TASK_FIELDS and value is not None}
         return create_segmenter(head=head, head_fields=given, **network_arguments(config, dataset))
 
     def create_task(self, config: ConfigView, dataset: Dataset, model: nn.Module, frozen: Frozen) -> SegmentationTask:
@@ -49,6 +49,7 @@ class Segmentation(TaskDefinition):
         return SegmentationTask(
             model=model,
             preprocess=dataset.device_preprocess,
+            class_weights=tuple(config.segmentation.class_weights),
             eval_scales=tuple(config.segmentation.eval_scales),
             eval_flip=config.segmentation.eval_flip,
             frozen=frozen,

@@ -16,11 +16,11 @@ from mobilenets_jax.data.segmentation_options import SegmentationOptions, sides
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.heads import create_segmenter
 from mobilenets_jax.identity import SEGMENTATION
-from mobilenets_jax.inference import freeze
 from mobilenets_jax.report.segmentation import paint
 from mobilenets_jax.tables import output_names
 from mobilenets_jax.tasks.definition import Predicted
 from mobilenets_jax.tasks.image_files import read_whole_image, report_orientations, save_figure
+from mobilenets_jax.training.segmentation import SegmentationTask
 from mobilenets_jax.weights.pretrained import load_pretrained
 from mobilenets_jax.weights.trained import network_of, parse_step, read_trained
 
@@ -41,6 +41,8 @@ class LoadedSegmenter(NamedTuple):
         palette: their colours.
         eval_size: what its evaluation pads images to, height and width; None: nothing is known of it.
         eval_resize: the long side to which images are resized and then padded to a square; 0: they keep their size.
+        eval_scales: see `SegmentationTask`.
+        eval_flip: as well.
     """
 
     model: nn.Module
@@ -50,6 +52,8 @@ class LoadedSegmenter(NamedTuple):
     palette: Sequence[Colour]
     eval_size: tuple[int, int] | None = None
     eval_resize: int = 0
+    eval_scales: tuple[float, ...] = (1.0,)
+    eval_flip: bool = False
 
 
 def segment(arguments: argparse.Namespace) -> Predicted:
@@ -101,7 +105,7 @@ def _of_a_run(arguments: argparse.Namespace) -> LoadedSegmenter:
     trained = read_trained(arguments.workdir, f'weights={arguments.workdir!r}', step=step, params=params)
     identity = trained.identity
     model = network_of(trained, create_segmenter, head=identity['head'], head_fields=identity['head_fields'])
-    data = trained.config.get('data', {})
+    data, evaluation = (trained.config.get(section, {}) for section in ('data', 'segmentation'))
     names = output_names(trained.class_names or (), trained.num_classes)
     palette = [tuple(colour) for colour in data.get('palette') or ()]
     eval_size = data.get('eval_size')
@@ -113,15 +117,28 @@ def _of_a_run(arguments: argparse.Namespace) -> LoadedSegmenter:
         palette=palette or _palette(names),
         eval_size=sides('data.eval_size', eval_size) if eval_size else None,
         eval_resize=data.get('eval_resize', 0),
+        eval_scales=tuple(evaluation.get('eval_scales', (1.0,))),
+        eval_flip=evaluation.get('eval_flip', False),
     )
 
 
 def _masks(loaded: LoadedSegmenter, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The class of each pixel, uint8 [H, W], of images uint8 [H, W, 3], padded or resized as in their evaluation."""
+    """The class of each pixel, uint8 [H, W], of images uint8 [H, W, 3], found as in the network's evaluation."""
     from mobilenets_jax.data.segmentation_preprocessing import fit_into, pad_image
 
-    run = freeze(loaded.model, loaded.variables)
-    classify = jax.jit(lambda image: run(normalize(image[None], loaded.normalization))[0].argmax(axis=-1))
+    task = SegmentationTask(
+        model=loaded.model,
+        preprocess=lambda image, train: normalize(image[None], loaded.normalization),
+        eval_scales=loaded.eval_scales,
+        eval_flip=loaded.eval_flip,
+    )
+
+    @jax.jit
+    def classify(image, params, batch_stats):
+        images = task.preprocess(image, train=False)
+        return task.log_probabilities(params, batch_stats, images)[0].argmax(axis=-1)
+
+    variables = loaded.variables['params'], loaded.variables['batch_stats']
     mean = SegmentationOptions(1, 1, 0, loaded.normalization).mean_pixel
     masks = []
     for image in images:
@@ -131,7 +148,7 @@ def _masks(loaded: LoadedSegmenter, images: Sequence[np.ndarray]) -> list[np.nda
             padded_size = loaded.eval_resize, loaded.eval_resize
         elif loaded.eval_size and all(side <= most for side, most in zip(size, loaded.eval_size, strict=True)):
             padded_size = loaded.eval_size
-        found = np.asarray(classify(pad_image(image, padded_size, mean).numpy())).astype(np.uint8)
+        found = np.asarray(classify(pad_image(image, padded_size, mean).numpy(), *variables)).astype(np.uint8)
         if places is None:
             masks.append(found[: size[0], : size[1]])
         else:

@@ -37,6 +37,7 @@ class SegmentationTask(Task):
         model: of `mobilenets_jax.heads`.
         preprocess: maps (batch, train=...) to normalised images, float32 [n, H, W, 3], on the device.
         ignored: the label of pixels that are neither learnt nor measured; no class.
+        class_weights: of the training loss, by class: how much its pixels weigh in the mean; (): all the same.
         eval_scales: in evaluation the probabilities are the mean over the images scaled by each of these.
         eval_flip: whether each is also seen mirrored left to right.
         frozen: the modules that run as in evaluation while the others train.
@@ -45,6 +46,7 @@ class SegmentationTask(Task):
     model: Any
     preprocess: Callable[..., jax.Array]
     ignored: int = 255
+    class_weights: tuple[float, ...] = ()
     eval_scales: tuple[float, ...] = (1.0,)
     eval_flip: bool = False
     frozen: Frozen = NOTHING
@@ -61,24 +63,31 @@ class SegmentationTask(Task):
     headline: ClassVar[str] = 'miou'
 
     def __post_init__(self):
+        weights, classes = self.class_weights, self.model.num_classes
+        fits = not weights or (len(weights) == classes and min(weights) >= 0 < max(weights))
+        check(fits, 'segmentation.class_weights', weights, f'must be {classes} numbers, none negative and not all zero')
         fits = bool(self.eval_scales) and all(scale > 0 for scale in self.eval_scales)
         check(fits, 'segmentation.eval_scales', self.eval_scales, 'must be positive numbers, at least one')
 
     def loss(
         self, params: PyTree, batch_stats: PyTree, batch: PyTree, key: jax.Array
     ) -> tuple[jax.Array, tuple[PyTree, dict[str, jax.Array]]]:
-        """See `Task.loss`: the mean over all pixels of the global batch that are not ignored."""
+        """See `Task.loss`: the weighted mean over all pixels of the global batch that are not ignored."""
         images, labels = self.preprocess(batch, train=True), batch['segmentation'].astype(jnp.int32)
         logits, updated = forward_in_training(self.model, params, batch_stats, images, key, self.frozen)
         valid = labels != self.ignored
-        losses = self._cross_entropy(logits, labels)
-        count = valid.sum()
+        losses, weights = self._cross_entropy(logits, labels), valid.astype(jnp.float32)
+        if self.class_weights:
+            weights *= jnp.asarray(self.class_weights)[jnp.where(valid, labels, 0)]
+        loss, weight = (losses * weights).sum(), weights.sum()
         # The mean of the gradients over the devices is that of the global batch, however its valid pixels are spread.
-        mean = losses.sum() / jnp.maximum(lax.pmean(count.astype(jnp.float32), AXIS_NAME), 1)
+        mean_weight = lax.pmean(weight, AXIS_NAME)
+        mean = loss / jnp.where(mean_weight > 0, mean_weight, 1)
         sums = {
-            'loss': losses.sum(),
+            'loss': loss,
+            'weight': weight,
             'correct': (valid & (jnp.argmax(logits, axis=-1) == labels)).sum().astype(jnp.float32),
-            'count': count.astype(jnp.float32),  # a batch may have more pixels than an int32 counts
+            'count': valid.sum().astype(jnp.float32),  # a batch may have more pixels than an int32 counts
         }
         return mean, (updated, sums)
 
@@ -119,9 +128,9 @@ class SegmentationTask(Task):
         return views[0] if len(views) == 1 else jax.nn.logsumexp(jnp.stack(views), axis=0) - math.log(len(views))
 
     def training_metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """The mean loss of a pixel, and the share of pixels whose likeliest class is theirs, in percent."""
-        count = max(sums['count'], 1)
-        return {'loss': sums['loss'] / count, 'accuracy': 100 * sums['correct'] / count}
+        """The weighted mean loss of a pixel, and the share of pixels whose likeliest class is theirs, in percent."""
+        weight, count = sums['weight'] or 1, max(sums['count'], 1)
+        return {'loss': sums['loss'] / weight, 'accuracy': 100 * sums['correct'] / count}
 
     def _cross_entropy(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """Of each pixel, [n, H, W]; 0 where it is ignored."""

@@ -28,6 +28,8 @@ SMALL = (
     '--config.checkpoint.every_epochs=None',
     '--config.checkpoint.every_steps=2',
     '--config.data.eval_size=(41, 61)',
+    '--config.segmentation.eval_scales=(1.0, 1.5)',
+    '--config.segmentation.eval_flip=True',
 )
 
 
@@ -81,6 +83,7 @@ def test_run_starts_from_the_backbone_of_another_with_a_fresh_head(run, images, 
     names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l']
     flags = (f'--config.init_from={workdir}', '--config.new_head=True', '--config.num_steps=1')
     flags += (f'--config.data.class_names={tuple(names)}', '--config.data.classes=')
+    flags += ('--config.segmentation.class_weights=()',)
     command = (*SMALL, *flags, f'--workdir={tmp_path / "w"}', f'--config.data.dir={images}')
     ended = launcher.start(ROOT / 'train.py', *command).end()
     assert ended.status == 0, ended
@@ -123,3 +126,18 @@ def test_predicted_masks_have_the_size_of_their_images_and_the_classes_colours(r
         label: count / 2400 for label, count in enumerate(counts.tolist()) if count
     }
     assert (tmp_path / 'seen.png').stat().st_size > 0
+
+
+def test_predicted_masks_agree_with_the_evaluation(run, images, tmp_path, launcher):
+    """With its scales and flips: pixel by pixel as often right as eval.py says."""
+    workdir, _ = run
+    pictures = sorted((images / 'val').iterdir())
+    command = ('-m', 'mobilenets_jax', 'predict', *map(str, pictures), f'--workdir={workdir}', f'--masks={tmp_path}')
+    ended = launcher.start(*command).end()
+    assert ended.status == 0, ended
+    right = total = 0
+    for picture in pictures:
+        labels = np.asarray(Image.open(images / 'valannot' / f'{picture.stem}.png'))
+        found = np.asarray(Image.open(tmp_path / f'{picture.stem}.png'))
+        right, total = right + ((found == labels) & (labels < 11)).sum(), total + (labels < 11).sum()
+    assert 100 * right / total == pytest.approx(summary(workdir)['test_pixel_accuracy'], abs=0.05)

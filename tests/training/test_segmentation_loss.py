@@ -20,6 +20,7 @@ class Linear:
     """A network whose logits are its images, times a parameter for each class."""
 
     head_spec = types.SimpleNamespace(align_corners=True)
+    num_classes = CLASSES
 
     def apply(self, variables, images, train, **kwargs):
         logits = images * variables['params']['scale']
@@ -43,9 +44,9 @@ def make_batch(n, seed=0):
 PARAMS = {'scale': jnp.array([1.0, -0.5, 2.0])}
 
 
-def gradient_on(devices, batch):
+def gradient_on(devices, batch, **fields):
     """The mean over the devices of the gradients of their losses, as the training step takes it; and the sums."""
-    task = make_task()
+    task = make_task(**fields)
     split = {name: leaf.reshape(devices, -1, *leaf.shape[1:]) for name, leaf in batch.items()}
 
     def step(params, batch):
@@ -75,6 +76,30 @@ def test_gradient_is_that_of_the_mean_over_the_valid_pixels_of_the_global_batch(
     assert said['loss'] == pytest.approx(float(mean(PARAMS)), rel=1e-5)
     right = (batch['image'] * np.asarray(PARAMS['scale'])).argmax(-1)[valid] == labels[valid]
     assert said['accuracy'] == pytest.approx(100 * right.mean())
+
+
+@pytest.mark.parametrize('devices', [1, 8])
+def test_class_weights_weigh_the_mean_over_the_global_batch(devices):
+    batch, weights = make_batch(8), (0.5, 2.0, 0.0)
+    labels = batch['segmentation']
+    valid = labels != IGNORED
+    per_pixel = np.array(weights)[labels[valid]]
+
+    def mean(params):
+        logits = (batch['image'] * params['scale'])[valid]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[valid].astype(int))
+        return (losses * per_pixel).sum() / per_pixel.sum()
+
+    found, sums = gradient_on(devices, batch, class_weights=weights)
+    np.testing.assert_allclose(found['scale'], jax.grad(mean)(PARAMS)['scale'], rtol=1e-5)
+    said = make_task().training_metrics({name: np.float64(value) for name, value in sums.items()})
+    assert said['loss'] == pytest.approx(float(mean(PARAMS)), rel=1e-5)
+
+
+@pytest.mark.parametrize('weights', [(1.0, 2.0), (1.0, -1.0, 1.0), (0.0, 0.0, 0.0)])
+def test_wrong_class_weights_are_named(weights):
+    with pytest.raises(UserError, match=r'segmentation.class_weights=\(.*must be 3 numbers, none negative'):
+        make_task(class_weights=weights)
 
 
 def test_images_whose_pixels_are_all_ignored_have_no_gradient_and_no_nan():

@@ -24,7 +24,7 @@ from mobilenets_jax.data.segmentation_options import MaskPlaces, SegmentationOpt
 from mobilenets_jax.data.shapes_only import SIZES, ShapesOnly
 from mobilenets_jax.errors import UserError, check_choice
 
-__all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source', 'task_of_source']
+__all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source', 'tasks_of_source']
 
 _TFDS = 'tfds:NAME'
 _TFDS_PREFIX = 'tfds:'
@@ -47,7 +47,6 @@ SOURCES_OF_TASKS = {
         _TFDS_CITYSCAPES: _MASKS,
     },
 }
-SOURCES = {name: options for sources in SOURCES_OF_TASKS.values() for name, options in sources.items()}
 
 
 def create_dataset(
@@ -70,7 +69,7 @@ def create_dataset(
         train_split: the split to train on; '' for the one of that name. The digits have their own.
         eval_split: the split to evaluate on; '' for the source's default, the validation split if it has one. The
             digits have their own.
-        task: a key of `SOURCES_OF_TASKS`, which the source must be for; None: whatever it is for.
+        task: a key of `SOURCES_OF_TASKS`, which the source must be for; None: the first one that it is for.
         shapes_only: whether a data set of known sizes is not opened: see `shapes_only`.
         **choices: of classification the fields of `options.Options`, `MemoryOptions` (of folders in memory),
             `ImageOptions` and `Reading` (of what is decoded on the host); of segmentation those of
@@ -81,11 +80,10 @@ def create_dataset(
         UserError: an unknown choice, a value out of range, or data that are missing or do not fit together.
         TypeError: a choice that no source of the task has.
     """
-    task_of_name = task_of_source(name)
-    if task_of_name is None or task not in (None, task_of_name):
-        check_choice('data.name', name, SOURCES_OF_TASKS[task] if task else SOURCES)
-    create = _create_segmentation if task_of_name == 'segmentation' else _create_classification
-    return create(name, (directory, train_split, eval_split), shapes_only, choices)
+    tasks = [task] if task else tasks_of_source(name)
+    if not tasks or _known_source(name) not in SOURCES_OF_TASKS[tasks[0]]:
+        check_choice('data.name', name, SOURCES_OF_TASKS[task] if task else set().union(*SOURCES_OF_TASKS.values()))
+    return _CREATE[tasks[0]](name, (directory, train_split, eval_split), shapes_only, choices)
 
 
 def _create_classification(
@@ -122,25 +120,29 @@ def _create_segmentation(
     return source(name, *places, options, mask_options, reading, mask_places.mask_dir)
 
 
-def task_of_source(name: str) -> str | None:
-    """The task that a source is for; None for an unknown one."""
-    source = _known_source(name)
-    return next((task for task, sources in SOURCES_OF_TASKS.items() if source in sources), None)
+_CREATE = {'classification': _create_classification, 'segmentation': _create_segmentation}
 
 
-def fields_of_source(name: str) -> frozenset[str]:
-    """The fields of `config.data`, beside its name, that the source `name` uses; none for an unknown one."""
-    options = SOURCES.get(_known_source(name), ())
+def tasks_of_source(name: str) -> list[str]:
+    """The tasks that a source is for: Pascal VOC has masks and boxes; none for an unknown one."""
+    return [task for task, sources in SOURCES_OF_TASKS.items() if _known_source(name) in sources]
+
+
+def fields_of_source(name: str, task: str | None = None) -> frozenset[str]:
+    """The fields of `config.data`, beside its name, that a source uses for a task; None: for any; unknown: none."""
+    tasks = [task] if task else SOURCES_OF_TASKS
+    options = [one for task in tasks for one in SOURCES_OF_TASKS[task].get(_known_source(name), ())]
     fields = {field.name for option in options for field in dataclasses.fields(option)}
     of_files = {'dir', 'train_split', 'eval_split'} if options and name != 'digits' else set()
     return frozenset(fields | of_files)
 
 
 def _known_source(name: str) -> str:
-    """The key of a source in `SOURCES`; `name` itself if there is none."""
-    if name.partition('/')[0] == _TFDS_CITYSCAPES:  # also with the name of its config
-        return _TFDS_CITYSCAPES
-    return _TFDS if name.startswith(_TFDS_PREFIX) else name
+    """The key of a source in `SOURCES_OF_TASKS`; `name` itself if there is none."""
+    if not name.startswith(_TFDS_PREFIX):
+        return name
+    without_config = name.partition('/')[0]
+    return without_config if any(without_config in sources for sources in SOURCES_OF_TASKS.values()) else _TFDS
 
 
 def _take_choices(choices: Mapping[str, Any], *option_classes: type) -> list[Any]:

@@ -72,8 +72,8 @@ def detection_signature(size: tuple[int, int], max_boxes: int | None) -> Signatu
     Args:
         size: of the image.
         max_boxes: M; of a training example 'boxes' float32 [M, 4], [ymin, xmin, ymax, xmax] in parts of the image,
-            'labels' int32 [M] and 'valid' bool [M], False of padding, which is the whole image with label 0. None: of an
-            evaluation example, which has 'size' int32 [2], height and width of its file's image, in pixels.
+            'labels' int32 [M] and 'valid' bool [M], False of padding, which is the whole image with label 0. None: of
+            an evaluation example, which has 'size' int32 [2], height and width of its file's image, in pixels.
     """
     signature = {'image': jax.ShapeDtypeStruct((*size, 3), np.uint8)}
     if max_boxes is None:

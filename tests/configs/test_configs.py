@@ -12,7 +12,7 @@ import pytest
 from mobilenets_jax import experiment
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import CONDITIONS, check_used, fields_in_use
-from mobilenets_jax.data import SOURCES, fields_of_source
+from mobilenets_jax.data import SOURCES_OF_TASKS, fields_of_source
 from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.options import Options
@@ -186,10 +186,10 @@ def test_segmentation_data_have_the_fields_that_their_sources_use(name):
     config = segmentation_config()
     assert SegmentationOptions(config.image_size, batch_size=8, seed=0).image_size == (513, 513)
     data = config.data
-    fields = fields_of_source(name)
+    fields = fields_of_source(name, 'segmentation')
     assert fields - {'image_size', 'batch_size', 'seed'} <= set(data.keys())
     assert fields - {'dir', 'train_split', 'eval_split'} >= {'classes', 'eval_size', 'augmentation', 'num_threads'}
-    for kind in SOURCES[name]:
+    for kind in SOURCES_OF_TASKS['segmentation'][name]:
         for field in dataclasses.fields(kind):
             if field.name in data and field.default is not dataclasses.MISSING:
                 assert data[field.name] == field.default, field.name

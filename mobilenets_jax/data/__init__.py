@@ -1,4 +1,4 @@
-"""Data: exact, deterministic and resumable input, from memory, folders of images and of masks, records and TFDS.
+"""Data: exact, deterministic and resumable input, from memory, files of images, masks and boxes, records and TFDS.
 
     dataset = create_dataset('digits', image_size=32, batch_size=64, seed=0)
     for batch in dataset.train_batches(Layout(process_index=0, process_count=1, local_device_count=8)):
@@ -16,12 +16,14 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from mobilenets_jax.data.box_classes import BoxOptions
 from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
+from mobilenets_jax.data.detection_options import CocoIds, CocoPlaces, DetectionOptions, DifficultBoxes, EmptyImages
 from mobilenets_jax.data.options import ImageOptions, MemoryOptions, Options, Reading
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.segmentation_options import MaskPlaces, SegmentationOptions
-from mobilenets_jax.data.shapes_only import SIZES, ShapesOnly
+from mobilenets_jax.data.shapes_only import BOX_SIZES, SIZES, ShapesOnly
 from mobilenets_jax.errors import UserError, check_choice
 
 __all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source', 'tasks_of_source']
@@ -31,6 +33,7 @@ _TFDS_PREFIX = 'tfds:'
 _TFDS_CITYSCAPES = 'tfds:cityscapes'
 _DECODED = (Options, ImageOptions, Reading)
 _MASKS = (SegmentationOptions, MaskOptions, Reading)
+_BOXES = (DetectionOptions, BoxOptions, Reading)
 # Task -> source -> what it takes beside a folder and a split, of which the embedded digits have none.
 SOURCES_OF_TASKS = {
     'classification': {
@@ -46,6 +49,13 @@ SOURCES_OF_TASKS = {
         'cityscapes': _MASKS,
         _TFDS_CITYSCAPES: _MASKS,
     },
+    'detection': {
+        'coco': (*_BOXES, EmptyImages, CocoIds, CocoPlaces),
+        'voc': (*_BOXES, EmptyImages, DifficultBoxes),
+        'yolo': (*_BOXES, EmptyImages),
+        'tfds:coco': (*_BOXES, CocoIds),
+        'tfds:voc': (*_BOXES, DifficultBoxes),
+    },
 }
 
 
@@ -59,12 +69,13 @@ def create_dataset(
     shapes_only: bool = False,
     **choices: Any,
 ) -> Dataset:
-    """Opens a data set and checks it, without reading an image; of masks, however, every one is read.
+    """Opens a data set and checks it, without reading an image; but every mask is read, and every box of a file.
 
     Args:
         name: of classification: 'digits' (embedded), 'image_folder', 'memory_folder' (an image folder kept in memory),
             'records' (an image folder prepared as sharded records) or 'tfds:NAME'; of segmentation: 'mask_folder',
-            'voc', 'cityscapes' or 'tfds:cityscapes'.
+            'voc', 'cityscapes' or 'tfds:cityscapes'; of detection: 'coco', 'voc', 'yolo', 'tfds:coco/2017' or
+            'tfds:voc/2007' (and their other years).
         directory: of the image folder, the prepared records or TFDS's data ('' = TFDS's own); not of the digits.
         train_split: the split to train on; '' for the one of that name. The digits have their own.
         eval_split: the split to evaluate on; '' for the source's default, the validation split if it has one. The
@@ -74,7 +85,7 @@ def create_dataset(
         **choices: of classification the fields of `options.Options`, `MemoryOptions` (of folders in memory),
             `ImageOptions` and `Reading` (of what is decoded on the host); of segmentation those of
             `segmentation_options.SegmentationOptions`, `class_sets.MaskOptions`, `segmentation_options.MaskPlaces` (of
-            files) and `Reading`.
+            files) and `Reading`; of detection those of `detection_options`, of `box_classes.BoxOptions` and `Reading`.
 
     Raises:
         UserError: an unknown choice, a value out of range, or data that are missing or do not fit together.
@@ -120,7 +131,29 @@ def _create_segmentation(
     return source(name, *places, options, mask_options, reading, mask_places.mask_dir)
 
 
-_CREATE = {'classification': _create_classification, 'segmentation': _create_segmentation}
+def _create_detection(
+    name: str, places: tuple[str, str, str], shapes_only: bool, choices: Mapping[str, Any]
+) -> Dataset:
+    options, box_options, reading, *of_sources = _take_choices(
+        choices, DetectionOptions, BoxOptions, Reading, EmptyImages, DifficultBoxes, CocoIds, CocoPlaces
+    )
+    empty_images, difficult_boxes, coco_ids, coco_places = of_sources
+    if shapes_only and name in BOX_SIZES and not places[1]:
+        return ShapesOnly.of_detection(name, options, box_options, coco_ids)
+    if name.startswith(_TFDS_PREFIX):
+        source = _import_source('tfds_boxes', name).create
+        return source(
+            name.removeprefix(_TFDS_PREFIX), *places, options, box_options, reading, difficult_boxes, coco_ids
+        )
+    source = _import_source('box_sets', name).create
+    return source(name, *places, options, box_options, reading, empty_images, difficult_boxes, coco_ids, coco_places)
+
+
+_CREATE = {
+    'classification': _create_classification,
+    'segmentation': _create_segmentation,
+    'detection': _create_detection,
+}
 
 
 def tasks_of_source(name: str) -> list[str]:

@@ -174,9 +174,17 @@ def segmentation_config():
     return base.get_config('segmentation')
 
 
+def detection_data_config():
+    """The base config with the fields of sets of boxes."""
+    config = base.get_config()
+    base._add_detection_data(config)
+    return config
+
+
 def test_every_condition_is_about_fields_that_there_are():
     paths = {*CONDITIONS, *(decider for rows in CONDITIONS.values() for row in rows for decider in row.deciders)}
-    leaves = [ConfigView(base.get_config(task).to_dict()).leaves() for task in TASKS]
+    configs = [*map(base.get_config, TASKS), detection_data_config()]
+    leaves = [ConfigView(config.to_dict()).leaves() for config in configs]
     assert {f'config.{path}' for path in paths} <= set().union(*leaves)
 
 
@@ -190,6 +198,19 @@ def test_segmentation_data_have_the_fields_that_their_sources_use(name):
     assert fields - {'image_size', 'batch_size', 'seed'} <= set(data.keys())
     assert fields - {'dir', 'train_split', 'eval_split'} >= {'classes', 'eval_size', 'augmentation', 'num_threads'}
     for kind in SOURCES_OF_TASKS['segmentation'][name]:
+        for field in dataclasses.fields(kind):
+            if field.name in data and field.default is not dataclasses.MISSING:
+                assert data[field.name] == field.default, field.name
+
+
+@pytest.mark.parametrize('name', ['coco', 'voc', 'yolo', 'tfds:coco/2017', 'tfds:voc/2007'])
+def test_detection_data_have_the_fields_that_their_sources_use(name):
+    """Each of them with the default of the source itself."""
+    data = detection_data_config().data
+    fields = fields_of_source(name, 'detection')
+    assert fields - {'image_size', 'batch_size', 'seed'} <= set(data.keys())
+    assert fields >= {'dir', 'class_names', 'max_boxes', 'augmentation', 'num_threads'}
+    for kind in SOURCES_OF_TASKS['detection'][name.partition('/')[0]]:
         for field in dataclasses.fields(kind):
             if field.name in data and field.default is not dataclasses.MISSING:
                 assert data[field.name] == field.default, field.name

@@ -15,7 +15,7 @@ import numpy as np
 from mobilenets_jax.data import fingerprint
 from mobilenets_jax.data.annotations import Annotations
 from mobilenets_jax.data.box_classes import label_of
-from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.errors import UserError
 
 LEAST_PIXELS = 1  # height and width of a box that is learnt
 SHOWN_CLASSES = 5
@@ -123,7 +123,8 @@ def _say_left_out(
             if fault[number] == 'of other classes':
                 others[image.classes[number]] += 1
     total = sum(map(len, faults))
-    check(total > 0, 'data.dir', where, 'has no box')
+    if not total:
+        raise UserError(f'{where} has no box.')
     shown = ', '.join(f'{name!r} ({count})' for name, count in others.most_common(SHOWN_CLASSES))
     shown += ', ...' if len(others) > SHOWN_CLASSES else ''
     if counts['of other classes'] == total:
@@ -182,7 +183,8 @@ def to_learn(
         print(f'{where}: {thin} boxes thinner than {LEAST_PIXELS} pixel are not learnt', file=sys.stderr)
     if empty and not keep_empty:
         print(f'{where}: {empty} images are left out, since they have no box to learn', file=sys.stderr)
-    check(empty < len(images), 'data.dir', where, 'has no box to learn')
+    if empty == len(images):
+        raise UserError(f'{where} has no box to learn: all are crowds, difficult or too thin.')
     found, boxes, labels = zip(*rows, strict=True)
     return BoxTable(
         paths=[image.name for image in found],

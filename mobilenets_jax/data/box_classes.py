@@ -77,8 +77,7 @@ def sparse_names(categories: dict[int, str]) -> tuple[str, ...]:
     Raises:
         UserError: an id is not positive.
     """
-    if min(categories) < 1:
-        raise UserError(
-            f"data.coco_ids='sparse' needs ids from 1 on; {categories[min(categories)]!r} has {min(categories)}."
-        )
+    least = min(categories)
+    if least < 1:
+        raise UserError(f"data.coco_ids='sparse' needs ids from 1 on; {categories[least]!r} has the id {least}.")
     return tuple(categories.get(number, f'unused {number}') for number in range(1, max(categories) + 1))

@@ -33,9 +33,7 @@ def list_splits(directory: str, places: CocoPlaces) -> list[str]:
         raise UserError(f'data.dir: cannot list {directory}: {error.strerror or error}.') from error
     names = [os.path.relpath(file, directory) for file in files]
     if not names:
-        raise UserError(
-            f'data.dir={directory!r} has no file {before}*{after}: data.annotation_file says where they are.'
-        )
+        raise UserError(f'data.dir={directory!r} has no file {before}*{after}; data.annotation_file says where it is.')
     return [name[len(before) : len(name) - len(after)] for name in names]
 
 
@@ -73,8 +71,9 @@ def _read(file: str) -> Document:
         raise UserError(f'{file} cannot be read: {error.strerror or error}.') from error
     except (ValueError, RecursionError) as error:
         raise UserError(f'{file} is no JSON file, or damaged: {" ".join(str(error).split())}.') from error
-    missing = [key for key in ('images', 'annotations', 'categories') if key not in document]
-    if not isinstance(document, dict) or missing:
+    known = document if isinstance(document, dict) else {}
+    missing = [key for key in ('images', 'annotations', 'categories') if key not in known]
+    if missing:
         raise UserError(f'{file} is no file of COCO annotations: it has no {", ".join(missing)}.')
     return document
 
@@ -110,9 +109,7 @@ def _images(document: Document, folder: str, categories: Mapping[int, str], file
         image.areas.append(float(entry.get('area', width * height)))
         image.crowd.append(bool(entry.get('iscrowd', 0)))
     if alone:
-        print(
-            f'{file}: {alone} annotations are left out, since they are of images that it does not list', file=sys.stderr
-        )
+        print(f'{file}: {alone} annotations are left out, since they are of images that it lacks', file=sys.stderr)
     return [images[key] for key in sorted(images)]
 
 
@@ -123,6 +120,4 @@ def _check_files(directory: str, folder: str, images: Sequence[RawImage], file: 
     known = {join(join(directory, folder), name) for name in list_files(directory, [folder])[folder].files}
     missing = [image.path for image in images if image.path not in known]
     if missing:
-        raise UserError(
-            f'{file} lists {len(images)} images, of which {len(missing)} are not there: first {missing[0]}.'
-        )
+        raise UserError(f'{file} lists {len(images)} images; {len(missing)} are not there, the first is {missing[0]}.')

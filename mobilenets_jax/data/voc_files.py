@@ -65,7 +65,7 @@ def class_names(images: Sequence[RawImage], where: str) -> tuple[str, ...]:
     if not set(found) <= set(BOX_CLASSES['voc']):
         shown = ', '.join(f'{name!r} ({count})' for name, count in found.most_common(30))
         raise UserError(
-            f"{where} has other classes than VOC's: data.class_names must say which are meant. It has {shown}."
+            f"data.class_names must say which classes are meant, since {where} has not only VOC's, but {shown}."
         )
     return BOX_CLASSES['voc']
 

@@ -110,9 +110,7 @@ def _image(
             label, x, y, box_width, box_height = line.split()
             label, x, y, box_width, box_height = int(label), *map(float, (x, y, box_width, box_height))
         except ValueError as error:
-            raise UserError(
-                f"{file} line {number} is {line[:60]!r}, but should be 'class x y width height'."
-            ) from error
+            raise UserError(f"{file} line {number}: {line[:60]!r} is not 'class x y width height'.") from error
         boxes.append(
             (
                 (y - box_height / 2) * height,

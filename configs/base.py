@@ -180,6 +180,7 @@ def _add_detection_data(config: ml_collections.ConfigDict) -> None:
     config.data.class_names = ()  # the same by the names themselves; VOC's and YOLO's sources may need them
     config.data.resize = 'half_pixel'  # half_pixel (TensorFlow 2, PyTorch) or legacy (TensorFlow 1, published SSDs)
     config.data.augmentation = 'tf'  # in training: none, tf (ssd_random_crop), torchvision (by IoU) or mobilenext
+    config.data.color_distortion = 'none'  # none, photometric (SSD's) or mobilenext (also the order of the channels)
     config.data.max_boxes = placeholder(int)  # of a training example; more are an error; unset: the most there are
     config.data.keep_empty = True  # coco, voc, yolo: training images without a box are negatives, or left out
     config.data.train_difficult = False  # voc: boxes that are called difficult are learnt; evaluation ignores them

@@ -202,8 +202,8 @@ def most_boxes(table: BoxTable, max_boxes: int | None) -> int:
     if max_boxes is not None and most > max_boxes:
         more = np.count_nonzero(counts > max_boxes)
         raise UserError(
-            f'{table.paths[int(counts.argmax())]} has {most} boxes, more than data.max_boxes={max_boxes}, '
-            f'as have {more} images.'
+            f'{table.paths[int(counts.argmax())]} has {most} boxes: the most of {more} images with more than '
+            f'data.max_boxes={max_boxes}.'
         )
     return max_boxes or most
 

@@ -7,6 +7,7 @@ from mobilenets_jax.data.segmentation_options import Sides, sides
 from mobilenets_jax.errors import check, check_choice
 
 DETECTION_AUGMENTATIONS = ('none', 'tf', 'torchvision', 'mobilenext')
+DETECTION_COLOR_DISTORTIONS = ('none', 'photometric', 'mobilenext')
 RESIZES = ('half_pixel', 'legacy')
 COCO_IDS = ('contiguous', 'sparse')
 SPLIT = '{split}'  # in `CocoPlaces`
@@ -24,6 +25,8 @@ class DetectionOptions:
         resize: one of `RESIZES`, bilinear without antialiasing: 'half_pixel' (TensorFlow 2, PyTorch) or 'legacy'
             (TensorFlow 1, in which the published SSD networks were trained).
         augmentation: in training, one of `DETECTION_AUGMENTATIONS`; see `detection_preprocessing`.
+        color_distortion: in training, one of `DETECTION_COLOR_DISTORTIONS`: 'photometric' (SSD's, see `photometric`) or
+            'mobilenext' (also the order of the channels).
         random_flip: whether half of the training images are mirrored left to right.
         max_boxes: how many boxes a training example has, with padding; None: as many as the training image with the
             most. An image with more is an error.
@@ -35,6 +38,7 @@ class DetectionOptions:
     normalization: str = 'symmetric'
     resize: str = 'half_pixel'
     augmentation: str = 'tf'
+    color_distortion: str = 'none'
     random_flip: bool = True
     max_boxes: int | None = None
 
@@ -43,6 +47,7 @@ class DetectionOptions:
         self.common()  # checks the rest of what it has
         check_choice('data.resize', self.resize, RESIZES)
         check_choice('data.augmentation', self.augmentation, DETECTION_AUGMENTATIONS)
+        check_choice('data.color_distortion', self.color_distortion, DETECTION_COLOR_DISTORTIONS)
         check(self.max_boxes is None or self.max_boxes > 0, 'data.max_boxes', self.max_boxes, 'must be positive')
 
     def common(self) -> Options:

@@ -1,12 +1,12 @@
 """Images and their boxes, cropped, resized and mirrored together: TensorFlow operations for one example.
 
 Every augmentation draws a *window* of the image, int32 [top, left, height, width] in its pixels, and says which boxes
-stay. A window may reach beyond the image; what is there has the mean colour.
+stay. A window may reach beyond the image; what is there has the mean colour. Colours are distorted before that.
 
     none         the whole image
     tf           one of seven crops, each with its own least cover of an object, or, 15 % of the time, the whole image
     torchvision  RandomIoUCrop: a crop that overlaps with a box by a drawn IoU, or the whole image
-    mobilenext   colours, the image on a canvas up to four times as wide, and a crop of it as in torchvision
+    mobilenext   the image on a canvas up to four times as wide, and a crop of it much as in torchvision
 
 Paper: 1512.02325 section 2.2.
 Reference: tensorflow/models, research/object_detection/core/preprocessor.py `ssd_random_crop`; torchvision 0.28,
@@ -15,7 +15,7 @@ Differs:
     Random operations are stateless, seeded by the example.
     Boxes of which less than a pixel's height or width is left are dropped, as by torchvision's `SanitizeBoundingBoxes`;
     TensorFlow keeps all slivers.
-    Images are rounded to uint8, and so are clipped to [0, 255] behind the colour distortion.
+    Images are rounded to uint8, and so are clipped to 0 .. 255 behind the distortion of colours.
 """
 
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from mobilenets_jax.data import preprocessing
 from mobilenets_jax.data.box_checks import LEAST_PIXELS
 from mobilenets_jax.data.detection_options import DetectionOptions
 from mobilenets_jax.data.example_format import Target
+from mobilenets_jax.data.photometric import photometric_distort
 from mobilenets_jax.data.preprocessing import purpose_seed, resize_bilinear, round_to_uint8
 
 # ssd_random_crop: of each option the part of a box that the crop covers at the least, both of the one that it is drawn
@@ -42,8 +43,6 @@ SIDES = (0.3, 1.0)  # of the crops drawn by IoU, in parts of the image's
 ROUNDS = 60
 
 MAX_EXPANSION = 4.0
-# Of MobileNeXt's colours; each is distorted with probability 1/2.
-BRIGHTNESS, CONTRAST, SATURATION, HUE = 32 / 255, (0.5, 1.5), (0.5, 1.5), 18 / 360
 CHANNEL_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
@@ -89,9 +88,10 @@ def train_view(
     boxes, labels = target['boxes'], target['labels']
     window, stays = draw_window(size, boxes, seed, options.augmentation)
     boxes, labels = cut(boxes[stays], labels[stays], size, window)
-    if options.augmentation == 'mobilenext':
-        image = distort_color(image, purpose_seed(seed, 'color'))
-    image = resize(take_window(image, window, options), options)
+    image, paddings = take_window(image, window)
+    if options.color_distortion != 'none':
+        image = distort_color(image, purpose_seed(seed, 'color'), shuffled=options.color_distortion == 'mobilenext')
+    image = resize(preprocessing.pad_with(image, paddings, options.common().mean_pixel), options)
     if options.random_flip:
         flipped = tf.random.stateless_uniform([], purpose_seed(seed, 'flip')) < 0.5
         image = tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image)
@@ -244,16 +244,13 @@ def cut(boxes: tf.Tensor, labels: tf.Tensor, size: tf.Tensor, window: tf.Tensor)
     return ((pixels - begin) / sides)[stays], labels[stays]
 
 
-def take_window(image: tf.Tensor, window: tf.Tensor, options: DetectionOptions) -> tf.Tensor:
-    """The pixels of a window, uint8 [h, w, 3]; beyond the image they have the mean colour of the normalisation."""
+def take_window(image: tf.Tensor, window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The part of an image that is in a window, uint8 [h, w, 3], and what it lacks on each side, int32 [2, 2]."""
     size = tf.shape(image)[:2]
     begin, end = tf.clip_by_value(window[:2], 0, size), tf.clip_by_value(window[:2] + window[2:], 0, size)
     inside = image[begin[0] : end[0], begin[1] : end[1]]
-    before = begin - window[:2]
-    paddings = tf.stack([before, window[2:] - before - (end - begin)], axis=1)
-    pixel = tf.constant(options.common().mean_pixel, tf.uint8)
-    # uint8 wraps around, so that every pixel comes back as it was.
-    return tf.pad(inside - pixel, tf.concat([paddings, [[0, 0]]], axis=0)) + pixel
+    before = tf.clip_by_value(begin - window[:2], 0, window[2:])
+    return inside, tf.stack([before, window[2:] - before - (end - begin)], axis=1)
 
 
 def mirror(boxes: tf.Tensor) -> tf.Tensor:
@@ -262,35 +259,15 @@ def mirror(boxes: tf.Tensor) -> tf.Tensor:
     return tf.stack([top, 1 - right, bottom, 1 - left], axis=1)
 
 
-def distort_color(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """MobileNeXt's colours of an image, uint8 [h, w, 3]: brightness, contrast (first or last), saturation, hue, order.
-
-    Contrast multiplies the levels: it is not about their mean.
-    """
-    draws = tf.random.stateless_uniform([12], seed)
-
-    def between(draw, limits):
-        return limits[0] + (limits[1] - limits[0]) * draw
-
-    def contrast(pixels):
-        return tf.where(draws[1] < 0.5, pixels * between(draws[2], CONTRAST), pixels)
-
-    def saturation_and_hue(pixels):
-        pixels = tf.clip_by_value(pixels, 0.0, 1.0)
-        saturation = tf.where(draws[3] < 0.5, between(draws[4], SATURATION), 1.0)
-        hue = tf.where(draws[5] < 0.5, between(draws[6], (-HUE, HUE)), 0.0)
-        return tf.image.adjust_hue(tf.image.adjust_saturation(pixels, saturation), hue)
-
-    pixels = tf.cast(image, tf.float32) / 255
-    pixels += tf.where(draws[7] < 0.5, between(draws[8], (-BRIGHTNESS, BRIGHTNESS)), 0.0)
-    pixels = tf.cond(
-        draws[9] < 0.5, lambda: saturation_and_hue(contrast(pixels)), lambda: contrast(saturation_and_hue(pixels))
-    )
-    order = tf.cast(draws[11] * len(CHANNEL_ORDERS), tf.int32)
-    pixels = tf.cond(
-        draws[10] < 0.5, lambda: tf.gather(pixels, tf.constant(CHANNEL_ORDERS)[order], axis=2), lambda: pixels
-    )
-    return round_to_uint8(tf.clip_by_value(pixels, 0.0, 1.0) * 255)
+def distort_color(image: tf.Tensor, seed: tf.Tensor, *, shuffled: bool) -> tf.Tensor:
+    """SSD's distortion of an image, uint8 [h, w, 3]; if `shuffled` RGB stand in a drawn order half of the time."""
+    distortion_seed, chance_seed, order_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    pixels = photometric_distort(tf.cast(image, tf.float32), distortion_seed)
+    if shuffled:
+        order = tf.random.stateless_uniform([], order_seed, 0, len(CHANNEL_ORDERS), tf.int32)
+        order = tf.where(tf.random.stateless_uniform([], chance_seed) < 0.5, order, 0)
+        pixels = tf.gather(pixels, tf.constant(CHANNEL_ORDERS)[order], axis=2)
+    return round_to_uint8(pixels)
 
 
 def _corners(windows: tf.Tensor) -> tf.Tensor:

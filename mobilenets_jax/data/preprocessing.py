@@ -332,6 +332,13 @@ def resize_bilinear(image: tf.Tensor, image_size: ImageSize, *, half_pixel: bool
     return tf.cond(is_small, lambda: resize(tf.cast(image, tf.float32)), lambda: resize(image))
 
 
+def pad_with(image: tf.Tensor, paddings: tf.Tensor, pixel: tuple[int, int, int]) -> tf.Tensor:
+    """An image, uint8 [h, w, 3], with so many rows and columns, [2, 2], of an RGB pixel before and behind it."""
+    pixel = tf.constant(pixel, tf.uint8)
+    # uint8 wraps around, so that every pixel comes back as it was.
+    return tf.pad(image - pixel, tf.concat([paddings, [[0, 0]]], axis=0)) + pixel
+
+
 def _to_uint8(image: tf.Tensor) -> tf.Tensor:
     return tf.saturate_cast(tf.round(image), tf.uint8)  # bicubic interpolation can leave [0, 255]
 

@@ -129,10 +129,10 @@ def _say_left_out(
     shown += ', ...' if len(others) > SHOWN_CLASSES else ''
     if counts['of other classes'] == total:
         raise UserError(f'{where} has no box of the {len(class_names)} classes, but {shown}: see data.class_names.')
+    kinds = [f'{count} {kind} (first: {first[kind]})' for kind, count in sorted(counts.items())]
     if counts.total() == total:
-        raise UserError(f'{where} has no box with an area inside of its image; the first is {first.popitem()[1]}.')
+        raise UserError(f'{where} has no box that can be used: {", ".join(kinds)}.')
     if counts:
-        kinds = [f'{count} {kind} (first: {first[kind]})' for kind, count in sorted(counts.items())]
         names = f'; their classes: {shown}' if others else ''
         print(f'{where}: {counts.total()} of {total} boxes are left out: {", ".join(kinds)}{names}', file=sys.stderr)
 

@@ -50,9 +50,8 @@ class Source:
     def read(self, splits: Sequence[str]) -> tuple[dict[str, list[RawImage]], tuple[str, ...]]:
         """The images of each split, and the names of the classes by label, those of the first split."""
         if self.name == 'coco':
-            read = {split: coco_files.read_split(self.directory, split, self.coco_places) for split in splits}
-            own = coco_files.class_names(read[splits[0]][1], self.coco_ids.coco_ids)
-            return {split: images for split, (images, _) in read.items()}, self.chosen or own
+            images, categories = coco_files.read_splits(self.directory, splits, self.coco_places)
+            return images, self.chosen or coco_files.class_names(categories, self.coco_ids.coco_ids)
         if self.name == 'voc':
             images = {split: voc_files.read_split(self.directory, split) for split in splits}
             return images, self.chosen or voc_files.class_names(images[splits[0]], f'{self.directory} {splits[0]}')
@@ -62,7 +61,7 @@ class Source:
                 f'data.class_names must say the names of the classes by their numbers: {self.directory} has neither '
                 f'{yolo_files.DESCRIPTION} nor {yolo_files.NAMES}.'
             )
-        return {split: yolo_files.read_split(self.directory, split, names) for split in splits}, self.chosen or names
+        return yolo_files.read_splits(self.directory, splits, names), self.chosen or names
 
 
 def create(
@@ -100,7 +99,7 @@ def create(
     check(bool(directory), 'data.dir', directory, 'must name the folder of images and boxes')
     source = Source(name, directory, box_options.chosen, coco_ids, coco_places)
     train, evaluation = _splits(source, train_split, eval_split)
-    raw, class_names = source.read([split for split in (train, evaluation) if split is not None])
+    raw, class_names = source.read(list(dict.fromkeys(split for split in (train, evaluation) if split is not None)))
     checked = {
         split: box_checks.check_images(images, class_names, f'{directory} {split}') for split, images in raw.items()
     }

@@ -8,7 +8,7 @@ Other places are said by `data.annotation_file` and `data.image_dir`.
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from etils import epath
@@ -37,24 +37,36 @@ def list_splits(directory: str, places: CocoPlaces) -> list[str]:
     return [name[len(before) : len(name) - len(after)] for name in names]
 
 
-def read_split(directory: str, split: str, places: CocoPlaces) -> tuple[list[RawImage], dict[int, str]]:
-    """The images of a split, by their ids, and the names of the classes by theirs.
+def read_splits(
+    directory: str, splits: Sequence[str], places: CocoPlaces
+) -> tuple[dict[str, list[RawImage]], dict[int, str]]:
+    """The images of each split, by their ids, and the names of the first one's classes by theirs.
 
     Raises:
         UserError: a file is missing, or the annotations are of another form.
     """
-    file = join(directory, places.annotation_file.replace(SPLIT, split))
+    folders = {split: places.image_dir.replace(SPLIT, split) for split in splits}
+    listings = list_files(directory, list(dict.fromkeys(folders.values())))
+    images, categories = {}, []
+    for split, folder in folders.items():
+        file = join(directory, places.annotation_file.replace(SPLIT, split))
+        images[split], names = _read_split(file, join(directory, folder))
+        categories.append(names)
+        _check_files(images[split], {join(join(directory, folder), name) for name in listings[folder].files}, file)
+    return images, categories[0]
+
+
+def _read_split(file: str, folder: str) -> tuple[list[RawImage], dict[int, str]]:
+    """The images that an annotation file lists, which are in `folder`, and its classes."""
     document = _read(file)
     try:
         categories = _categories(document, file)
-        images = _images(document, join(directory, places.image_dir.replace(SPLIT, split)), categories, file)
+        return _images(document, folder, categories, file), categories
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
         reason = f'no {error}' if isinstance(error, KeyError) else str(error)
         raise UserError(f'{file} is no file of COCO annotations: an entry has {reason}.') from error
-    _check_files(directory, places.image_dir.replace(SPLIT, split), images, file)
-    return images, categories
 
 
 def class_names(categories: Mapping[int, str], coco_ids: str) -> tuple[str, ...]:
@@ -113,11 +125,10 @@ def _images(document: Document, folder: str, categories: Mapping[int, str], file
     return [images[key] for key in sorted(images)]
 
 
-def _check_files(directory: str, folder: str, images: Sequence[RawImage], file: str) -> None:
-    """That all images are there; `UserError` names the first one that is not."""
+def _check_files(images: Sequence[RawImage], known: Set[str], file: str) -> None:
+    """That all images are among the known files; `UserError` names the first one that is not."""
     if not images:
         raise UserError(f'{file} lists no images.')
-    known = {join(join(directory, folder), name) for name in list_files(directory, [folder])[folder].files}
     missing = [image.path for image in images if image.path not in known]
     if missing:
         raise UserError(f'{file} lists {len(images)} images; {len(missing)} are not there, the first is {missing[0]}.')

@@ -29,7 +29,9 @@ class DetectionFormat:
         view = detection_preprocessing.train_view(encoded, target, seed, self.options)
         image, boxes, labels = view
         count = tf.shape(labels)[0]
-        fits = tf.debugging.Assert(count <= self.max_boxes, ['it has', count, f'boxes, more than {self.max_boxes}'])
+        fits = tf.debugging.Assert(
+            count <= self.max_boxes, ['it has', count, f'boxes, more than data.max_boxes={self.max_boxes}']
+        )
         with tf.control_dependencies([fits]):
             missing = tf.maximum(self.max_boxes - count, 0)
         padding = tf.tile(tf.constant([[0.0, 0.0, 1.0, 1.0]]), [missing, 1])

@@ -18,13 +18,8 @@ IMAGENET_CLASSES = 1000
 CITYSCAPES_SIZE = (1025, 2049)  # what evaluation images are padded to
 # Training and evaluation examples.
 SIZES = {'tfds:imagenet2012': (1_281_167, 50_000), 'cityscapes': (2975, 500), 'tfds:cityscapes': (2975, 500)}
-# The same of sets of boxes: train and val of 2017; trainval and test of 2007.
-BOX_SIZES = {
-    'coco': (118_287, 5000),
-    'tfds:coco/2017': (118_287, 5000),
-    'voc': (5011, 4952),
-    'tfds:voc/2007': (5011, 4952),
-}
+# The same of sets of boxes.
+BOX_SIZES = {'coco': (118_287, 5000), 'tfds:coco/2017': (118_287, 5000)}
 MAX_BOXES = 100  # of an example, unless it is known or said
 
 
@@ -55,11 +50,8 @@ class ShapesOnly(Dataset):
     def of_detection(
         cls, name: str, options: DetectionOptions, box_options: BoxOptions, coco_ids: CocoIds
     ) -> 'ShapesOnly':
-        """One of COCO's or VOC's images and boxes."""
-        if 'voc' in name:
-            own = BOX_CLASSES['voc']
-        else:
-            own = sparse_names(COCO_CATEGORIES) if coco_ids.coco_ids == 'sparse' else BOX_CLASSES['coco']
+        """One of COCO's images and boxes."""
+        own = sparse_names(COCO_CATEGORIES) if coco_ids.coco_ids == 'sparse' else BOX_CLASSES['coco']
         max_boxes = options.max_boxes or MAX_BOXES
 
         def signature(train):

@@ -35,21 +35,29 @@ def list_splits(directory: str) -> list[str]:
     return splits
 
 
-def read_split(directory: str, split: str, names: Sequence[str]) -> list[RawImage]:
-    """The images of a split by their names; those without a label file have no boxes, which a line on stderr says.
+def read_splits(directory: str, splits: Sequence[str], names: Sequence[str]) -> dict[str, list[RawImage]]:
+    """The images of each split by their names; those without a label file have no boxes, which a line on stderr says.
 
     Args:
         directory: of the data set.
-        split: its name.
+        splits: their names.
         names: of all classes of the files, by their numbers.
 
     Raises:
         UserError: a file cannot be read, or is of another form.
     """
-    images, labels = (
-        f'{kind}/{split}' if _is_grouped_by_kind(directory) else f'{split}/{kind}' for kind in (IMAGES, LABELS)
-    )
-    files = list_files(directory, [images])[images].files
+    pattern = '{kind}/{split}' if _is_grouped_by_kind(directory) else '{split}/{kind}'
+    images, labels = ([pattern.format(kind=kind, split=split) for split in splits] for kind in (IMAGES, LABELS))
+    listings = list_files(directory, images)
+    found = zip(splits, images, labels, strict=True)
+    return {
+        split: _read_split(directory, folder, listings[folder].files, label_folder, names)
+        for split, folder, label_folder in found
+    }
+
+
+def _read_split(directory: str, images: str, files: Sequence[str], labels: str, names: Sequence[str]) -> list[RawImage]:
+    """The files of a folder of images, with those of a folder of labels."""
     paths = [join(join(directory, images), file) for file in files]
     label_files = [join(join(directory, labels), os.path.splitext(file)[0] + '.txt') for file in files]
     sizes = read_sizes(directory, paths)

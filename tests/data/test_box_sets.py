@@ -12,7 +12,7 @@ from batches import global_batches, hashes
 from boxes import CLASSES, SIZE, coco_document, rows, voc_xml, write_coco, write_json, write_voc, write_yolo
 from photos import photo
 
-from mobilenets_jax.data import Layout, create_dataset, image_sizes, index_file
+from mobilenets_jax.data import Layout, create_dataset, folder_index, image_sizes, index_file
 from mobilenets_jax.data.box_classes import BOX_CLASSES, COCO_CATEGORIES
 from mobilenets_jax.data.fingerprint import EVALUATION, TRAIN, difference
 from mobilenets_jax.errors import UserError
@@ -346,6 +346,11 @@ def test_a_split_without_boxes_is_refused(copies):
     root = copies('coco')
     change_json(root, lambda document: document['annotations'].clear(), 'val2017')
     assert refused(root) == 'ROOT val2017 has no box.'
+    change_json(root, lambda document: [one.update(bbox=[5, 5, 0, 3]) for one in document['annotations']], 'train2017')
+    assert refused(root, train_split='train2017', eval_split='train2017') == (
+        'ROOT train2017 has no box that can be used: 18 without area (first: box 1 of ROOT/train2017/001.jpg).'
+    )
+    change_json(root, lambda document: [one.update(bbox=[5, 5, 3, 3]) for one in document['annotations']], 'train2017')
     change_json(root, lambda document: [one.update(iscrowd=1) for one in document['annotations']], 'train2017')
     line = 'ROOT train2017 has no box to learn: all are crowds, difficult or too thin.'
     assert refused(root, eval_split='train2017', train_split='train2017') == line
@@ -555,6 +560,20 @@ def test_yolo_names(copies):
     assert refused(root, 'yolo') == 'ROOT/labels/val has no file NAME.txt for any of the 5 images.'
 
 
+@pytest.mark.parametrize('name', WRITERS)
+def test_folders_are_listed_once(copies, name, monkeypatch):
+    """Later starts find all that they need in the index."""
+    monkeypatch.setattr(index_file, 'CLOCK_NANOSECONDS', 0)
+    listed = []
+    original = folder_index._list_images
+    monkeypatch.setattr(folder_index, '_list_images', lambda folder: listed.append(folder) or original(folder))
+    root = copies(name)
+    make(root, name)
+    count = len(listed)
+    make(root, name)
+    assert len(listed) == count == (1 if name == 'voc' else 2)
+
+
 def test_yolo_grouped_by_split(tmp_path):
     dataset = make(write_yolo(tmp_path, by_split=True), 'yolo')
     assert (dataset.num_train, dataset.num_eval) == (9, 5)
@@ -620,7 +639,7 @@ def test_fingerprints_cover_images_and_boxes(roots, copies):
     [
         ('coco', {}, (118_287, 5000, 80, 100)),
         ('tfds:coco/2017', {'coco_ids': 'sparse', 'max_boxes': 93}, (118_287, 5000, 90, 93)),
-        ('voc', {'class_names': ()}, (5011, 4952, 20, 100)),
+        ('coco', {'classes': 'voc'}, (118_287, 5000, 20, 100)),
     ],
 )
 def test_known_sets_can_be_compiled_for_without_their_files(name, choices, expected):

@@ -159,10 +159,12 @@ def test_batches_resume_and_evaluation_has_the_order_of_the_annotations(prepared
 
 def test_more_boxes_than_the_most_name_the_record(prepared):
     dataset = make(prepared, max_boxes=1)
-    with pytest.raises(UserError, match=r'\(example \d\) cannot be read: .*it has') as error:
+    with pytest.raises(
+        UserError, match=r'\(example \d\) cannot be read: .*it has\] \[\d\] \[boxes, more than data.max_boxes=1'
+    ) as error:
         for _, _ in zip(dataset.train_batches(ONE), range(4), strict=False):
             pass
-    assert '\n' not in str(error.value) and '1' in str(error.value)
+    assert '\n' not in str(error.value)
 
 
 def test_a_set_without_boxes_is_refused(tmp_path):

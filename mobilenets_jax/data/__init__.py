@@ -138,6 +138,10 @@ def _create_detection(
         choices, DetectionOptions, BoxOptions, Reading, EmptyImages, DifficultBoxes, CocoIds, CocoPlaces
     )
     empty_images, difficult_boxes, coco_ids, coco_places = of_sources
+    if box_options.chosen and coco_ids.coco_ids == 'sparse':
+        raise UserError(
+            "data.coco_ids='sparse' has no effect with data.classes or data.class_names, which say the labels."
+        )
     if shapes_only and name in BOX_SIZES and not places[1]:
         return ShapesOnly.of_detection(name, options, box_options, coco_ids)
     if name.startswith(_TFDS_PREFIX):

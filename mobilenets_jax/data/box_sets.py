@@ -151,14 +151,14 @@ def _splits(source: Source, train_split: str, eval_split: str) -> tuple[str | No
     """The names of the training split, None if there is none, and of the evaluation split."""
     known = source.list_splits()
     named = [split for split in known if split_names.is_split_name(split.rstrip('0123456789'))]
-    if len(known) == 1 and not train_split:
-        eval_split = eval_split or known[0]
+    if len(known) == 1 and not (train_split or eval_split):
+        return None, known[0]
     train, evaluation = split_names.choose(
         named, known, source.directory, train_split, eval_split, with_years=source.name == 'coco'
     )
     if evaluation is None:
         check_choice('data.eval_split', eval_split, known)
-    return None if train == evaluation and not train_split else train, evaluation
+    return train, evaluation
 
 
 def _sizes(annotations: Sequence[Annotations]) -> BoxTable:

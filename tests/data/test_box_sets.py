@@ -313,6 +313,8 @@ def test_sparse_ids_begin_at_one(copies):
     )
     change_json(root, lambda document: document['categories'][0].update(id=0))
     assert refused(root, coco_ids='sparse') == "data.coco_ids='sparse' needs ids from 1 on; 'cat' has the id 0."
+    line = "data.coco_ids='sparse' has no effect with data.classes or data.class_names, which say the labels."
+    assert refused(root, coco_ids='sparse', class_names=('cat',)) == line
     assert refused(root, coco_ids='all') == "data.coco_ids='all' is unknown. Known: contiguous, sparse."
 
 
@@ -427,6 +429,8 @@ def test_coco_files_in_other_places(copies, tmp_path):
     assert refused(root, annotation_file='{split}/{split}.json').endswith('may have {split} once.')
     with pytest.raises(UserError, match="^data.dir='' must name the folder of images and boxes.$"):
         make('')
+    both = make(root, annotation_file='{split}/_annotations.coco.json', eval_split='train2017')
+    assert (both.num_train, both.num_eval) == (9, 9)  # learnt and measured
     line = refused(root, annotation_file='{split}/_annotations.coco.json', eval_split='test')
     assert line == "data.eval_split='test' is unknown. Known: train2017, val2017."
 

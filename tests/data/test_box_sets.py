@@ -720,3 +720,17 @@ def test_real_coco(tmp_path):
                 assert size.tolist() == [dataset.annotations[index].height, dataset.annotations[index].width]
                 index += 1
     assert index == 92
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_boxes_of_a_bucket_are_those_of_a_disk(bucket, roots, name):
+    """No index is kept there."""
+    for file in roots[name].rglob('*.*'):
+        if file.is_file() and not file.name.startswith('.'):
+            bucket.write(f'{name}/{file.relative_to(roots[name])}', file.read_bytes())
+    written = set(bucket.objects)
+    local, remote = make(roots[name], name), make(f'gs://bucket/{name}', name)
+    assert remote.fingerprints == local.fingerprints
+    names = [path.replace(str(roots[name]), f'gs://bucket/{name}') for path in local.eval_names]
+    assert remote.eval_names == names
+    assert set(bucket.objects) == written

@@ -17,9 +17,10 @@ LEAVES = {
 ALLOWED = {
     'ops': set(),
     'models': {'ops'},
-    'heads': {'models', 'ops'},
+    'boxes': set(),
+    'heads': {'models', 'ops', 'boxes'},
     'data': set(),
-    'training': {'ops'},
+    'training': {'ops', 'boxes'},
     'checkpoints': set(),
     'evaluation': {'training'},
     'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},

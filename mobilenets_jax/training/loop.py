@@ -195,8 +195,14 @@ class _Window:
         self._step = step
         # A gradient that is not finite leaves the loss alone until the next step.
         if not math.isfinite(float(total['loss']) + l2 + grad_norm):
+            terms = [
+                metric.label
+                for metric in self._task.logged
+                if metric.name != 'loss' and not math.isfinite(metrics[metric.name])
+            ]
+            named = f' ({", ".join(terms)})' if terms else ''
             raise NonFiniteLossError(
-                f'A loss or gradient is not finite in steps {first} to {step}; none of them was saved.'
+                f'A loss or gradient is not finite in steps {first} to {step}{named}; none of them was saved.'
             )
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.progress import Progress, Timing, read_metrics
 from mobilenets_jax.training.replicas import ReplicaError
 from mobilenets_jax.training.state import TrainState
+from mobilenets_jax.training.task import Metric
 
 TASK = ClassificationTask(model=None, preprocess=None)
 TOTAL_STEPS = 10
@@ -110,6 +111,20 @@ def test_no_state_behind_a_loss_or_gradient_that_is_not_finite_is_saved(field, b
     assert {name: last[name] for name in ('loss', 'grad_norm')} == (
         {'loss': 1.5, 'grad_norm': None} if field == 'grad_norm' else {'loss': None, 'grad_norm': 1.0}
     )
+
+
+def test_the_term_of_a_loss_that_is_not_finite_is_named(tmp_path):
+    class TwoTerms(ClassificationTask):
+        logged = tuple(Metric(name=name, label=name.replace('_', ' ')) for name in ('loss', 'class_loss', 'box_loss'))
+
+        def training_metrics(self, sums):
+            return dict(sums)
+
+    def two_terms(step, state, metrics):
+        return state, metrics | {'loss': np.nan, 'class_loss': 1.0, 'box_loss': np.nan}
+
+    _, error = train(tmp_path, two_terms, task=TwoTerms(model=None, preprocess=None))
+    assert str(error) == 'A loss or gradient is not finite in steps 1 to 4 (box loss); none of them was saved.'
 
 
 @pytest.mark.parametrize(

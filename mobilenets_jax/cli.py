@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 from absl import flags
+from etils import epath
 from ml_collections import ConfigDict, FieldReference, config_flags
 
 from mobilenets_jax import (
@@ -24,6 +25,7 @@ from mobilenets_jax import (
 from mobilenets_jax.config import ConfigView, check_finite, keep_overriding_spellings
 from mobilenets_jax.errors import RUN_ERROR_STATUS, UserError, check, describe, did_you_mean
 from mobilenets_jax.image_size import height_and_width
+from mobilenets_jax.models.found import canonical
 from mobilenets_jax.stop_signals import Interruptible
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True, help_string='Config file, e.g. configs/digits.py.')
@@ -36,6 +38,7 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
     'heartbeat_timeout_seconds', 100, 'A host that is silent for so long is dead, and the others end.', 1
 )
 
+SPEC_FILE = 'spec_file'  # the field of `model` that names a file of a table
 _HELP = ('-h', '-help', '--help', '-helpshort', '--helpshort', '-helpfull', '--helpfull')
 
 
@@ -157,8 +160,11 @@ def config_view(fields: Mapping[str, Any] | None = None) -> ConfigView:
 
 
 def overrides() -> dict[str, Any]:
-    """What the command line sets of the config, by dotted path."""
-    return config_flags.get_override_values(flags.FLAGS['config'])
+    """What the command line sets of the config, by dotted path; with a file of a table also what it holds."""
+    given = config_flags.get_override_values(flags.FLAGS['config'])
+    if given.get(f'model.{SPEC_FILE}') and CONFIG.value.model.table:
+        given |= {f'model.{field}': CONFIG.value.model[field] for field in ('name', 'table')}
+    return given
 
 
 def value_of(argv: Sequence[str], flag: str) -> str | None:
@@ -178,6 +184,7 @@ def parse(argv: Sequence[str]) -> None:
         if CONFIG.value is not None:
             CONFIG.value.to_dict()  # raises only now where the file could not be read
             _check_unset(CONFIG.value, overrides())
+            _read_table(CONFIG.value)
             if 'task' in overrides():
                 raise UserError(f'config.task={overrides()["task"]!r} is set by the file of --config alone.')
     except Exception as error:  # absl and ml_collections raise AttributeError, KeyError, TypeError, OSError and more
@@ -187,6 +194,22 @@ def parse(argv: Sequence[str]) -> None:
     for module in (argv[0], __name__):
         for flag in flags.FLAGS.flags_by_module_dict().get(module, []):
             check(flag.value != '', f'--{flag.name}', flag.value, 'is empty')
+
+
+def _read_table(config: ConfigDict) -> None:
+    """Puts the table that `model.spec_file` names in its fields, and the name of its network."""
+    path, given = config.get('model', {}).get(SPEC_FILE), overrides()
+    if not path:
+        return
+    for field in ('name', 'table'):
+        value = given.get(f'model.{field}')
+        check(value is None, f'model.{field}', value, f'has no effect with model.{SPEC_FILE}={path!r}')
+    label = f'model.{SPEC_FILE}={path!r}'
+    try:
+        text = epath.Path(path).expanduser().read_text()
+    except (OSError, ValueError) as error:
+        raise UserError(f'{label} cannot be read: {getattr(error, "strerror", None) or error}.') from error
+    config.model.name, config.model.table = canonical(text, label)
 
 
 def _check_unset(config: ConfigDict, given: Mapping[str, Any]) -> None:

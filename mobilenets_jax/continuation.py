@@ -26,7 +26,7 @@ LISTED = 8  # changed fields that get a line each; the others share one
 REPORTING = ('log.', 'evaluation.', 'checkpoint.', 'replica_check.', 'hang_timeout_seconds')
 
 # How a run may go on, not what it is: not named when it differs.
-OF_GOING_ON = ('data.accept_changes',)
+OF_GOING_ON = ('data.accept_changes', 'model.spec_file')
 
 # Read when a run starts, and never again.
 OF_THE_START = ('init_from', 'new_head')

@@ -1,6 +1,7 @@
 """What a checkpoint and the run that reads it share: the task, the network, the range of its input, and its classes."""
 
 import dataclasses
+import hashlib
 import inspect
 import sys
 import unicodedata
@@ -17,6 +18,7 @@ from mobilenets_jax.models import create_model, get_spec
 # It stands in the identity of a checkpoint, and `init_from` takes it over. A new one is added here, and nowhere else.
 NETWORK_FIELDS = (
     'model.name',
+    'model.table',
     'model.width_multiplier',
     'model.convention',
     'model.tail',
@@ -60,7 +62,9 @@ def network_fields(config: Mapping[str, Any], known: Mapping[str, Any] | None = 
         value = config.get(section, {}).get(field)
         values[field_name(path)] = _DEFAULTS.get(field) if value is None else value
     values |= {name: value for name, value in (known or {}).items() if name in values}
-    convention = get_spec(values['model'], values['width_multiplier'], values['convention']).convention
+    convention = get_spec(
+        values['model'], values['width_multiplier'], values['convention'], table=values['table']
+    ).convention
     for name in OF_THE_CONVENTION:
         if values[name] is None:
             values[name] = getattr(convention, name)
@@ -125,8 +129,15 @@ class Identity:
 
 def _describe(values: Mapping[str, Any], fields: Sequence[str]) -> str:
     """The model and its values of some fields."""
-    listed = ', '.join(f'{name}={values.get(name, "unset")}' for name in fields if name != 'model')
+    listed = ', '.join(f'{name}={_shown(name, values.get(name, "unset"))}' for name in fields if name != 'model')
     return f'{values["model"]} ({listed})' if listed else values['model']
+
+
+def _shown(name: str, value: Any) -> str:
+    """The value of a field; of a table what tells it from others."""
+    if name != 'table':
+        return str(value)
+    return f'sha256:{hashlib.sha256(value.encode()).hexdigest()[:8]}' if value else 'none'
 
 
 def check_task(checkpoint: str, stored: str, task: str) -> None:

@@ -14,6 +14,7 @@ CONFIG = {
 }
 FIELDS = {
     'model': 'mobilenet_v2',
+    'table': '',
     'width_multiplier': 0.5,
     'convention': 'torchvision',
     'tail': 'full',

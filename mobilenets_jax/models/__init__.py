@@ -16,6 +16,7 @@ from mobilenets_jax.models import (
     shufflenet_v2,
 )
 from mobilenets_jax.models.architecture import Architecture
+from mobilenets_jax.models.found import architecture_of
 from mobilenets_jax.models.layers import LayerSettings
 from mobilenets_jax.models.network import OUTPUT_STRIDES, Backbone, ImageClassifier
 from mobilenets_jax.models.specs import NetworkSpec
@@ -46,30 +47,45 @@ def list_models() -> list[str]:
     return list(ARCHITECTURES)
 
 
-def get_architecture(name: str) -> Architecture:
-    """The registered architecture `name`; raises `UserError` naming the known ones."""
+def get_architecture(name: str, table: str = '') -> Architecture:
+    """The architecture `name`: that of a table's text, see `models.found`, or where that is '' a registered one.
+
+    Raises:
+        UserError: there is no such architecture, or the table is of another one.
+    """
+    if table:
+        found = architecture_of(table)
+        check(name == found.name, 'model.name', name, f'is not the network of model.table, which is {found.name!r}')
+        return found
     check_choice('model.name', name, ARCHITECTURES)
     return ARCHITECTURES[name]
 
 
 def get_spec(
-    name: str, width_multiplier: float = 1.0, convention: str = 'tf', *, tail: str = FULL, **fields
+    name: str,
+    width_multiplier: float = 1.0,
+    convention: str = 'tf',
+    *,
+    tail: str = FULL,
+    table: str = '',
+    **fields,
 ) -> NetworkSpec:
     """The table of a network at a width under a convention.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`, or that of the `table`.
         width_multiplier: positive; scales the channels as the convention says.
         convention: whose rules: 'tf' or 'paper' (the authors' own code), 'torchvision', 'keras', 'timm', 'megvii', as
-            far as they have the network.
+            far as they have the network; of a `table` 'tf', its own.
         tail: 'full'; of MobileNetV2, -V3-Large and -Small also 'detection' and 'segmentation', see `models.tails`.
+        table: the text of a network that is not registered, see `models.found`; '': it is.
         **fields: fields of the convention (see `specs.Convention`, `scaling.ScalingConvention`) and of the network (the
             keyword arguments of its family's `build`) to set, e.g. `last_channels='kept'`.
 
     Raises:
         UserError: for an unknown name, convention, field or value, or a width that does not exist.
     """
-    architecture = get_architecture(name)
+    architecture = get_architecture(name, table)
     if tail != FULL:
         check('tail' in architecture.own_fields, 'model.tail', tail, f'is no tail of {name}, which has {FULL!r} alone')
         fields['tail'] = tail
@@ -114,6 +130,7 @@ def create_model(
     convention: str = 'tf',
     *,
     tail: str = FULL,
+    table: str = '',
     dropped_strides: int = 0,
     output_stride: int = 32,
     dropout_rate: float | None = None,
@@ -124,11 +141,12 @@ def create_model(
     """An image classifier: `apply(variables, images, train=...)` returns logits and named endpoints.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`, or that of the `table`.
         num_classes: width of the logits.
         width_multiplier: positive; scales the channels as the convention says.
         convention: whose rules, see `get_spec`.
         tail: see `get_spec`.
+        table: see `get_spec`.
         dropped_strides: so many of the first strides are 1; for small images, whose details are single pixels.
         output_stride: 8, 16 or 32; below 32 the last strides become dilations.
         dropout_rate: fraction dropped before the logits in training; None is the paper's.
@@ -142,7 +160,8 @@ def create_model(
     check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
     check_choice('model.output_stride', output_stride, OUTPUT_STRIDES)
     check(dropped_strides >= 0, 'model.dropped_strides', dropped_strides, 'must not be negative')
-    spec = get_spec(name, width_multiplier, convention, tail=tail, **fields).drop_first_strides(dropped_strides)
+    spec = get_spec(name, width_multiplier, convention, tail=tail, table=table, **fields)
+    spec = spec.drop_first_strides(dropped_strides)
     dropout_rate = spec.dropout_rate if dropout_rate is None else dropout_rate
     check(0.0 <= dropout_rate < 1.0, 'model.dropout_rate', dropout_rate, 'must be in [0, 1)')
     settings = _settings(spec, dtype, bn_axis_name)

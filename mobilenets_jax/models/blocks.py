@@ -5,6 +5,7 @@ import jax
 
 from mobilenets_jax.models.layers import ConvNorm, LayerSettings
 from mobilenets_jax.models.specs import Row
+from mobilenets_jax.ops import average_pool
 
 
 class Block(nn.Module):
@@ -44,6 +45,12 @@ class Block(nn.Module):
             name=name,
         )
 
-    def adds_residual(self, inputs: jax.Array) -> bool:
-        """Whether the block's inputs are added in the end: where the row asks for it, and shapes allow it."""
-        return self.row.residual and self.row.stride == 1 and self.row.out_channels == inputs.shape[-1]
+    def with_residual(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
+        """The outputs of a `BlockSpec`'s block, with its inputs added where the row asks for it and shapes allow it."""
+        row = self.row
+        if not row.residual or row.stride != 1 or row.out_channels != inputs.shape[-1]:
+            return outputs
+        inputs = inputs.astype(self.settings.dtype)
+        if row.residual_pool:
+            inputs = average_pool(inputs, 3, stride=1, padding=self.settings.pads(3))
+        return outputs + inputs

@@ -1,5 +1,7 @@
 """MnasNet-A1, -B1 and -small: searched inverted residuals, with squeeze-excite measured by the block's input.
 
+Also the dense convolution that was searched beside them, which no published network has.
+
 Paper: Tan et al., MnasNet, 1807.11626.
 Reference: tensorflow/tpu models/official/mnasnet/mnasnet_models.py@7dc921f (block strings); torchvision 0.28
     models/mnasnet.py; timm models/efficientnet.py@aa4b585.
@@ -10,9 +12,30 @@ Differs: the tpu code decides the residual of small's first block by the block s
 import dataclasses
 import functools
 
+import flax.linen as nn
+import jax
+
 from mobilenets_jax.models.architecture import Architecture, Published
+from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, SqueezeExciteSpec, stage
+from mobilenets_jax.models.squeeze_excite import SqueezeExcite
+
+
+class DenseConv(Block):
+    """A dense k x k convolution with normalisation and activation[, squeeze-excite], with a residual where it fits."""
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """See `Block`; no taps."""
+        row = self.row
+        spatial = self.spatial(
+            row.out_channels, row.activation, kernel_size=row.kernel_size, depthwise=False, name='spatial'
+        )
+        x = spatial(inputs, train=train)
+        if row.squeeze_excite is not None:
+            x = SqueezeExcite(row.squeeze_excite, inputs.shape[-1], self.settings, name='se')(x)
+        return self.with_residual(x, inputs), {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -29,9 +29,7 @@ class FusedInvertedResidual(Block):
             expand = functools.partial(self.spatial, kernel_size=row.kernel_size, depthwise=False)
             x = expand(row.expanded, row.activation, name='expand')(x, train=train)
         x = self.pointwise(row.out_channels, 'linear', name='project')(x, train=train)
-        if self.adds_residual(inputs):
-            x = x + inputs.astype(self.settings.dtype)
-        return x, {}
+        return self.with_residual(x, inputs), {}
 
 
 _stage = functools.partial(stage, kernel_size=3, activation='relu')

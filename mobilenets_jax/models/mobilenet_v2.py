@@ -38,9 +38,7 @@ class InvertedResidual(Block):
         if row.squeeze_excite is not None:
             x = SqueezeExcite(row.squeeze_excite, inputs.shape[-1], settings, name='se')(x)
         x = self.pointwise(row.out_channels, 'linear', name='project')(x, train=train)
-        if self.adds_residual(inputs):
-            x = x + inputs.astype(settings.dtype)
-        return x, taps
+        return self.with_residual(x, inputs), taps
 
 
 _stage = functools.partial(stage, kernel_size=3, activation='relu6')

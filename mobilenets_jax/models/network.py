@@ -22,6 +22,7 @@ from mobilenets_jax.errors import check_choice
 from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.ghostnet import GhostBottleneck
 from mobilenets_jax.models.layers import ConvNorm, LayerSettings
+from mobilenets_jax.models.mnasnet import DenseConv
 from mobilenets_jax.models.mobilenet_edgetpu import FusedInvertedResidual
 from mobilenets_jax.models.mobilenet_v1 import DepthwiseSeparable
 from mobilenets_jax.models.mobilenet_v2 import InvertedResidual
@@ -39,6 +40,7 @@ OUTPUT_STRIDES = (8, 16, 32)
 
 BLOCKS: dict[str, type[Block]] = {
     'bottleneck': Bottleneck,
+    'dense_conv': DenseConv,
     'depthwise_separable': DepthwiseSeparable,
     'dense_inverted_residual': FusedInvertedResidual,
     'ghost_bottleneck': GhostBottleneck,

@@ -87,12 +87,13 @@ class BlockSpec:
         kind: the block, a key of `mobilenets_jax.models.network.BLOCKS`.
         kernel_size: of the convolution in the middle, odd.
         expanded: channels in the middle of the block (the papers' 'exp size'); equal to the input's where the block has
-            no expansion.
+            no expansion, and to the output's where it has no middle.
         out_channels: channels of the block's output.
         squeeze_excite: how the block's SE is built, or None.
         activation: a key of `mobilenets_jax.ops.ACTIVATIONS` (the papers' 'NL').
         stride: 1 or 2.
         residual: whether the input is added where shape and stride allow it.
+        residual_pool: whether the mean of 3x3 pixels of the input is added in its place (MnasNet's space alone).
     """
 
     kind: str = 'inverted_residual'
@@ -103,6 +104,7 @@ class BlockSpec:
     activation: str
     stride: int
     residual: bool = True
+    residual_pool: bool = False
 
     def __post_init__(self):
         check(self.kernel_size % 2 == 1, 'kernel_size', self.kernel_size, 'must be odd')

@@ -18,6 +18,7 @@ def network_arguments(config: ConfigView, dataset: Dataset) -> dict[str, Any]:
         UserError: for any value that cannot be run.
     """
     fields = dict(config.model)
+    fields.pop('spec_file')  # the table has been read from it
     num_classes = fields.pop('num_classes')
     if num_classes is None:
         num_classes = dataset.num_classes

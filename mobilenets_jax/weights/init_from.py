@@ -140,6 +140,7 @@ def config_fields(pretrained: Pretrained) -> dict[str, Any]:
     return {
         **of_a_run,
         'model.name': card.model,
+        'model.table': card.fields.get('table', ''),
         'model.width_multiplier': card.width_multiplier,
         'model.convention': card.convention,
         'model.tail': card.fields.get('tail', FULL),

@@ -114,6 +114,7 @@ def test_the_network_comes_with_the_weights(tmp_path):
     start = starting_point(source, {'data.normalization': 'symmetric'})
     assert start.fields == {
         'model.name': 'mobilenet_v2',
+        'model.table': '',
         'model.width_multiplier': 0.1,
         'model.convention': 'timm',
         'model.tail': 'full',
@@ -149,6 +150,7 @@ RUN_CONFIG = {
 }
 RUN_FIELDS = {
     'model.name': 'mobilenet_v1',
+    'model.table': '',
     'model.width_multiplier': 0.5,
     'model.convention': 'tf',
     'model.tail': 'full',

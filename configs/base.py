@@ -173,4 +173,20 @@ def _add_segmentation(config: ml_collections.ConfigDict) -> None:
     config.segmentation.eval_flip = False
 
 
+def _add_detection_data(config: ml_collections.ConfigDict) -> None:
+    with config.ignore_type():  # images of detection need not be square
+        config.image_size = (320, 320)  # pixels, height and width; the aspect of an image is not kept
+    config.data.classes = ''  # coco or voc: only their classes, in their order; '': the source's own
+    config.data.class_names = ()  # the same by the names themselves; VOC's and YOLO's sources may need them
+    config.data.resize = 'half_pixel'  # half_pixel (TensorFlow 2, PyTorch) or legacy (TensorFlow 1, published SSDs)
+    config.data.augmentation = 'tf'  # in training: none, tf (ssd_random_crop), torchvision (by IoU) or mobilenext
+    config.data.color_distortion = 'none'  # none, photometric (SSD's) or mobilenext (also the order of the channels)
+    config.data.max_boxes = placeholder(int)  # of a training example; more are an error; unset: the most there are
+    config.data.keep_empty = True  # coco, voc, yolo: training images without a box are negatives, or left out
+    config.data.train_difficult = False  # voc: boxes that are called difficult are learnt; evaluation ignores them
+    config.data.coco_ids = 'contiguous'  # coco: labels count the classes; sparse: they are id - 1, as published
+    config.data.annotation_file = 'annotations/instances_{split}.json'  # coco: in data.dir
+    config.data.image_dir = '{split}'  # coco: in data.dir
+
+
 TASK_FIELDS = {'classification': _add_classification, 'segmentation': _add_segmentation}

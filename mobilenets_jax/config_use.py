@@ -1,6 +1,7 @@
 """Which fields of a config have an effect with the choices of its others: a setting without effect is a mistake."""
 
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from mobilenets_jax.config import ConfigView, spellings
-from mobilenets_jax.data import SOURCES, SOURCES_OF_TASKS, fields_of_source
+from mobilenets_jax.data import SOURCES_OF_TASKS, fields_of_source
 from mobilenets_jax.data.options import ABOVE_ZERO, EVALUATION_FIELDS, USED_WITH
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.training.optimizers import OPTIMIZERS
@@ -64,7 +65,7 @@ def _declared(section: str, choices: Mapping[str, Callable]) -> Iterator[tuple[s
 
 
 def _of_the_data() -> Iterator[tuple[str, Condition]]:
-    everywhere = frozenset.intersection(*map(fields_of_source, SOURCES))
+    everywhere = frozenset.intersection(*map(fields_of_source, itertools.chain(*SOURCES_OF_TASKS.values())))
     for sources in SOURCES_OF_TASKS.values():  # a message names those of one task
         users: dict[str, list[str]] = {}
         for source in sources:

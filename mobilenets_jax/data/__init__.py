@@ -1,4 +1,4 @@
-"""Data: exact, deterministic and resumable input, from memory, folders of images and of masks, records and TFDS.
+"""Data: exact, deterministic and resumable input, from memory, files of images, masks and boxes, records and TFDS.
 
     dataset = create_dataset('digits', image_size=32, batch_size=64, seed=0)
     for batch in dataset.train_batches(Layout(process_index=0, process_count=1, local_device_count=8)):
@@ -16,21 +16,24 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from mobilenets_jax.data.box_classes import BoxOptions
 from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
+from mobilenets_jax.data.detection_options import CocoIds, CocoPlaces, DetectionOptions, DifficultBoxes, EmptyImages
 from mobilenets_jax.data.options import ImageOptions, MemoryOptions, Options, Reading
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.segmentation_options import MaskPlaces, SegmentationOptions
-from mobilenets_jax.data.shapes_only import SIZES, ShapesOnly
+from mobilenets_jax.data.shapes_only import BOX_SIZES, SIZES, ShapesOnly
 from mobilenets_jax.errors import UserError, check_choice
 
-__all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source', 'task_of_source']
+__all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source', 'tasks_of_source']
 
 _TFDS = 'tfds:NAME'
 _TFDS_PREFIX = 'tfds:'
 _TFDS_CITYSCAPES = 'tfds:cityscapes'
 _DECODED = (Options, ImageOptions, Reading)
 _MASKS = (SegmentationOptions, MaskOptions, Reading)
+_BOXES = (DetectionOptions, BoxOptions, Reading)
 # Task -> source -> what it takes beside a folder and a split, of which the embedded digits have none.
 SOURCES_OF_TASKS = {
     'classification': {
@@ -46,8 +49,14 @@ SOURCES_OF_TASKS = {
         'cityscapes': _MASKS,
         _TFDS_CITYSCAPES: _MASKS,
     },
+    'detection': {
+        'coco': (*_BOXES, EmptyImages, CocoIds, CocoPlaces),
+        'voc': (*_BOXES, EmptyImages, DifficultBoxes),
+        'yolo': (*_BOXES, EmptyImages),
+        'tfds:coco': (*_BOXES, CocoIds),
+        'tfds:voc': (*_BOXES, DifficultBoxes),
+    },
 }
-SOURCES = {name: options for sources in SOURCES_OF_TASKS.values() for name, options in sources.items()}
 
 
 def create_dataset(
@@ -60,32 +69,32 @@ def create_dataset(
     shapes_only: bool = False,
     **choices: Any,
 ) -> Dataset:
-    """Opens a data set and checks it, without reading an image; of masks, however, every one is read.
+    """Opens a data set and checks it, without reading an image; but every mask is read, and every box of a file.
 
     Args:
         name: of classification: 'digits' (embedded), 'image_folder', 'memory_folder' (an image folder kept in memory),
             'records' (an image folder prepared as sharded records) or 'tfds:NAME'; of segmentation: 'mask_folder',
-            'voc', 'cityscapes' or 'tfds:cityscapes'.
+            'voc', 'cityscapes' or 'tfds:cityscapes'; of detection: 'coco', 'voc', 'yolo', 'tfds:coco/2017' or
+            'tfds:voc/2007' (and their other years).
         directory: of the image folder, the prepared records or TFDS's data ('' = TFDS's own); not of the digits.
         train_split: the split to train on; '' for the one of that name. The digits have their own.
         eval_split: the split to evaluate on; '' for the source's default, the validation split if it has one. The
             digits have their own.
-        task: a key of `SOURCES_OF_TASKS`, which the source must be for; None: whatever it is for.
+        task: a key of `SOURCES_OF_TASKS`, which the source must be for; None: the first one that it is for.
         shapes_only: whether a data set of known sizes is not opened: see `shapes_only`.
         **choices: of classification the fields of `options.Options`, `MemoryOptions` (of folders in memory),
             `ImageOptions` and `Reading` (of what is decoded on the host); of segmentation those of
             `segmentation_options.SegmentationOptions`, `class_sets.MaskOptions`, `segmentation_options.MaskPlaces` (of
-            files) and `Reading`.
+            files) and `Reading`; of detection those of `detection_options`, of `box_classes.BoxOptions` and `Reading`.
 
     Raises:
         UserError: an unknown choice, a value out of range, or data that are missing or do not fit together.
         TypeError: a choice that no source of the task has.
     """
-    task_of_name = task_of_source(name)
-    if task_of_name is None or task not in (None, task_of_name):
-        check_choice('data.name', name, SOURCES_OF_TASKS[task] if task else SOURCES)
-    create = _create_segmentation if task_of_name == 'segmentation' else _create_classification
-    return create(name, (directory, train_split, eval_split), shapes_only, choices)
+    tasks = [task] if task else tasks_of_source(name)
+    if not tasks or _known_source(name) not in SOURCES_OF_TASKS[tasks[0]]:
+        check_choice('data.name', name, SOURCES_OF_TASKS[task] if task else set().union(*SOURCES_OF_TASKS.values()))
+    return _CREATE[tasks[0]](name, (directory, train_split, eval_split), shapes_only, choices)
 
 
 def _create_classification(
@@ -122,25 +131,55 @@ def _create_segmentation(
     return source(name, *places, options, mask_options, reading, mask_places.mask_dir)
 
 
-def task_of_source(name: str) -> str | None:
-    """The task that a source is for; None for an unknown one."""
-    source = _known_source(name)
-    return next((task for task, sources in SOURCES_OF_TASKS.items() if source in sources), None)
+def _create_detection(
+    name: str, places: tuple[str, str, str], shapes_only: bool, choices: Mapping[str, Any]
+) -> Dataset:
+    options, box_options, reading, *of_sources = _take_choices(
+        choices, DetectionOptions, BoxOptions, Reading, EmptyImages, DifficultBoxes, CocoIds, CocoPlaces
+    )
+    empty_images, difficult_boxes, coco_ids, coco_places = of_sources
+    if box_options.chosen and coco_ids.coco_ids == 'sparse':
+        raise UserError(
+            "data.coco_ids='sparse' has no effect with data.classes or data.class_names, which say the labels."
+        )
+    if shapes_only and name in BOX_SIZES and not places[1]:
+        return ShapesOnly.of_detection(name, options, box_options, coco_ids)
+    if name.startswith(_TFDS_PREFIX):
+        source = _import_source('tfds_boxes', name).create
+        return source(
+            name.removeprefix(_TFDS_PREFIX), *places, options, box_options, reading, difficult_boxes, coco_ids
+        )
+    source = _import_source('box_sets', name).create
+    return source(name, *places, options, box_options, reading, empty_images, difficult_boxes, coco_ids, coco_places)
 
 
-def fields_of_source(name: str) -> frozenset[str]:
-    """The fields of `config.data`, beside its name, that the source `name` uses; none for an unknown one."""
-    options = SOURCES.get(_known_source(name), ())
+_CREATE = {
+    'classification': _create_classification,
+    'segmentation': _create_segmentation,
+    'detection': _create_detection,
+}
+
+
+def tasks_of_source(name: str) -> list[str]:
+    """The tasks that a source is for: Pascal VOC has masks and boxes; none for an unknown one."""
+    return [task for task, sources in SOURCES_OF_TASKS.items() if _known_source(name) in sources]
+
+
+def fields_of_source(name: str, task: str | None = None) -> frozenset[str]:
+    """The fields of `config.data`, beside its name, that a source uses for a task; None: for any; unknown: none."""
+    tasks = [task] if task else SOURCES_OF_TASKS
+    options = [one for task in tasks for one in SOURCES_OF_TASKS[task].get(_known_source(name), ())]
     fields = {field.name for option in options for field in dataclasses.fields(option)}
     of_files = {'dir', 'train_split', 'eval_split'} if options and name != 'digits' else set()
     return frozenset(fields | of_files)
 
 
 def _known_source(name: str) -> str:
-    """The key of a source in `SOURCES`; `name` itself if there is none."""
-    if name.partition('/')[0] == _TFDS_CITYSCAPES:  # also with the name of its config
-        return _TFDS_CITYSCAPES
-    return _TFDS if name.startswith(_TFDS_PREFIX) else name
+    """The key of a source in `SOURCES_OF_TASKS`; `name` itself if there is none."""
+    if not name.startswith(_TFDS_PREFIX):
+        return name
+    without_config = name.partition('/')[0]
+    return without_config if any(without_config in sources for sources in SOURCES_OF_TASKS.values()) else _TFDS
 
 
 def _take_choices(choices: Mapping[str, Any], *option_classes: type) -> list[Any]:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from mobilenets_jax.data import augmentation, mixing, order
+from mobilenets_jax.data.annotations import Annotations
 from mobilenets_jax.data.example_format import (
     EVAL_FIELDS,
     TRAIN_FIELDS,
@@ -42,10 +43,12 @@ class Dataset(abc.ABC):
         fingerprints: of the splits that there are, by `fingerprint.TRAIN` and `EVALUATION`; {} where there are no data.
         eval_names: what the evaluation examples are called, such as the paths of their files, in their order; None:
             they have an index alone.
+        annotations: of sets of boxes, the objects of each evaluation example, in their order; None of other sets.
         palette: of classes of pixels, the colour that each is drawn in, RGB in 0 .. 255; None of classes of images.
     """
 
     eval_names: Sequence[str] | None = None
+    annotations: Sequence[Annotations] | None = None
     palette: Sequence[tuple[int, int, int]] | None = None
 
     def __init__(

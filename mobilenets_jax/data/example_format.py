@@ -66,6 +66,22 @@ def segmentation_signature(size: tuple[int, int], resized: tuple[int, int] | Non
     return signature
 
 
+def detection_signature(size: tuple[int, int], max_boxes: int | None) -> Signature:
+    """The fields of an image of height and width `size` with boxes: 'image' uint8 [H, W, 3], and in training the boxes.
+
+    Args:
+        size: of the image.
+        max_boxes: M; of a training example 'boxes' float32 [M, 4], [ymin, xmin, ymax, xmax] in parts of the image,
+            'labels' int32 [M] and 'valid' bool [M], False of padding, which is the whole image with label 0. None: of
+            an evaluation example, which has 'size' int32 [2], height and width of its file's image, in pixels.
+    """
+    signature = {'image': jax.ShapeDtypeStruct((*size, 3), np.uint8)}
+    if max_boxes is None:
+        return signature | {'size': jax.ShapeDtypeStruct((2,), np.int32)}
+    fields = {'boxes': ((max_boxes, 4), np.float32), 'labels': ((max_boxes,), np.int32), 'valid': ((max_boxes,), bool)}
+    return signature | {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in fields.items()}
+
+
 def no_examples(signature: Signature) -> dict[str, np.ndarray]:
     """A batch of no example, arrays [0, ...]."""
     return {name: np.zeros((0, *field.shape), field.dtype) for name, field in signature.items()}

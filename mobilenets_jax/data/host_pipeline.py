@@ -27,7 +27,11 @@ Example = Callable[[Element], Element]
 
 
 class HostDataset(Dataset):
-    """A data set of encoded images, decoded and distorted on the host."""
+    """A data set of encoded images, decoded and distorted on the host.
+
+    Attributes:
+        evaluation: its evaluation split, before anything is decoded.
+    """
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class HostDataset(Dataset):
         num_eval, signature = evaluation.num_examples, example_format.signature
         super().__init__(name, class_names, num_train, num_eval, options, fingerprints, signature)
         self._train = train
-        self._evaluation = evaluation
+        self.evaluation = evaluation
         self._format = example_format
         self._num_threads = reading.num_threads
         skipped = reading.skip_bad_records
@@ -65,9 +69,9 @@ class HostDataset(Dataset):
 
     def _eval_rows(self, layout: Layout) -> Iterator[dict[str, np.ndarray]]:
         def example(element):
-            return self._format.evaluate(*self._evaluation.read(element))
+            return self._format.evaluate(*self.evaluation.read(element))
 
-        return self._batches(self._evaluation, self._evaluation.eval_elements, example, layout, 0, BadRecords(0))
+        return self._batches(self.evaluation, self.evaluation.eval_elements, example, layout, 0, BadRecords(0))
 
     def _batches(
         self,

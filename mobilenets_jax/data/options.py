@@ -36,6 +36,7 @@ USED_WITH = {
 EVALUATION_FIELDS = (
     'normalization', 'eval_crop', 'crop_fraction', 'interpolation', 'num_threads',
     'eval_size', 'eval_resize', 'classes', 'class_names', 'palette', 'remap', 'ignore_labels', 'mask_dir',
+    'resize', 'coco_ids', 'annotation_file', 'image_dir',
 )  # fmt: skip
 
 
@@ -79,6 +80,12 @@ class Options:
         check_choice('data.random_erasing_fill', self.random_erasing_fill, ERASING_FILLS)
         for field in ('mixup_alpha', 'cutmix_alpha'):
             check(getattr(self, field) >= 0, f'data.{field}', getattr(self, field), 'must not be negative')
+
+    @property
+    def mean_pixel(self) -> tuple[int, int, int]:
+        """The mean of `normalization` in 0 .. 255, as whole numbers."""
+        mean, _ = NORMALIZATIONS[self.normalization]
+        return tuple(round(255 * level) for level in mean)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ import tensorflow as tf
 from mobilenets_jax.data import image_files
 from mobilenets_jax.data.auto_augment import auto_augment
 from mobilenets_jax.data.options import ImageOptions
+from mobilenets_jax.image_size import ImageSize, height_and_width
 
 # tf.image.sample_distorted_bounding_box, as slim calls it for the whole image as the one box.
 MIN_OBJECT_COVERED = 0.1
@@ -313,21 +314,29 @@ def _resize_window(
     return tf.squeeze(image, 0)
 
 
-def resize_bilinear(image: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Resizes [H, W, 3] to float32 [image_size, image_size, 3] on TensorFlow 1's grid, without antialiasing.
+def resize_bilinear(image: tf.Tensor, image_size: ImageSize, *, half_pixel: bool = False) -> tf.Tensor:
+    """Resizes [H, W, 3] to float32 [height, width, 3] of `image_size`, without antialiasing.
 
-    Output pixel i is read at i * H / image_size, not at the half-pixel centres of `tf.image.resize`: the released
-    MobileNet checkpoints were trained and evaluated so.
+    Output pixel i is read at i * H / image_size, on TensorFlow 1's grid, in which the released MobileNet checkpoints
+    were trained and evaluated; or if `half_pixel` at the centres of TensorFlow 2's `tf.image.resize` and PyTorch.
     """
+    size = height_and_width(image_size)
 
     def resize(pixels):
-        resized = tf.raw_ops.ResizeBilinear(images=tf.expand_dims(pixels, 0), size=[image_size, image_size])
+        resized = tf.raw_ops.ResizeBilinear(images=tf.expand_dims(pixels, 0), size=size, half_pixel_centers=half_pixel)
         return tf.squeeze(resized, 0)
 
     # The kernel takes half the time on floats, and its result is the same; but all pixels are converted, even of images
     # so large that most of them are skipped.
-    is_small = tf.size(image) <= MAX_CONVERTED * 3 * image_size**2
+    is_small = tf.size(image) <= MAX_CONVERTED * 3 * size[0] * size[1]
     return tf.cond(is_small, lambda: resize(tf.cast(image, tf.float32)), lambda: resize(image))
+
+
+def pad_with(image: tf.Tensor, paddings: tf.Tensor, pixel: tuple[int, int, int]) -> tf.Tensor:
+    """An image, uint8 [h, w, 3], with so many rows and columns, [2, 2], of an RGB pixel before and behind it."""
+    pixel = tf.constant(pixel, tf.uint8)
+    # uint8 wraps around, so that every pixel comes back as it was.
+    return tf.pad(image - pixel, tf.concat([paddings, [[0, 0]]], axis=0)) + pixel
 
 
 def _to_uint8(image: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from mobilenets_jax.data.options import NORMALIZATIONS, Options
+from mobilenets_jax.data.options import Options
 from mobilenets_jax.errors import UserError, check, check_choice
 
 SEGMENTATION_AUGMENTATIONS = ('deeplab', 'torchvision')
@@ -70,8 +70,7 @@ class SegmentationOptions:
     @property
     def mean_pixel(self) -> tuple[int, int, int]:
         """The mean of `normalization` in 0 .. 255, as whole numbers."""
-        mean, _ = NORMALIZATIONS[self.normalization]
-        return tuple(round(255 * level) for level in mean)
+        return self.common().mean_pixel
 
 
 @dataclasses.dataclass(frozen=True)

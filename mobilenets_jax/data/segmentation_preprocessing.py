@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from mobilenets_jax.data.class_sets import IGNORED, UNKNOWN, VALUES
 from mobilenets_jax.data.mask_files import BITS_BYTE, GREY, TYPE_BYTE, read_mask
-from mobilenets_jax.data.preprocessing import is_png, purpose_seed, resize_antialiased, round_to_uint8
+from mobilenets_jax.data.preprocessing import is_png, pad_with, purpose_seed, resize_antialiased, round_to_uint8
 from mobilenets_jax.data.segmentation_options import SegmentationOptions, Sides
 
 BLACK = (0, 0, 0)  # what torchvision pads with
@@ -153,10 +153,7 @@ def pad(image: tf.Tensor, mask: tf.Tensor, size: Sides, pixel: tuple[int, int, i
 
 def pad_image(image: tf.Tensor, size: Sides, pixel: tuple[int, int, int]) -> tf.Tensor:
     """An image, uint8 [h, w, 3], padded to `size` at the bottom and on the right by an RGB pixel in 0 .. 255."""
-    pixel = tf.constant(pixel, tf.uint8)
-    # uint8 wraps around, so that every pixel comes back as it was.
-    padded = tf.pad(image - pixel, tf.concat([_missing(image, size), [[0, 0]]], axis=0)) + pixel
-    return tf.ensure_shape(padded, [*size, 3])
+    return tf.ensure_shape(pad_with(image, _missing(image, size), pixel), [*size, 3])
 
 
 def pad_mask(mask: tf.Tensor, size: Sides) -> tf.Tensor:

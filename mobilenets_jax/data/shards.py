@@ -13,15 +13,17 @@ from mobilenets_jax.data.splits import Element, IndexedSplit, Split
 
 
 class Features(NamedTuple):
-    """The features of a tf.train.Example that make up an example, all of them scalars.
+    """The features of a tf.train.Example that make up an example.
 
     Attributes:
         image_key: the feature with the image file's bytes.
-        targets: the fields of the target to the features that hold them, and their types.
+        targets: the fields of the target that are scalars to the features that hold them, and their types.
+        sequences: the same of those that are [n, *shape], with n of each example's own, and the shape.
     """
 
     image_key: str
     targets: Mapping[str, tuple[str, tf.DType]]
+    sequences: Mapping[str, tuple[str, tf.DType, Sequence[int]]] = {}
 
 
 def open_split(file_format: str, parts: Sequence[ShardPart], features: Features) -> Split:
@@ -35,12 +37,15 @@ def open_split(file_format: str, parts: Sequence[ShardPart], features: Features)
     Raises:
         UserError: a shard is missing or, in ArrayRecord, does not hold as many records as it should.
     """
-    image_key, targets = features
+    image_key, targets, sequences = features
     parsed = {key: tf.io.FixedLenFeature([], dtype) for key, dtype in ((image_key, tf.string), *targets.values())}
+    for key, dtype, shape in sequences.values():
+        parsed[key] = tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True)
+    keys = {name: key for name, (key, *_) in (targets | sequences).items()}
 
     def read(element: Element) -> tuple[tf.Tensor, Target]:
         example = tf.io.parse_single_example(element['record'], parsed)
-        return example[image_key], {name: example[key] for name, (key, _) in targets.items()}
+        return example[image_key], {name: example[key] for name, key in keys.items()}
 
     describe = _describe(parts)
     if file_format == 'tfrecord':

@@ -1,5 +1,6 @@
 """What splits are called, as folders of images and as prepared records, in small letters or capitals."""
 
+import string
 from collections.abc import Collection, Sequence
 
 from mobilenets_jax.errors import UserError, check_choice
@@ -26,7 +27,13 @@ def in_order(names: Sequence[str], where: str) -> list[str]:
 
 
 def choose(
-    names: Sequence[str], known: Collection[str], where: str, train_split: str, eval_split: str
+    names: Sequence[str],
+    known: Collection[str],
+    where: str,
+    train_split: str,
+    eval_split: str,
+    *,
+    with_years: bool = False,
 ) -> tuple[str | None, str | None]:
     """The names of the training and of the evaluation split, None for one that is not there.
 
@@ -36,6 +43,7 @@ def choose(
         where: the data set, for an error.
         train_split: what is asked for; '' for nothing.
         eval_split: the same.
+        with_years: whether 'train2017' is a spelling of 'train'.
 
     Raises:
         UserError: what is asked for is not there, or nothing is and two names are spellings of one split.
@@ -43,12 +51,12 @@ def choose(
     if train_split:
         train = _asked_for('data.train_split', train_split, known)
     else:
-        train = _only(names, TRAIN, where, 'data.train_split')
+        train = _only(names, TRAIN, where, 'data.train_split', with_years)
     if eval_split:
         evaluation = _asked_for('data.eval_split', eval_split, known)
     else:
-        validation = _only(names, VALIDATION, where, 'data.eval_split')
-        evaluation = validation or _only(names, TEST, where, 'data.eval_split')
+        validation = _only(names, VALIDATION, where, 'data.eval_split', with_years)
+        evaluation = validation or _only(names, TEST, where, 'data.eval_split', with_years)
     return train, evaluation
 
 
@@ -61,8 +69,10 @@ def _asked_for(field: str, name: str, known: Collection[str]) -> str:
     return name
 
 
-def _only(names: Sequence[str], spellings: Sequence[str], where: str, field: str = '') -> str | None:
-    found = [name for name in names if name.lower() in spellings]
+def _only(
+    names: Sequence[str], spellings: Sequence[str], where: str, field: str = '', with_years: bool = False
+) -> str | None:
+    found = [name for name in names if name.lower().rstrip(string.digits if with_years else '') in spellings]
     if len(found) > 1:
         remedy = f'{field} says which one is meant' if field else 'only one may stay'
         raise UserError(f'{where} has {" and ".join(found)}, spellings of one split: {remedy}.')

@@ -50,7 +50,7 @@ def create(
     class_names = tuple(builder.info.features[label_key].names)
     example_format = ClassificationFormat(len(class_names), image_options)
     features = Features(image_key, {'label': (label_key, tf.int64)})
-    return _open(name, builder, (train_split, eval_split), class_names, features, example_format, options, reading)
+    return open_set(name, builder, (train_split, eval_split), class_names, features, example_format, options, reading)
 
 
 def create_cityscapes(
@@ -75,12 +75,12 @@ def create_cityscapes(
     example_format = SegmentationFormat(classes, options, options.eval_size or CITYSCAPES_SIZE)
     features = Features(image_key, {'segmentation': (mask_key, tf.string)})
     splits = train_split, eval_split
-    dataset = _open(name, builder, splits, classes.names, features, example_format, options.common(), reading)
+    dataset = open_set(name, builder, splits, classes.names, features, example_format, options.common(), reading)
     dataset.palette = classes.palette
     return dataset
 
 
-def _open(
+def open_set(
     name: str,
     builder: tfds.core.DatasetBuilder,
     splits: tuple[str, str],

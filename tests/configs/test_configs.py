@@ -12,7 +12,7 @@ import pytest
 from mobilenets_jax import experiment
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import CONDITIONS, check_used, fields_in_use
-from mobilenets_jax.data import SOURCES, fields_of_source
+from mobilenets_jax.data import SOURCES_OF_TASKS, fields_of_source
 from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.options import Options
@@ -174,9 +174,17 @@ def segmentation_config():
     return base.get_config('segmentation')
 
 
+def detection_data_config():
+    """The base config with the fields of sets of boxes."""
+    config = base.get_config()
+    base._add_detection_data(config)
+    return config
+
+
 def test_every_condition_is_about_fields_that_there_are():
     paths = {*CONDITIONS, *(decider for rows in CONDITIONS.values() for row in rows for decider in row.deciders)}
-    leaves = [ConfigView(base.get_config(task).to_dict()).leaves() for task in TASKS]
+    configs = [*map(base.get_config, TASKS), detection_data_config()]
+    leaves = [ConfigView(config.to_dict()).leaves() for config in configs]
     assert {f'config.{path}' for path in paths} <= set().union(*leaves)
 
 
@@ -186,10 +194,23 @@ def test_segmentation_data_have_the_fields_that_their_sources_use(name):
     config = segmentation_config()
     assert SegmentationOptions(config.image_size, batch_size=8, seed=0).image_size == (513, 513)
     data = config.data
-    fields = fields_of_source(name)
+    fields = fields_of_source(name, 'segmentation')
     assert fields - {'image_size', 'batch_size', 'seed'} <= set(data.keys())
     assert fields - {'dir', 'train_split', 'eval_split'} >= {'classes', 'eval_size', 'augmentation', 'num_threads'}
-    for kind in SOURCES[name]:
+    for kind in SOURCES_OF_TASKS['segmentation'][name]:
+        for field in dataclasses.fields(kind):
+            if field.name in data and field.default is not dataclasses.MISSING:
+                assert data[field.name] == field.default, field.name
+
+
+@pytest.mark.parametrize('name', ['coco', 'voc', 'yolo', 'tfds:coco/2017', 'tfds:voc/2007'])
+def test_detection_data_have_the_fields_that_their_sources_use(name):
+    """Each of them with the default of the source itself."""
+    data = detection_data_config().data
+    fields = fields_of_source(name, 'detection')
+    assert fields - {'image_size', 'batch_size', 'seed'} <= set(data.keys())
+    assert fields >= {'dir', 'class_names', 'max_boxes', 'augmentation', 'num_threads'}
+    for kind in SOURCES_OF_TASKS['detection'][name.partition('/')[0]]:
         for field in dataclasses.fields(kind):
             if field.name in data and field.default is not dataclasses.MISSING:
                 assert data[field.name] == field.default, field.name

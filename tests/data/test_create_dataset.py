@@ -14,8 +14,8 @@ from mobilenets_jax.errors import UserError
     [
         (
             {'name': 'mnist'},
-            "data.name='mnist' is unknown. Known: cityscapes, digits, image_folder, mask_folder, memory_folder, "
-            'records, tfds:NAME, tfds:cityscapes, voc.',
+            "data.name='mnist' is unknown. Known: cityscapes, coco, digits, image_folder, mask_folder, memory_folder, "
+            'records, tfds:NAME, tfds:cityscapes, tfds:coco, tfds:voc, voc, yolo.',
         ),
         ({'image_size': 0}, 'image_size=0 must be positive.'),
         ({'batch_size': -8}, 'batch_size=-8 must be positive.'),

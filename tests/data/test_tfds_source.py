@@ -255,7 +255,7 @@ def test_parts_of_a_split_are_trained_and_evaluated_on(
 @pytest.mark.parametrize('file_format', FORMATS)
 def test_broken_example_of_a_part_is_named(prepared, file_format):
     split = make_only_train(prepared[file_format], train_split='train[20:90]', eval_split='train[90:]')._train
-    whole = make_only_train(prepared[file_format], eval_split='train')._evaluation
+    whole = make_only_train(prepared[file_format], eval_split='train').evaluation
     index_of = {whole.describe({'index': index}).partition(' (')[0]: index for index in range(103)}
     for index in (0, 12, 69):
         same = index_of[split.describe({'index': index}).partition(' (')[0]]

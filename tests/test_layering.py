@@ -22,7 +22,7 @@ ALLOWED = {
     'data': set(),
     'training': {'ops', 'boxes'},
     'checkpoints': set(),
-    'evaluation': {'training'},
+    'evaluation': {'training', 'data'},
     'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},
     'report': {'models', 'heads', 'ops', 'training', 'evaluation'},
     'tasks': {

@@ -24,7 +24,7 @@ ALLOWED = {
     'checkpoints': set(),
     'evaluation': {'training', 'data'},
     'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},
-    'report': {'models', 'heads', 'ops', 'training', 'evaluation'},
+    'report': {'models', 'heads', 'ops', 'training', 'evaluation', 'data'},
     'tasks': {
         'models',
         'heads',

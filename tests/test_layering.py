@@ -29,6 +29,7 @@ ALLOWED = {
         'models',
         'heads',
         'ops',
+        'boxes',
         'data',
         'training',
         'evaluation',

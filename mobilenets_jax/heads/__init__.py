@@ -16,7 +16,7 @@ from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.models.tails import FULL
 
 __all__ = [
-    *('DETECTION_HEADS', 'Detector', 'create_detector'),
+    *('DETECTION_HEADS', 'Detector', 'chosen_head', 'create_detector'),
     *('HEADS', 'Segmenter', 'create_segmenter', 'head_name'),
 ]
 
@@ -168,9 +168,7 @@ def create_detector(
     check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
     check(output_stride == 32, 'model.output_stride', output_stride, 'must be 32, for which the anchors are made')
     check(dropped_strides >= 0, 'model.dropped_strides', dropped_strides, 'must not be negative')
-    if head is None:
-        head = 'mobilenext' if name == 'mobilenext' else 'torchvision' if convention == 'torchvision' else 'tf'
-    check_choice('head', head, DETECTION_HEADS)
+    head = chosen_head(head, name, convention)
     head_spec = DETECTION_HEADS[head]
     if head in ('tf', 'ssd'):
         head_spec = _with_width(head_spec, width_multiplier)
@@ -181,6 +179,14 @@ def create_detector(
     )
     spec = backbone.spec.drop_first_strides(dropped_strides)
     return Detector(spec, backbone.settings, num_classes, head_spec, output_stride)
+
+
+def chosen_head(head: str | None, name: str, convention: str) -> str:
+    """The key of `DETECTION_HEADS` that `create_detector` takes; raises `UserError` for an unknown one."""
+    if head is None:
+        head = 'mobilenext' if name == 'mobilenext' else 'torchvision' if convention == 'torchvision' else 'tf'
+    check_choice('head', head, DETECTION_HEADS)
+    return head
 
 
 def _with_width(spec: SsdliteSpec, width_multiplier: float) -> SsdliteSpec:

@@ -13,6 +13,7 @@ COLOURS = (
 )
 TITLE_LENGTH = 28  # characters of a box's title
 LEAST_TEXT = 9  # pixels
+LEAST_WIDTH = 2  # pixels of an edge, which is still there at half the size
 
 
 def class_colours(labels: np.ndarray) -> list[tuple[int, int, int]]:
@@ -34,7 +35,7 @@ def paint_boxes(image: np.ndarray, boxes: np.ndarray, titles: Sequence[str], lab
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     side = min(image.shape[:2])
-    font, width = ImageFont.load_default(max(LEAST_TEXT, side // 32)), max(1, side // 160)
+    font, width = ImageFont.load_default(max(LEAST_TEXT, side // 32)), max(LEAST_WIDTH, side // 120)
     rows = list(zip(boxes, titles, class_colours(labels), strict=True))
     for (top, left, bottom, right), title, colour in reversed(rows):
         draw.rectangle((left, top, max(right, left), max(bottom, top)), outline=colour, width=width)

@@ -84,6 +84,8 @@ class DetectionLossSpec:
 
 
 _HARD_NEGATIVES = {'negatives_per_positive': 3.0, 'box_weight': 1.0}
+# 'tf' is MobileNetV3's, 'mobilenext' MobileNeXt's on COCO; on Pascal VOC that was trained by torchvision's loss. In its
+# authors' code a column is never right, too, the last one.
 LOSSES = {
     'tf': DetectionLossSpec(),
     'tf_v2': DetectionLossSpec(classification='sigmoid', background_target=True, min_negatives=3, **_HARD_NEGATIVES),

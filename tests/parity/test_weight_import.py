@@ -175,5 +175,5 @@ def test_torchvision_detection(torch, torchvision, weights_backbone, tmp_path, m
     outputs, _ = jax.jit(functools.partial(model.apply, train=False))(variables, images())
     boxes = model.head_spec.coder.decode(outputs['codes'], model.anchors(images().shape[1:3]))
     ours = np.concatenate([boxes[..., [1, 0, 3, 2]], jax.nn.softmax(outputs['logits'])], axis=-1)
-    assert np.ptp(expected[..., 4:]) > 0.5
-    np.testing.assert_allclose(ours, expected, atol=1e-3, rtol=1e-3)
+    assert np.ptp(expected[..., 4:]) > 0.1
+    np.testing.assert_allclose(ours, expected, atol=1e-4)

@@ -20,6 +20,7 @@ from mobilenets_jax.boxes.suppression import TF_NMS
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.inference import freeze
 from mobilenets_jax.weights import load_pretrained
+from mobilenets_jax.weights.folding import unfold_batch_norms
 from mobilenets_jax.weights.init_from import config_fields
 
 SHARED = pathlib.Path(os.environ.get('MOBILENETS_JAX_SHARED', '../shared')).resolve()
@@ -89,6 +90,21 @@ def test_other_classes_get_a_new_head(v1):
     assert not head['classes1']['project']['kernel'].any() and not head['classes5']['project']['bias'].any()
     kept = v1.variables['params']['head']['boxes1']['project']['kernel']
     np.testing.assert_array_equal(head['boxes1']['project']['kernel'], kept)
+
+
+@pytest.mark.slow
+def test_unfolded_batch_norms_of_backbone_and_head_change_nothing():
+    model, variables, _ = load_pretrained(str(V2), task='detection')
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3)).astype(np.float32)
+    unfolded = unfold_batch_norms(model, variables, images)
+    before, after = (freeze(model, values)(images) for values in (variables, unfolded))
+    for name, leaf in before.items():
+        np.testing.assert_allclose(after[name], leaf, atol=1e-3 * np.abs(leaf).max())
+    statistics = unfolded['batch_stats']['head']
+    assert (
+        statistics['extra1']['depthwise']['bn']['mean'].any()
+        and statistics['classes2']['depthwise']['bn']['mean'].any()
+    )
 
 
 def test_names_of_a_file_without_a_card(tmp_path, capsys):

@@ -52,6 +52,9 @@ def read_end(graph: 'Graph') -> DetectionEnd:
         UnreadableFileError: in front of it is something else than our detectors have.
     """
     operator = graph.subgraph.operators[-1]
+    if len(operator.inputs) != 3:
+        count = len(operator.inputs)
+        raise UnreadableFileError(f'the operator {OPERATOR} has {count} inputs; codes, scores and anchors are expected')
     codes, scores, anchors = operator.inputs
     codes, scores = graph.source(codes), graph.source(scores)
     made_by = [

@@ -115,7 +115,7 @@ class Graph:
         if custom is not None and 'edgetpu' in custom:
             raise UnreadableFileError('it is compiled for the Edge TPU; the file that it was compiled from is needed')
         if custom is not None:
-            raise UnreadableFileError(f'it has the operator {custom}; the networks here are classifiers without such')
+            raise UnreadableFileError(f'it has the operator {custom}; no network here has such a one')
         for inputs, what in ((self.subgraph.inputs, 'inputs'), (self.subgraph.outputs, 'outputs')):
             if len(inputs) != 1 and not (is_detector and what == 'outputs'):
                 raise UnreadableFileError(f'it has {len(inputs)} {what}, where a classifier of images has one')

@@ -28,6 +28,7 @@ from mobilenets_jax.identity import check_classes, task_of
 from mobilenets_jax.report.evaluation import measure, prepare_folder
 from mobilenets_jax.saved_config import config_of_checkpoint
 from mobilenets_jax.tasks import get_task
+from mobilenets_jax.training.progress import finite_or_none
 from mobilenets_jax.training.state import evaluated_variables
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.init_from import config_fields, fit
@@ -51,7 +52,7 @@ def main(*, own_config: bool) -> None:
     metrics, facts = _evaluate_weights(WEIGHTS.value) if WEIGHTS.value is not None else _evaluate_checkpoint(own_config)
     if jax.process_index() == 0:
         facts |= {} if REPORT.value is None else {'report': REPORT.value}
-        print(json.dumps({'model': facts.pop('model'), **metrics, **facts}), flush=True)
+        print(json.dumps({'model': facts.pop('model'), **finite_or_none(metrics), **facts}), flush=True)
 
 
 def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:

@@ -197,4 +197,40 @@ def _add_detection_data(config: ml_collections.ConfigDict) -> None:
     config.data.image_dir = '{split}'  # coco: in data.dir
 
 
-TASK_FIELDS = {'classification': _add_classification, 'segmentation': _add_segmentation}
+def _add_detection(config: ml_collections.ConfigDict) -> None:
+    _add_detection_data(config)
+    del config.model.dropout_rate  # a detector has none
+    config.detection = ml_collections.ConfigDict()
+    config.detection.head = placeholder(str)  # tf, ssd, torchvision or mobilenext; unset: as model.convention
+    config.detection.bn_momentum = placeholder(float)  # of the head's batch norms; unset: the head's, as all below
+    config.detection.class_bias = placeholder(float)  # of all logits when training begins
+    config.detection.min_scale = placeholder(float)  # of the anchors of the first map: side / side of the image
+    config.detection.max_scale = placeholder(float)  # of the anchors of the last map
+    # The loss: tf (V3: focal), tf_v2 (hard negatives), torchvision or mobilenext; unset: the head's. What it has
+    # otherwise: see mobilenets_jax/training/detection.py.
+    config.detection.loss = placeholder(str)
+    config.detection.classification = placeholder(str)  # focal, sigmoid or softmax
+    config.detection.alpha = placeholder(float)  # focal: weight of what is there; 1 - alpha that of what is not
+    config.detection.gamma = placeholder(float)  # focal: exponent of the share that a prediction is wrong by
+    config.detection.background_target = placeholder(bool)  # focal, sigmoid: background is learnt like a class
+    config.detection.negatives_per_positive = placeholder(float)  # hard negatives: so many; unset: the loss's, or all
+    config.detection.min_negatives = placeholder(int)  # of an image
+    config.detection.localization_delta = placeholder(float)  # where smooth L1 goes over from a square to a line
+    config.detection.class_weight = placeholder(float)
+    config.detection.box_weight = placeholder(float)
+    config.detection.match_threshold = placeholder(float)  # intersection over union of a box and its anchors
+    config.detection.last_wins = placeholder(bool)  # of two boxes with one best anchor
+    config.detection.per_replica_normalization = placeholder(bool)  # by the matches of a device, not of the batch
+    # How detections are chosen.
+    config.detection.score_threshold = placeholder(float)
+    config.detection.iou_threshold = placeholder(float)  # a box that overlaps a better one of its class more is dropped
+    config.detection.candidates_per_class = placeholder(int)  # with the best scores, that are looked at
+    config.detection.max_detections = placeholder(int)  # of an image; COCO's AP counts 100
+    config.detection.max_per_class = placeholder(int)  # of a class of an image
+
+
+TASK_FIELDS = {
+    'classification': _add_classification,
+    'segmentation': _add_segmentation,
+    'detection': _add_detection,
+}

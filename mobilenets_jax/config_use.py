@@ -16,11 +16,19 @@ from mobilenets_jax.training.optimizers import OPTIMIZERS
 from mobilenets_jax.training.schedules import SCHEDULES
 
 # Of these sections evaluation uses some fields; those of all others belong to a run, and mean nothing to it.
-EVALUATED_SECTIONS = ('model', 'data', 'segmentation')
+EVALUATED_SECTIONS = ('model', 'data', 'segmentation', 'detection')
 # The training split's classes are those of the labels.
 _SPLITS = ('train_split', 'eval_split')
 LR_ASPP_FIELDS = ('gate', 'pool_size', 'pool_strides')
-_TRAINING_ONLY = ('model.dropout_rate', 'model.bn_momentum', 'model.sync_bn')
+# Of the detector's loss evaluation uses the classification alone, by which scores are made.
+_LOSS_FIELDS = (
+    *('alpha', 'gamma', 'background_target', 'negatives_per_positive', 'min_negatives', 'localization_delta'),
+    *('class_weight', 'box_weight', 'match_threshold', 'last_wins', 'per_replica_normalization'),
+)
+_TRAINING_ONLY = (
+    *('model.dropout_rate', 'model.bn_momentum', 'model.sync_bn'),
+    *(f'detection.{name}' for name in ('bn_momentum', 'class_bias', *_LOSS_FIELDS)),
+)
 
 
 class Condition(NamedTuple):

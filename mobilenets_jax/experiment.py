@@ -28,7 +28,7 @@ from mobilenets_jax.training.schedules import create_schedule
 from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
 from mobilenets_jax.weights.folding import unfold_batch_norms
-from mobilenets_jax.weights.init_from import StartingPoint, fit
+from mobilenets_jax.weights.init_from import StartingPoint, fit, fresh_variables
 
 # From so many images a network with folded batch norms gets its statistics.
 STATISTICS_IMAGES = 64
@@ -211,7 +211,8 @@ class Experiment:
         source, head = f'init_from={self._init_from!r}', self.definition.head
         variables = fit(self._start.variables, fresh, source, head=head, new_head=self._new_head)
         if self._start.folded:
-            is_fresh = head.owns if self._new_head else lambda path: False
+            nothing = not self._new_head
+            is_fresh = (lambda path: False) if nothing else fresh_variables(self._start.variables, fresh, head)
             variables = unfold_batch_norms(self.model, variables, self._first_images(), is_fresh)
         params, batch_stats = variables['params'], variables['batch_stats']
         # The averages are arrays of their own: the step donates all of them.

@@ -36,6 +36,7 @@ CLASS_NAMES = 'class_names'
 TASK = 'task'
 CLASSIFICATION = 'classification'  # also the task of what an older version saved, which names none
 SEGMENTATION = 'segmentation'
+DETECTION = 'detection'
 
 
 def task_of(saved: Mapping[str, Any]) -> Any:

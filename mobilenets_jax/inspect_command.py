@@ -40,9 +40,9 @@ def run(arguments: argparse.Namespace) -> None:
     alone = Layout(process_index=0, process_count=1, local_device_count=1)
     train = dataset.num_train > 0
     start = -(-arguments.epoch * dataset.num_train // arguments.images) * arguments.images
-    batches = dataset.train_batches(alone, start=start) if train else dataset.eval_batches(alone)
+    batches = dataset.train_batches(alone, start=start) if train else dataset.eval_batches(alone, with_index=True)
     batch = {name: value[0] for name, value in next(batches).items()}
-    view = get_task(config.task).view_batch(dataset, batch, train=train)
+    view = get_task(config.task).view_batch(config, dataset, batch, train=train)
     print(statistics(f'{"training" if train else "evaluation"} batch', batch['image']))
     print(statistics('as the network sees it', view.images))
     for line in view.lines:

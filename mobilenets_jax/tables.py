@@ -18,3 +18,9 @@ def aligned(table: Sequence[Sequence[str]], text_columns: Collection[int]) -> li
 def output_names(class_names: Sequence[str], count: int) -> list[str]:
     """A name for each of the `count` outputs of a network, which may have more of them than there are classes."""
     return [*class_names, *(f'class {index}' for index in range(len(class_names), count))]
+
+
+def printable(name: str, length: int) -> str:
+    """A name as it can be drawn: of printable letters, and of at most `length`."""
+    text = ''.join(letter if letter.isprintable() else '?' for letter in name)
+    return text if len(text) <= length else f'{text[: length - 1]}…'

@@ -39,10 +39,10 @@ class NmsSpec:
     def __post_init__(self):
         for name in ('score_threshold', 'iou_threshold'):
             value = getattr(self, name)
-            check(0 <= value <= 1, name, value, 'must be in [0, 1]')
+            check(0 <= value <= 1, f'detection.{name}', value, 'must be in [0, 1]')
         for name in ('candidates_per_class', 'max_detections', 'max_per_class'):
             value = getattr(self, name)
-            check(value is None or value >= 1, name, value, 'must be positive')
+            check(value is None or value >= 1, f'detection.{name}', value, 'must be positive')
 
 
 TF_NMS = NmsSpec(

@@ -1,4 +1,4 @@
-"""What stands on a backbone: `create_segmenter`."""
+"""What stands on a backbone: `create_segmenter`, `create_detector`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,14 +8,20 @@ import jax.numpy as jnp
 
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.heads.aspp import AsppSpec, HeadSpec, LrAsppSpec
+from mobilenets_jax.heads.detector import Detector
 from mobilenets_jax.heads.segmenter import Segmenter
+from mobilenets_jax.heads.ssdlite import DETECTION_HEADS, SsdliteSpec
 from mobilenets_jax.models import create_backbone
 from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.models.tails import FULL
 
-__all__ = ['HEADS', 'Segmenter', 'create_segmenter', 'head_name']
+__all__ = [
+    *('DETECTION_HEADS', 'Detector', 'chosen_head', 'create_detector'),
+    *('HEADS', 'Segmenter', 'create_segmenter', 'head_name'),
+]
 
 HEADS = ('aspp', 'r_aspp', 'lr_aspp')
+MIN_EXTRA_CHANNELS = 16  # of the extra layers of narrow detectors
 # The gate's windows by output stride: as many pixels as a crop of 769 has, of which deeplab's networks are trained.
 _POOLS = {16: (49, (16, 20)), 32: (25, (4, 5))}
 _TORCHVISION = {'align_corners': False, 'bn_momentum': 0.9, 'initializer': 'torch'}
@@ -120,3 +126,70 @@ def _first_block(spec: NetworkSpec, stride: int) -> str:
         if reached == stride:
             return f'block{number:02d}'
     return f'C{stride.bit_length() - 1}'
+
+
+def create_detector(
+    name: str,
+    num_classes: int,
+    head: str | None = None,
+    width_multiplier: float = 1.0,
+    convention: str = 'tf',
+    *,
+    tail: str = FULL,
+    dropped_strides: int = 0,
+    output_stride: int = 32,
+    head_fields: Mapping[str, Any] | None = None,
+    dtype: jnp.dtype = jnp.float32,
+    bn_axis_name: str | None = None,
+    **fields,
+) -> Detector:
+    """An object detector: `apply(variables, images, train=...)` returns codes and logits of anchors, and the endpoints.
+
+    Args:
+        name: of the backbone, one of `models.list_models()`.
+        num_classes: without the background.
+        head: 'tf' (SSDLite as TensorFlow has it), 'ssd' (the same without depthwise layers), 'torchvision' or
+            'mobilenext', see `heads.ssdlite`; None: as the convention, and for MobileNeXt its own.
+        width_multiplier: of the backbone, and of the extra layers where the head is TensorFlow's.
+        convention: whose rules the backbone follows.
+        tail: of the backbone, see `models.get_spec`; 'detection' is the V3 paper's, with half the last channels.
+        dropped_strides: see `models.create_model`.
+        output_stride: 32, for which the anchors are made.
+        head_fields: what the head has otherwise, by the names of `ssdlite.SsdliteSpec`, e.g. `{'class_bias': 0.0}`;
+            all of them, as `SsdliteSpec.to_fields` gives them, are the head of a checkpoint.
+        dtype: of activations and convolutions; parameters, statistics, codes and logits stay float32.
+        bn_axis_name: the mapped axis over which batch statistics are averaged in training; None keeps them local.
+        **fields: of the backbone's convention, see `models.get_spec`; its `bn_momentum` and `initializer` are those of
+            the head unless they are given.
+
+    Raises:
+        UserError: for any value outside the choices above.
+    """
+    check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
+    check(output_stride == 32, 'model.output_stride', output_stride, 'must be 32, for which the anchors are made')
+    check(dropped_strides >= 0, 'model.dropped_strides', dropped_strides, 'must not be negative')
+    head = chosen_head(head, name, convention)
+    head_spec = DETECTION_HEADS[head]
+    if head in ('tf', 'ssd'):
+        head_spec = _with_width(head_spec, width_multiplier)
+    head_spec = head_spec.replace(head_fields or {})
+    fields = {'bn_momentum': head_spec.bn_momentum, 'initializer': head_spec.initializer} | fields
+    backbone = create_backbone(
+        name, width_multiplier, convention, tail=tail, dtype=dtype, bn_axis_name=bn_axis_name, **fields
+    )
+    spec = backbone.spec.drop_first_strides(dropped_strides)
+    return Detector(spec, backbone.settings, num_classes, head_spec, output_stride)
+
+
+def chosen_head(head: str | None, name: str, convention: str) -> str:
+    """The key of `DETECTION_HEADS` that `create_detector` takes; raises `UserError` for an unknown one."""
+    if head is None:
+        head = 'mobilenext' if name == 'mobilenext' else 'torchvision' if convention == 'torchvision' else 'tf'
+    check_choice('head', head, DETECTION_HEADS)
+    return head
+
+
+def _with_width(spec: SsdliteSpec, width_multiplier: float) -> SsdliteSpec:
+    """The head with its extra layers at a width."""
+    extras = [[max(int(channels * width_multiplier), MIN_EXTRA_CHANNELS) for channels in pair] for pair in spec.extras]
+    return dataclasses.replace(spec, extras=extras)

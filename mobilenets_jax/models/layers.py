@@ -56,6 +56,11 @@ INITIALIZERS = {
     'deeplab': KernelInitializers(_glorot, *map(nn.initializers.truncated_normal, (0.33, 0.01))),
     'torch': KernelInitializers(_torch, _torch, _torch),  # the layers' defaults
     'megvii': KernelInitializers(_inverse_fan_in, _inverse_fan_in, _small_normal),
+    # TensorFlow's object detection, of all but the V3 configs' predictors; those, and all of torchvision's SSDLite; the
+    # classes of MobileNeXt's detector.
+    'object_detection': KernelInitializers(*[nn.initializers.truncated_normal(0.03)] * 3),
+    'ssdlite': KernelInitializers(*[nn.initializers.normal(0.03)] * 3),
+    'small_normal': KernelInitializers(*[_small_normal] * 3),
 }
 
 
@@ -96,7 +101,9 @@ class LayerSettings:
         side = dilation * (kernel_size - 1) // 2
         return ((side, side), (side, side))
 
-    def dense(self, features: int, *, name: str, use_bias: bool = True) -> nn.Dense:
+    def dense(
+        self, features: int, *, name: str, use_bias: bool = True, bias_init: Initializer = nn.initializers.zeros
+    ) -> nn.Dense:
         """A dense layer."""
         return nn.Dense(
             features,
@@ -104,6 +111,7 @@ class LayerSettings:
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             kernel_init=self.initializers.dense,
+            bias_init=bias_init,
             dot_general=dense_product,
             name=name,
         )

@@ -15,7 +15,10 @@ from mobilenets_jax.errors import check, check_choice
 
 PADDINGS = ('same', 'symmetric')
 RECTIFIERS = ('relu', 'relu6')
-INITIALIZERS = ('slim', 'torchvision', 'keras', 'fan_out', 'deeplab', 'torch', 'megvii')
+INITIALIZERS = (
+    *('slim', 'torchvision', 'keras', 'fan_out', 'deeplab', 'torch', 'megvii'),
+    *('object_detection', 'ssdlite', 'small_normal'),
+)
 
 
 def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -> int:

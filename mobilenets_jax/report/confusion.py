@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from etils import epath
 
+from mobilenets_jax.tables import printable
+
 # Up to so many classes the picture has their names and the counts; beyond it, the pairs that are confused most.
 NAMED_CLASSES = 30
 LISTED_PAIRS = 30
@@ -47,14 +49,10 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], *, of: str) -> byte
     share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     png = io.BytesIO()
     draw = _draw_named if len(matrix) <= NAMED_CLASSES else _draw_many
-    draw(matrix, share, [_short(name) for name in names], of).savefig(png, dpi=100)
+    # A dollar sign would begin a formula.
+    names = [printable(name, NAME_LENGTH).replace('$', r'\$') for name in names]
+    draw(matrix, share, names, of).savefig(png, dpi=100)
     return png.getvalue()
-
-
-def _short(name: str) -> str:
-    """A name as it can be drawn: of printable letters, with no formula in it."""
-    text = ''.join(letter if letter.isprintable() else '?' for letter in name).replace('$', r'\$')
-    return text if len(text) <= NAME_LENGTH else f'{text[: NAME_LENGTH - 1]}…'
 
 
 def _draw_named(matrix: np.ndarray, share: np.ndarray, names: Sequence[str], of: str):

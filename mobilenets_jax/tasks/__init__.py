@@ -5,12 +5,17 @@ the config in `configs/base.py`.
 """
 
 from mobilenets_jax.errors import check_choice
-from mobilenets_jax.identity import CLASSIFICATION, SEGMENTATION
+from mobilenets_jax.identity import CLASSIFICATION, DETECTION, SEGMENTATION
 from mobilenets_jax.tasks.classification import Classification
 from mobilenets_jax.tasks.definition import TaskDefinition
+from mobilenets_jax.tasks.detection import Detection
 from mobilenets_jax.tasks.segmentation import Segmentation
 
-TASKS: dict[str, TaskDefinition] = {CLASSIFICATION: Classification(), SEGMENTATION: Segmentation()}
+TASKS: dict[str, TaskDefinition] = {
+    CLASSIFICATION: Classification(),
+    SEGMENTATION: Segmentation(),
+    DETECTION: Detection(),
+}
 
 
 def get_task(name: str) -> TaskDefinition:

@@ -55,7 +55,9 @@ class Classification(TaskDefinition):
         """Every prediction, the classes, and which of them are confused."""
         write_report(folder, evaluation.rows, dataset.class_names, model.num_classes, dataset.eval_names)
 
-    def view_batch(self, dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool) -> BatchView:
+    def view_batch(
+        self, config: ConfigView, dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool
+    ) -> BatchView:
         """The images with the names of their classes, and of those mixed in."""
         images, others, share = _mixed(dataset, batch, train=train)
         rows = zip(batch['label'], others, share, strict=True)

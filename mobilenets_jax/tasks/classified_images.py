@@ -23,7 +23,9 @@ PANEL_INCHES = 3.2  # height of an image in the PNG
 
 def classify(arguments: argparse.Namespace) -> Predicted:
     """The likeliest classes of each image; see `TaskDefinition.predict`."""
-    check(arguments.masks is None, '--masks', arguments.masks, 'means nothing to a classifier')
+    for option in ('masks', 'min_score'):
+        value = getattr(arguments, option)
+        check(value is None, f'--{option}', value, 'means nothing to a classifier')
     top = DEFAULT_TOP if arguments.top is None else arguments.top
     check(top > 0, '--top', top, 'must be positive')
     pretrained = load_pretrained(

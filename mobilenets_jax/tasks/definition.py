@@ -93,8 +93,20 @@ class TaskDefinition(Protocol):
         ...
 
     @abc.abstractmethod
-    def view_batch(self, dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool) -> BatchView:
-        """What a step makes of one device's batch, of the training or the evaluation set."""
+    def view_batch(
+        self, config: ConfigView, dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool
+    ) -> BatchView:
+        """What a step makes of one device's batch, of the training or the evaluation set.
+
+        Args:
+            config: of the run, whose network may say more about the batch.
+            dataset: whose batch it is.
+            batch: of the evaluation set also with 'index'.
+            train: whether it is of the training set.
+
+        Raises:
+            UserError: the config's network cannot be built.
+        """
         ...
 
     @abc.abstractmethod

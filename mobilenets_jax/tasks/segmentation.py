@@ -71,7 +71,9 @@ class Segmentation(TaskDefinition):
         """Every image, the classes, and which of them are confused."""
         write_report(folder, evaluation.rows, dataset.class_names, dataset.eval_names)
 
-    def view_batch(self, dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool) -> BatchView:
+    def view_batch(
+        self, config: ConfigView, dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool
+    ) -> BatchView:
         """The images with their masks upon them, and how much of each is ignored."""
         images = np.asarray(jax.jit(functools.partial(dataset.device_preprocess, train=train))(batch))
         labels = batch['segmentation']

@@ -58,7 +58,7 @@ class LoadedSegmenter(NamedTuple):
 
 def segment(arguments: argparse.Namespace) -> Predicted:
     """The class of each pixel of each image; see `TaskDefinition.predict`."""
-    for option in ('top', *(('image_size', 'convention', 'normalization') if arguments.workdir else ())):
+    for option in ('top', 'min_score', *(('image_size', 'convention', 'normalization') if arguments.workdir else ())):
         value = getattr(arguments, option)
         check(value is None, f'--{option}', value, 'means nothing to a segmentation network')
     loaded = _published(arguments) if arguments.workdir is None else _of_a_run(arguments)

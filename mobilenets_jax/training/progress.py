@@ -185,7 +185,8 @@ class Progress:
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Prints and writes the metrics of an evaluation, and the 'count' of its examples."""
-        measured = [f'{metric.label} {metric.written(metrics[metric.name])}  ' for metric in self._measures.metrics]
+        told = [metric for metric in self._measures.metrics if metric.in_progress]
+        measured = [f'{metric.label} {metric.written(metrics[metric.name])}  ' for metric in told]
         self._say(f'step {step}/{self._total_steps}  evaluation: {"".join(measured)}({metrics["count"]} examples)')
         self._write('eval', step, metrics)
         if self._primary and self._after_evaluation is not None:
@@ -205,7 +206,7 @@ class Progress:
     def _write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
         if not self._primary:
             return
-        self._rows.append({'kind': kind, 'step': step, **_finite_or_none(metrics)})
+        self._rows.append({'kind': kind, 'step': step, **finite_or_none(metrics)})
         # Written anew, since object stores cannot append; some thousand short rows at most.
         _write_rows(self._path, self._rows)
         self._write_scalars(kind, step, metrics)
@@ -218,7 +219,7 @@ class Progress:
             print('no more TensorBoard scalars: they cannot be written; metrics.jsonl has them all', file=sys.stderr)
             self._tensorboard = None
             return
-        for name, value in _finite_or_none(metrics).items():
+        for name, value in finite_or_none(metrics).items():
             if value is not None:
                 self._tensorboard.add_scalar(f'{kind}/{name}', value, step)
 
@@ -294,7 +295,7 @@ def _write_rows(path: epath.Path, rows: list[dict]) -> None:
     write_text(path, ''.join(json.dumps(row) + '\n' for row in rows))
 
 
-def _finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
+def finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """The metrics with null for what is not finite, of which JSON knows nothing."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 

@@ -25,6 +25,7 @@ class Metric:
         unit: e.g. '%'; '' for none.
         decimals: how many are printed.
         higher_is_better: whether the best of several values is the highest, or the lowest.
+        in_progress: whether the line of an evaluation has it; tables and files have all.
         in_training: the metric of the training log that is drawn in one picture with it; '' for none.
     """
 
@@ -33,12 +34,13 @@ class Metric:
     unit: str = ''
     decimals: int = 2
     higher_is_better: bool = True
+    in_progress: bool = True
     in_training: str = ''
 
     def written(self, value: float | None) -> str:
-        """A value with its unit, e.g. '80.28 %'; None stands for one that is not finite."""
+        """A value with its unit, e.g. '80.28 %'; None stands for one that is not finite, or of nothing."""
         if value is None:
-            return 'not finite'
+            return '-'
         return f'{value:.{self.decimals}f}{self.unit and f" {self.unit}"}'
 
     def score(self, value: float) -> float:

@@ -8,26 +8,43 @@ from typing import Any
 import numpy as np
 
 from mobilenets_jax.errors import UserError, check_choice
-from mobilenets_jax.heads import Segmenter, create_segmenter
-from mobilenets_jax.identity import CLASSIFICATION, SEGMENTATION
+from mobilenets_jax.heads import Detector, Segmenter, create_detector, create_segmenter
+from mobilenets_jax.identity import CLASSIFICATION, DETECTION, SEGMENTATION
 from mobilenets_jax.models import create_model, get_architecture, get_spec, list_models
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.specs import RECTIFIERS, NetworkSpec
-from mobilenets_jax.weights import names
+from mobilenets_jax.weights import detectors, names, segmenters
 from mobilenets_jax.weights.convert import compare, to_variables
 from mobilenets_jax.weights.files import WeightFile
 from mobilenets_jax.weights.foreign import describe
 from mobilenets_jax.weights.heads import classifier
 from mobilenets_jax.weights.layouts import LAYOUTS
-from mobilenets_jax.weights.names import NameMap, segmentation
+from mobilenets_jax.weights.names import NameMap, detection, segmentation
 from mobilenets_jax.weights.network import Network, trace
 from mobilenets_jax.weights.same_network import DifferentNetworkError, check_outputs, settle
-from mobilenets_jax.weights.segmenters import candidates, task_of
 
 MAX_FOREIGN = 0.2  # of a file's arrays: where more have other names than a network's, it is another one
 # Tried beside the widths that papers publish.
 WIDTHS = (0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.25, 1.3, 1.4, 1.5, 2.0)
 RARE_WIDTHS = (0.15, 0.2, 0.3, 0.4, 0.45, 0.6, 0.65, 0.7, 0.8, 0.85, 0.9, 1.2, 1.6, 1.75, 1.8)
+
+
+FileNetwork = ImageClassifier | Segmenter | Detector
+_CREATE = {CLASSIFICATION: create_model, SEGMENTATION: create_segmenter, DETECTION: create_detector}
+# Of tasks whose networks have heads of several layers: what to try, and the names of the layers.
+_CANDIDATES = {SEGMENTATION: segmenters.candidates, DETECTION: detectors.candidates}
+_HEAD_NAMES = {SEGMENTATION: segmentation.MAPS, DETECTION: detection.MAPS}
+
+
+def task_of(file: WeightFile) -> str:
+    """What the network of a file is for."""
+    if file.contents.graph is not None:
+        return file.contents.graph.task
+    if file.layout != 'pytorch':
+        return CLASSIFICATION
+    if detectors.is_detector(file):
+        return DETECTION
+    return SEGMENTATION if segmenters.is_segmenter(file) else CLASSIFICATION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +56,9 @@ class Identity:
         name: of the architecture.
         width_multiplier: of it.
         convention: of it.
-        fields: further fields of `create_model` or `create_segmenter`, by name.
-        head: of a segmentation network, see `create_segmenter`; None of a classifier.
+        fields: further fields of `create_model`, `create_segmenter` or `create_detector`, by name.
+        task: what the network is for.
+        head: of a segmentation network or detector, see `create_segmenter` and `create_detector`; None of a classifier.
     """
 
     source: str
@@ -48,21 +66,17 @@ class Identity:
     width_multiplier: float
     convention: str
     fields: tuple[tuple[str, Any], ...] = ()
+    task: str = CLASSIFICATION
     head: str | None = None
-
-    @property
-    def task(self) -> str:
-        """What the network is for."""
-        return CLASSIFICATION if self.head is None else SEGMENTATION
 
     @property
     def name_in_source(self) -> str:
         """The architecture and whose names its weights have, whatever the width."""
         return f'{self.source} {self.name}'
 
-    def create_model(self, num_classes: int, **fields) -> ImageClassifier | Segmenter:
+    def create_model(self, num_classes: int, **fields) -> FileNetwork:
         """The network; `fields` beside its own."""
-        create = create_model if self.head is None else create_segmenter
+        create = _CREATE[self.task]
         fields = {**self.all_fields, **fields}
         return create(
             self.name,
@@ -74,7 +88,7 @@ class Identity:
 
     @property
     def all_fields(self) -> dict[str, Any]:
-        """What `create_model` or `create_segmenter` takes beside name, width, convention and number of classes."""
+        """What the function that creates it takes beside name, width, convention and number of classes."""
         fields = dict(self.fields)
         if self.head is None:
             return fields
@@ -83,7 +97,7 @@ class Identity:
     def layer_names(self, network: Network, logits: str | None) -> names.Names:
         """What the source calls the network's layers; `logits` is the file's name for a classifier's last one."""
         if self.head is not None:
-            return segmentation.MAPS[self.source](network)
+            return _HEAD_NAMES[self.task][self.source](network)
         return names.SOURCES[self.source].maps[self.name](network) | {'logits': logits}
 
     def __str__(self) -> str:
@@ -99,7 +113,7 @@ def identify(
     convention: str | None = None,
     width: float | None = None,
     new_head: bool = False,
-) -> tuple[Identity, ImageClassifier | Segmenter, dict]:
+) -> tuple[Identity, FileNetwork, dict]:
     """Finds the network of a file and gives it its weights.
 
     Args:
@@ -160,7 +174,7 @@ class _DoesNotFitError(ValueError):
         self.distance, self.foreign = distance, foreign
 
 
-def _fill(file: WeightFile, identity: Identity, head: '_Head') -> tuple[Identity, ImageClassifier, dict]:
+def _fill(file: WeightFile, identity: Identity, head: '_Head') -> tuple[Identity, FileNetwork, dict]:
     """The identity, the network and its variables, if the file holds just that network; else `_DoesNotFitError`."""
     layout, graph = LAYOUTS[file.layout], file.contents.graph
     model = identity.create_model(head.num_classes)
@@ -171,6 +185,8 @@ def _fill(file: WeightFile, identity: Identity, head: '_Head') -> tuple[Identity
     if len(mismatch):
         raise _DoesNotFitError(str(mismatch), len(mismatch), mismatch.foreign)
     variables = to_variables(network, layer_names, layout, arrays)
+    if identity.task == DETECTION:
+        variables = detection.with_our_codes(identity.source, variables)
     if graph is None:
         identity = _with_rectifier(identity, network, file.contents.rectifier)
         return identity, identity.create_model(head.num_classes), variables
@@ -227,8 +243,8 @@ def _candidates(
     Where nothing fits, those with the first layer alone, so that a refusal can say what is wrong; where `model` is
     given and nothing fits, the network itself.
     """
-    if task_of(file) == SEGMENTATION:
-        yield from _segmenters(file, model, convention, width)
+    if task_of(file) != CLASSIFICATION:
+        yield from _with_heads(file, model, convention, width)
         return
     fitting: list[tuple[Identity, _Head]] = []
     others: list[tuple[Identity, _Head]] = []
@@ -260,17 +276,17 @@ def _candidates(
     yield from fitting or (others if file.contents.graph is None or model is not None else ())
 
 
-def _segmenters(
+def _with_heads(
     file: WeightFile, model: str | None, convention: str | None, width: float | None
 ) -> Iterator[tuple[Identity, _Head]]:
-    for found in candidates(file):
+    task = task_of(file)
+    for found in _CANDIDATES[task](file):
         asked = zip((model, convention, width), (found.name, found.convention, found.width_multiplier), strict=True)
         if all(one in (None, other) for one, other in asked):
-            kernel = _kernel(file, f'{found.logits}{LAYOUTS[file.layout].suffixes["dense"]["kernel"]}', 'dense')
             identity = Identity(
-                found.source, found.name, found.width_multiplier, found.convention, found.fields, head=found.head
+                found.source, found.name, found.width_multiplier, found.convention, found.fields, task, found.head
             )
-            yield identity, _Head((found.logits,), found.logits, kernel.shape[-1])
+            yield identity, _Head((found.logits,), found.logits, found.num_classes)
 
 
 def _widths(name: str) -> list[float]:

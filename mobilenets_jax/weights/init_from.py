@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mobilenets_jax.errors import UserError
-from mobilenets_jax.identity import CLASSIFICATION, NETWORK_FIELDS, SEGMENTATION, field_name
+from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.identity import CLASSIFICATION, DETECTION, NETWORK_FIELDS, SEGMENTATION, field_name
 from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.trees import describe_leaf, named_leaves
+from mobilenets_jax.weights.cards.detection import COCO_CLASSES
 from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
 from mobilenets_jax.weights.trained import is_folder, read_trained
 
@@ -32,6 +33,8 @@ class Head:
         from_zeros: whether it starts from zeros, or as the network draws it.
         spare: whether weights may have more variables than the network, such as those of a last convolution that
             classifiers alone have; they are left out, which one line on standard error says.
+        of_classes: whether a variable, of those that it owns, has to do with the classes. Where the weights have all
+            others, in the same shapes, only those start afresh.
         own_fields: the fields of the network, by dotted path, that are the run's though the weights have others: those
             that a new head needs, and that change the shape of no variable.
     """
@@ -40,6 +43,7 @@ class Head:
     owns: Callable[[str], bool]
     from_zeros: bool
     spare: bool
+    of_classes: Callable[[str], bool] = lambda path: True
     own_fields: tuple[str, ...] = ()
 
 
@@ -51,6 +55,11 @@ ALL_BUT_BACKBONE = Head(
     from_zeros=False,
     spare=True,
     own_fields=('model.output_stride',),
+)
+# The extra layers and the boxes of a detector are the same whatever its classes.
+DETECTION_HEAD = dataclasses.replace(
+    ALL_BUT_BACKBONE,
+    of_classes=lambda path: path.startswith('params/head/classes') and '/project/' in path,
 )
 
 
@@ -166,6 +175,16 @@ def _of_classifier(pretrained: Pretrained) -> dict[str, Any]:
     }
 
 
+def _of_detector(pretrained: Pretrained) -> dict[str, Any]:
+    preprocessing, fields = pretrained.card.preprocessing, pretrained.card.fields
+    others = dict(fields.get('head_fields', ()))
+    check(not others, 'weights', pretrained.card.name, f'has a head whose {", ".join(others)} no config can have')
+    size = preprocessing.image_size
+    found = {'image_size': (size, size), 'data.resize': preprocessing.resize, 'detection.head': fields['head']}
+    sparse = tuple(pretrained.class_names) == COCO_CLASSES
+    return found | ({'data.coco_ids': 'sparse'} if sparse else {})
+
+
 def _of_segmenter(pretrained: Pretrained) -> dict[str, Any]:
     """The head, and for a network of one input size the resize; all others take images as they are."""
     preprocessing, fields = pretrained.card.preprocessing, pretrained.card.fields
@@ -174,7 +193,7 @@ def _of_segmenter(pretrained: Pretrained) -> dict[str, Any]:
     return {'segmentation.head': fields['head'], **head, **resize}
 
 
-_OF_TASKS = {CLASSIFICATION: _of_classifier, SEGMENTATION: _of_segmenter}
+_OF_TASKS = {CLASSIFICATION: _of_classifier, SEGMENTATION: _of_segmenter, DETECTION: _of_detector}
 
 
 def fit(
@@ -200,10 +219,11 @@ def fit(
     """
     found, asked = named_leaves(dict(variables)), named_leaves(dict(target))
     if new_head:
-        found = {name: leaf for name, leaf in found.items() if not head.owns(name)}
+        is_fresh = fresh_variables(variables, target, head)
+        found = {name: leaf for name, leaf in found.items() if not is_fresh(name)}
         if head.spare:
             found = _without_spare(found, asked, source)
-        fresh = {name: leaf for name, leaf in asked.items() if head.owns(name)}
+        fresh = {name: leaf for name, leaf in asked.items() if is_fresh(name)}
         if head.from_zeros:
             fresh = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in fresh.items()}
         found |= fresh
@@ -213,6 +233,21 @@ def fit(
             hint = f' With new_head=True the {head.name} starts afresh.' if head.owns(name) else ''
             raise UserError(f'{source} has {has} at {name}; the config asks for {wants}.{hint}')
     return jax.tree.unflatten(jax.tree.structure(dict(target)), [found[name] for name in asked])
+
+
+def fresh_variables(variables: Mapping[str, PyTree], target: Mapping[str, PyTree], head: Head) -> Callable[[str], bool]:
+    """Which variables start afresh with a new head, by their path.
+
+    Args:
+        variables: see `fit`.
+        target: see `fit`.
+        head: of the network.
+    """
+    found, asked = named_leaves(dict(variables)), named_leaves(dict(target))
+    others = [name for name in asked if head.owns(name) and not head.of_classes(name)]
+    if others and all(name in found and describe_leaf(found[name]) == describe_leaf(asked[name]) for name in others):
+        return lambda path: head.owns(path) and head.of_classes(path)
+    return head.owns
 
 
 def _without_spare(found: Mapping[str, Any], asked: Mapping[str, Any], source: str) -> dict[str, Any]:

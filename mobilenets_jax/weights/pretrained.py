@@ -13,25 +13,21 @@ from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.checkpoints import find_checkpoints, stored_identity
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.hosts import decided_by_primary
-from mobilenets_jax.identity import CLASSIFICATION, SEGMENTATION, task_of
+from mobilenets_jax.identity import CLASSIFICATION, DETECTION, SEGMENTATION, task_of
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.tables import output_names
 from mobilenets_jax.weights.cache import fetch
-from mobilenets_jax.weights.cards import (
-    CARDS,
-    PREPROCESSING,
-    SEGMENTATION_PREPROCESSING,
-    Preprocessing,
-    WeightCard,
-)
+from mobilenets_jax.weights.cards import CARDS, PREPROCESSING, Preprocessing, WeightCard
+from mobilenets_jax.weights.cards.detection import COCO_CLASSES
 from mobilenets_jax.weights.cards.segmentation import VOC_CLASSES
 from mobilenets_jax.weights.files import WeightFile, read
-from mobilenets_jax.weights.identify import identify
+from mobilenets_jax.weights.identify import FileNetwork, identify
+from mobilenets_jax.weights.identify import task_of as task_of_file
 from mobilenets_jax.weights.imagenet import class_names
 from mobilenets_jax.weights.layouts import LAYOUTS
+from mobilenets_jax.weights.network import trace
 from mobilenets_jax.weights.remote import local_file
-from mobilenets_jax.weights.segmenters import task_of as task_of_file
 from mobilenets_jax.weights.timm_facts import TimmFacts, timm_facts, with_facts
 from mobilenets_jax.weights.trained import create_network, is_folder, preprocessing, read_trained
 from mobilenets_jax.weights.wrappers import unwrapped
@@ -39,8 +35,12 @@ from mobilenets_jax.weights.wrappers import unwrapped
 PyTree = Any
 
 IMAGENET_CLASSES = 1000
-_PREPROCESSING = {CLASSIFICATION: PREPROCESSING, SEGMENTATION: SEGMENTATION_PREPROCESSING}
-_LOGITS = ('logits', 'low_logits', 'high_logits')  # the layers with a channel a class, of classifiers and heads
+# Task and number of classes -> the names of the classes of weights that state none.
+_CLASS_NAMES = {
+    (SEGMENTATION, len(VOC_CLASSES)): VOC_CLASSES,
+    (DETECTION, len(VOC_CLASSES) - 1): VOC_CLASSES[1:],  # without the background
+    (DETECTION, len(COCO_CLASSES)): COCO_CLASSES,
+}
 
 
 class Pretrained(NamedTuple):
@@ -52,7 +52,7 @@ class Pretrained(NamedTuple):
         card: where they are from and how images become the network's input.
     """
 
-    model: ImageClassifier
+    model: FileNetwork
     variables: PyTree
     card: WeightCard
 
@@ -60,12 +60,11 @@ class Pretrained(NamedTuple):
     def class_names(self) -> list[str]:
         """A name for each class.
 
-        The checkpoint's own; of published weights ImageNet's for 1000 classes, and Pascal VOC's for the 21 of a
-        segmentation network; else 'class 0', ...
+        The checkpoint's own; of published weights ImageNet's for 1000 classes, Pascal VOC's for the 21 of a
+        segmentation network and the 20 of a detector, and COCO's for its 90; else 'class 0', ...
         """
-        names, count = self.card.class_names, self.model.num_classes
-        if not names and self.card.task == SEGMENTATION and count == len(VOC_CLASSES):
-            names = VOC_CLASSES
+        count = self.model.num_classes
+        names = self.card.class_names or _CLASS_NAMES.get((self.card.task, count), ())
         return output_names(names, count) if names else class_names(count)
 
 
@@ -126,7 +125,7 @@ def load_pretrained(
         value_range: the range of its input, a key of `data.options.NORMALIZATIONS`, where the file does not say it.
         step: of a run, which checkpoint; 'best': the one with the best metric; None: the newest intact one.
         params: of a run, 'ema' (the default: averaged parameters where it has some) or 'raw'.
-        task: what the network shall be for: 'classification' or 'segmentation'; None: either.
+        task: what the network shall be for: 'classification', 'segmentation' or 'detection'; None: any.
         option: what the user calls `path_or_name`, for what is said on standard error.
 
     Raises:
@@ -159,7 +158,7 @@ def load_pretrained(
     return Pretrained(network, variables, card)
 
 
-Loaded = tuple[ImageClassifier, PyTree, WeightCard, list[str]]  # and what is to be said of them
+Loaded = tuple[FileNetwork, PyTree, WeightCard, list[str]]  # and what is to be said of them
 
 
 def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], step: int | str | None, params: str) -> Loaded:
@@ -212,7 +211,7 @@ def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *,
             model=identity.name,
             width_multiplier=identity.width_multiplier,
             convention=identity.convention,
-            preprocessing=with_facts(_PREPROCESSING[identity.task][identity.source], facts),
+            preprocessing=with_facts(PREPROCESSING[identity.task][identity.source], facts),
         )
         notes += _assumptions(card, file, facts, told, source=identity.source)
     stated = {'image_size': file.contents.image_size, 'value_range': file.contents.value_range}
@@ -273,13 +272,16 @@ def _without_background(network: ImageClassifier, variables: PyTree) -> tuple[Im
     return network.clone(num_classes=IMAGENET_CLASSES), _with_logits(variables, logits)
 
 
-def _with_new_head(network: ImageClassifier, variables: PyTree, num_classes: int) -> tuple[ImageClassifier, PyTree]:
+def _with_new_head(network: FileNetwork, variables: PyTree, num_classes: int) -> tuple[FileNetwork, PyTree]:
+    """The network with zeros in those layers whose shape follows the number of classes."""
     check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
+    network = network.clone(num_classes=num_classes)
+    shapes = {leaf: shape for layer in trace('', network).layers for leaf, shape in layer.shapes.items()}
     leaves = {
-        path: np.zeros((*leaf.shape[:-1], num_classes), np.float32) if path[-2] in _LOGITS else leaf
-        for path, leaf in flatten_dict(variables['params']).items()
+        path: leaf if leaf.shape == shapes[path] else np.zeros(shapes[path], np.float32)
+        for path, leaf in flatten_dict(variables, sep='/').items()
     }
-    return network.clone(num_classes=num_classes), {**variables, 'params': unflatten_dict(leaves)}
+    return network, unflatten_dict(leaves, sep='/')
 
 
 def _is_one_logit(network: ImageClassifier, variables: PyTree) -> bool:

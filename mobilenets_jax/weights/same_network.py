@@ -22,11 +22,13 @@ from mobilenets_jax.weights.readers.tflite_twin import FloatTwin
 _STRIDES = {
     'classification': [{}, {'dropped_strides': 1}, {'dropped_strides': 2}],
     'segmentation': [{'output_stride': stride} for stride in (16, 8, 32)],
+    'detection': [{}],
 }
 # The inputs that are compared: noise of these amplitudes. Large ones meet the upper end of every ReLU6.
 AMPLITUDES = (1.0, 10.0, 100.0)
 TOLERANCE = 0.01  # of the difference between the logits of two such inputs
 ROUNDING = 1e-4  # of the largest logit
+ANCHOR_TOLERANCE = 2e-4  # of the image; some files have anchors of the ratio 1/3 where others have 0.3333
 DEFAULT_IMAGE_SIZE = 96  # of a graph that takes any
 
 
@@ -136,16 +138,32 @@ def check_outputs(graph: Graph, model: nn.Module, variables: Any, network_layers
     twin = FloatTwin(graph, _by_range(graph, network_layers))
     apply = jax.jit(fuse(lambda variables, images: model.apply(variables, images, train=False)[0]))
     for pair in images:
-        theirs = np.stack([twin(image) for image in pair])
+        theirs = [np.stack(outputs) for outputs in zip(*map(twin, pair), strict=True)]
         scaled = pair * np.float32(graph.scale) + np.float32(graph.offset)
-        ours = np.stack([apply(variables, image) for image in scaled])
-        difference, spread = np.abs(ours - theirs).max(), np.ptp(theirs, axis=0).max()
-        if not difference <= TOLERANCE * spread + ROUNDING * np.abs(theirs).max():
-            others = sorted(set(graph.operators) - {layer.name for layer in graph.layers})
-            raise DifferentNetworkError(
-                f'with the same weights its logits, up to {np.abs(theirs).max():.3g}, differ by {difference:.3g}; its '
-                f'operators without weights are {", ".join(others)}'
-            )
+        ours = [
+            np.stack(outputs) for outputs in zip(*(jax.tree.leaves(apply(variables, x)) for x in scaled), strict=True)
+        ]
+        for one, other in zip(ours, theirs, strict=True):
+            difference, spread = np.abs(one - other).max(), np.ptp(other, axis=0).max()
+            if not difference <= TOLERANCE * spread + ROUNDING * np.abs(other).max():
+                others = sorted(set(graph.operators) - {layer.name for layer in graph.layers})
+                raise DifferentNetworkError(
+                    f'with the same weights its logits, up to {np.abs(other).max():.3g}, differ by {difference:.3g}; '
+                    f'its operators without weights are {", ".join(others)}'
+                )
+    if graph.detection is not None:
+        _check_anchors(graph, model)
+
+
+def _check_anchors(graph: Graph, model: nn.Module) -> None:
+    """Raises `DifferentNetworkError` unless the graph's anchors are those of the model."""
+    ours, theirs = model.anchors((graph.image_size, graph.image_size)), graph.detection.anchors
+    difference = np.abs(ours - theirs).max() if len(ours) == len(theirs) else np.inf
+    if not difference <= graph.detection.tolerance + ANCHOR_TOLERANCE:
+        raise DifferentNetworkError(
+            f'its {len(theirs)} anchors are not those of the network, which has {len(ours)}; the largest difference is '
+            f'{difference:.3g} of the image'
+        )
 
 
 def _by_range(graph: Graph, network_layers: tuple[Layer, ...]) -> dict[int, str]:

@@ -8,7 +8,7 @@ from mobilenets_jax.errors import UserError
 from mobilenets_jax.tables import aligned
 from mobilenets_jax.weights.cards import CARDS, MEASURED_ON, WeightCard
 
-HEADER = ('weights', 'network', 'width', 'size', 'crop', 'top-1', 'top-5', 'mIoU', 'measured', 'licence')
+HEADER = ('weights', 'network', 'width', 'size', 'crop', 'top-1', 'top-5', 'mIoU', 'AP', 'measured', 'licence')
 TEXT_COLUMNS = (0, 1, len(HEADER) - 1)  # flush left; the others are numbers
 
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
 def text_table(cards: list[WeightCard]) -> str:
     """Aligned columns; accuracies in percent, as published, those of classifiers on ImageNet's validation set."""
     lines = aligned([HEADER, *map(_cells, cards)], TEXT_COLUMNS)
-    return '\n'.join([*lines, '', f'top-1, top-5, mIoU: as published. measured: by this project on {MEASURED_ON}.'])
+    return '\n'.join([*lines, '', f'top-1, top-5, mIoU, AP: as published. measured: by this project on {MEASURED_ON}.'])
 
 
 def _cells(card: WeightCard) -> list[str]:
@@ -53,6 +53,7 @@ def _cells(card: WeightCard) -> list[str]:
         percent(card.top1),
         percent(card.top5),
         percent(card.miou),
+        percent(card.ap),
         ' / '.join(map(percent, card.measured)) if card.measured else '-',
         card.licence or '',
     ]

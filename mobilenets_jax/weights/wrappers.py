@@ -11,7 +11,7 @@ import numpy as np
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights.files import WeightFile
-from mobilenets_jax.weights.names import SOURCES, segmentation
+from mobilenets_jax.weights.names import SOURCES, detection, segmentation
 
 LAYOUT = 'pytorch'
 LISTED = 3  # names in a note
@@ -55,7 +55,7 @@ def unwrapped(file: WeightFile, path: str) -> WeightFile:
 def _prefixes(arrays: dict[str, np.ndarray]) -> list[str]:
     """What stands before the stems of the networks in the file: '' where a network stands there by itself."""
     maps = [name_map for source in SOURCES.values() if source.layout == LAYOUT for name_map in source.maps.values()]
-    stems = {name_map.stem for name_map in maps} | {segmentation.STEM}
+    stems = {name_map.stem for name_map in maps} | {segmentation.STEM, detection.STEM}
     found: dict[str, None] = {}
     for name, array in arrays.items():
         if array.ndim != 4 or array.shape[1] != _IMAGE_CHANNELS:

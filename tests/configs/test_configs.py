@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib.util
+import math
 import pathlib
 import sys
 
@@ -13,13 +14,16 @@ from mobilenets_jax import experiment
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import CONDITIONS, check_used, fields_in_use
 from mobilenets_jax.data import SOURCES_OF_TASKS, fields_of_source
+from mobilenets_jax.data.box_classes import BoxOptions
 from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
+from mobilenets_jax.data.detection_options import CocoIds, DetectionOptions
 from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.segmentation_options import SegmentationOptions
 from mobilenets_jax.data.shapes_only import ShapesOnly
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.tasks import TASKS
+from mobilenets_jax.training.state import num_params
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -70,6 +74,26 @@ SEGMENTATION_CHOICES = (
     },
 )
 
+DETECTION_CHOICES = (
+    {**_RUN, 'data.name': 'coco', 'init_from': 'x', 'weight_decay.rate': 1e-5},
+    {**_RUN, 'data.name': 'voc', 'detection.head': 'torchvision', 'detection.loss': 'tf_v2'},
+    {
+        'num_epochs': 1.0,
+        'data.name': 'yolo',
+        'data.dir': 'x',
+        'optimizer.name': 'adamw',
+        'schedule.warmup_steps': 1,
+        'schedule.decay_steps': 1,
+    },
+    {
+        **_RUN,
+        'data.name': 'voc',
+        'optimizer.name': 'rmsprop',
+        'schedule.name': 'exponential',
+        'schedule.decay_epochs': 1.0,
+    },
+)
+
 
 class ImageNetStandIn(Dataset):
     """The sizes of ImageNet, no images."""
@@ -114,15 +138,17 @@ def build(view) -> experiment.Experiment:
 
 
 def create_stand_in(name, *, task, **choices):
-    """A data set of known sizes for the task: ImageNet's, or Cityscapes'."""
+    """A data set of known sizes for the task: ImageNet's, Cityscapes', or COCO's."""
     if task == 'classification':
         return ImageNetStandIn(name, task=task, **choices)
-    kinds = (SegmentationOptions, MaskOptions)
+    kinds = (SegmentationOptions, MaskOptions) if task == 'segmentation' else (DetectionOptions, BoxOptions, CocoIds)
     options = [
         kind(**{field.name: choices[field.name] for field in dataclasses.fields(kind) if field.name in choices})
         for kind in kinds
     ]
-    return ShapesOnly.of_segmentation('cityscapes', *options)
+    if task == 'segmentation':
+        return ShapesOnly.of_segmentation('cityscapes', *options)
+    return ShapesOnly.of_detection('coco', *options)
 
 
 @pytest.fixture
@@ -151,7 +177,10 @@ def test_builds_and_sets_nothing_without_effect(path, stand_in, capsys):
     assert capsys.readouterr().err == ''
 
 
-@pytest.mark.parametrize(('task', 'choices'), [('classification', CHOICES), ('segmentation', SEGMENTATION_CHOICES)])
+@pytest.mark.parametrize(
+    ('task', 'choices'),
+    [('classification', CHOICES), ('segmentation', SEGMENTATION_CHOICES), ('detection', DETECTION_CHOICES)],
+)
 def test_every_field_has_an_effect_with_some_choice(task, choices, stand_in):
     defaults = base.get_config(task).to_dict()
     dead = set(ConfigView(defaults).leaves())
@@ -169,29 +198,16 @@ def fields_of(view, section):
     return fields_in_use(view, section) if isinstance(view[section], ConfigView) else ()
 
 
-def segmentation_config():
-    """The base config of segmentation."""
-    return base.get_config('segmentation')
-
-
-def detection_data_config():
-    """The base config with the fields of sets of boxes."""
-    config = base.get_config()
-    base._add_detection_data(config)
-    return config
-
-
 def test_every_condition_is_about_fields_that_there_are():
     paths = {*CONDITIONS, *(decider for rows in CONDITIONS.values() for row in rows for decider in row.deciders)}
-    configs = [*map(base.get_config, TASKS), detection_data_config()]
-    leaves = [ConfigView(config.to_dict()).leaves() for config in configs]
+    leaves = [ConfigView(base.get_config(task).to_dict()).leaves() for task in TASKS]
     assert {f'config.{path}' for path in paths} <= set().union(*leaves)
 
 
 @pytest.mark.parametrize('name', ['mask_folder', 'voc', 'cityscapes', 'tfds:cityscapes'])
 def test_segmentation_data_have_the_fields_that_their_sources_use(name):
     """Each of them with the default of the source itself."""
-    config = segmentation_config()
+    config = base.get_config('segmentation')
     assert SegmentationOptions(config.image_size, batch_size=8, seed=0).image_size == (513, 513)
     data = config.data
     fields = fields_of_source(name, 'segmentation')
@@ -206,7 +222,7 @@ def test_segmentation_data_have_the_fields_that_their_sources_use(name):
 @pytest.mark.parametrize('name', ['coco', 'voc', 'yolo', 'tfds:coco/2017', 'tfds:voc/2007'])
 def test_detection_data_have_the_fields_that_their_sources_use(name):
     """Each of them with the default of the source itself."""
-    data = detection_data_config().data
+    data = base.get_config('detection').data
     fields = fields_of_source(name, 'detection')
     assert fields - {'image_size', 'batch_size', 'seed'} <= set(data.keys())
     assert fields >= {'dir', 'class_names', 'max_boxes', 'augmentation', 'num_threads'}
@@ -222,6 +238,66 @@ def test_header_says_where_it_comes_from(path):
     assert set(fields) == set(HEADER)
     assert fields['Command:'].split()[3] == f'--config={path.relative_to(ROOT).as_posix()}'
     assert fields['Status:'].removeprefix('Status: ').rstrip('.') in STATUSES
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        ('alpha', 0.5, "has no effect with detection.classification='softmax'; it needs 'focal'"),
+        ('loss', 'hinge', "detection.loss='hinge' is unknown"),
+        ('head', 'yolo', "head='yolo' is unknown"),
+        ('min_scale', 0.99, 'must be between 0 and detection.max_scale=0.95'),
+        ('max_scale', 1.5, 'must be below 1'),
+        ('iou_threshold', 60.0, 'detection.iou_threshold=60.0 must be in \\[0, 1\\]'),
+        ('match_threshold', 0.0, 'detection.match_threshold=0.0 must be in'),
+    ],
+)
+def test_wrong_value_of_a_detector_is_named(field, value, message, stand_in):
+    config = load(ROOT / 'configs' / 'detection' / 'torchvision_v3_large.py')
+    config.detection[field] = value
+    with pytest.raises(UserError, match=message):
+        experiment.Experiment(ConfigView(config.to_dict()))
+
+
+def test_anchors_of_a_head_without_scales_are_its_own(stand_in):
+    config = load(ROOT / 'configs' / 'detection' / 'mobilenext.py')
+    config.detection.min_scale = 0.1
+    with pytest.raises(UserError, match="detection.min_scale=0.1 has no effect with the head 'mobilenext'"):
+        experiment.Experiment(ConfigView(config.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ('name', 'anchors', 'params', 'classes'),
+    [
+        ('ssdlite_v3_large', 2034, 3_248_255, 90),
+        ('ssdlite_v3_small', 2034, 1_785_743, 90),
+        ('torchvision_v3_large', 3234, 3_440_060, 90),
+        ('mobilenext', 3232, None, 80),
+    ],
+)
+def test_detection_recipes_have_the_published_networks(name, anchors, params, classes, stand_in):
+    built = experiment.Experiment(ConfigView(load(ROOT / 'configs' / 'detection' / f'{name}.py').to_dict()))
+    assert built.model.num_classes == classes
+    assert built.model.anchors((320, 320)).shape == (anchors, 4)
+    if params is not None:
+        assert num_params(built.abstract_state().params) == params
+
+
+@pytest.mark.parametrize(
+    ('name', 'steps', 'rates'),
+    [
+        ('ssdlite_v3_large', 400_000, {0: 0.13333, 2000: 0.2 * (1 + math.cos(math.pi / 200)), 200_000: 0.2}),
+        ('ssdlite_v3_small', 800_000, {0: 0.13333, 400_000: 0.2}),
+        ('ssdlite_v2', 200_000, {0: 0.004, 199_999: 0.004}),
+        ('ssdlite_v1', 200_000, {0: 0.004, 199_999: 0.004}),
+        ('mobilenext', 200_000, {0: 0.01 / 3, 500: 0.01}),
+    ],
+)
+def test_detection_schedules_by_hand(name, steps, rates, stand_in):
+    built = experiment.Experiment(ConfigView(load(ROOT / 'configs' / 'detection' / f'{name}.py').to_dict()))
+    assert built.options.total_steps == steps
+    for step, rate in rates.items():
+        assert float(built.schedule(step)) == pytest.approx(rate, rel=1e-4)
 
 
 @pytest.mark.parametrize(

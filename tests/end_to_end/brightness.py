@@ -100,7 +100,7 @@ class Brightness(TaskDefinition):
         with Path(folder, 'estimates.csv').open('w') as file:
             csv.writer(file).writerows([('estimate',), *evaluation.rows['estimate'].tolist()])
 
-    def view_batch(self, dataset, batch, *, train):
+    def view_batch(self, config, dataset, batch, *, train):
         """The images and how bright they are."""
         images = np.asarray(jax.jit(functools.partial(dataset.device_preprocess, train=train))(batch))
         means = images.mean(axis=(1, 2, 3))

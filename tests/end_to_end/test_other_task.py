@@ -107,7 +107,10 @@ def test_checkpoint_of_another_task_is_refused(workdir, launcher, capsys, tmp_pa
     with pytest.raises(UserError, match=r"^weights='.*' is a run of the task 'brightness', no classifier\.$"):
         load_pretrained(str(workdir))
     assert main(['predict', f'--workdir={workdir}', 'photo.png']) == 2
-    assert capsys.readouterr().err == "error: task='brightness' is unknown. Known: classification, segmentation.\n"
+    assert (
+        capsys.readouterr().err
+        == "error: task='brightness' is unknown. Known: classification, detection, segmentation.\n"
+    )
     (tmp_path / 'metrics.jsonl').write_text('{"kind": "eval", "step": 1, "top1": 50.0}\n')
     assert main(['compare', str(tmp_path), str(workdir)]) == 2
     assert capsys.readouterr().err == (

@@ -134,3 +134,46 @@ def test_torchvision_segmentation(torch, torchvision, name, tmp_path, capsys):
     pretrained = load_pretrained(str(tmp_path / 'weights.pth'), task='segmentation')
     preprocessing = pretrained.card.preprocessing
     assert (pretrained.model.num_classes, preprocessing.image_size, preprocessing.value_range) == (5, 520, 'imagenet')
+
+
+@pytest.mark.parametrize('weights_backbone', [None, 'full tail'])
+def test_torchvision_detection(torch, torchvision, weights_backbone, tmp_path, monkeypatch):
+    """Scores and boxes, not codes, which are x, y, width, height there. A pretrained backbone has its full tail."""
+    ssdlite = torchvision.models.detection.ssdlite
+    if weights_backbone:
+        weights_backbone = torchvision.models.MobileNet_V3_Large_Weights.IMAGENET1K_V1
+        make = ssdlite.mobilenet_v3_large
+        monkeypatch.setattr(ssdlite, 'mobilenet_v3_large', lambda *, weights, **fields: make(weights=None, **fields))
+    network = ssdlite.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=weights_backbone, trainable_backbone_layers=6, num_classes=6
+    )
+
+    class Boxes(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, inputs):
+            maps = list(network.backbone(inputs).values())
+            outputs = network.head(maps)
+            size = tuple(inputs.shape[2:])
+            anchors = network.anchor_generator(
+                torchvision.models.detection.image_list.ImageList(inputs, [size] * len(inputs)), maps
+            )
+            boxes = [
+                network.box_coder.decode_single(codes, of_image)
+                for codes, of_image in zip(outputs['bbox_regression'], anchors, strict=True)
+            ]
+            scale = torch.tensor([size[1], size[0]] * 2)
+            return torch.cat([torch.stack(boxes) / scale, outputs['cls_logits'].softmax(-1)], dim=-1)
+
+    expected = _randomise_torch(torch, Boxes())
+    torch.save(network.state_dict(), tmp_path / 'weights.pth')
+    pretrained = load_pretrained(str(tmp_path / 'weights.pth'), task='detection')
+    model, variables, card = pretrained
+    assert (model.num_classes, card.fields.get('tail', 'full')) == (5, 'full' if weights_backbone else 'detection')
+    outputs, _ = jax.jit(functools.partial(model.apply, train=False))(variables, images())
+    boxes = model.head_spec.coder.decode(outputs['codes'], model.anchors(images().shape[1:3]))
+    ours = np.concatenate([boxes[..., [1, 0, 3, 2]], jax.nn.softmax(outputs['logits'])], axis=-1)
+    assert np.ptp(expected[..., 4:]) > 0.1
+    np.testing.assert_allclose(ours, expected, atol=1e-4)

@@ -6,7 +6,7 @@ import numpy as np
 from paired_layers import ReferenceLayer, assert_close, assert_same_network, at, copy_weights
 
 
-def assert_same_as_torch(torch, model, network, image_size: int):
+def assert_same_as_torch(torch, model, network, image_size: int, outputs=lambda outputs: outputs):
     """Randomises a PyTorch network and compares one of ours with it, layer by layer.
 
     Args:
@@ -14,6 +14,7 @@ def assert_same_as_torch(torch, model, network, image_size: int):
         model: one of ours.
         network: a `torch.nn.Module` that maps images to logits.
         image_size: in pixels.
+        outputs: makes an array like the network's of what ours returns.
     """
     generator = np.random.default_rng(0)
     images = generator.uniform(-1, 1, (2, image_size, image_size, 3)).astype(np.float32)
@@ -21,10 +22,10 @@ def assert_same_as_torch(torch, model, network, image_size: int):
     with torch.no_grad():
         _randomise(torch, network, torch_images, generator)
         layers, logits = _run(torch, network, torch_images)
-    assert_same_network(model, images, layers, logits)
+    assert_same_network(model, images, layers, logits, outputs=outputs)
 
 
-def assert_same_training_as_torch(torch, model, network, image_size: int):
+def assert_same_training_as_torch(torch, model, network, image_size: int, outputs=lambda outputs: outputs):
     """Compares outputs and the gradients of all weights by batch statistics, in float64.
 
     Args:
@@ -32,6 +33,7 @@ def assert_same_training_as_torch(torch, model, network, image_size: int):
         model: one of ours, in float64, without dropout.
         network: see `assert_same_as_torch`.
         image_size: in pixels.
+        outputs: see `assert_same_as_torch`.
     """
     generator = np.random.default_rng(0)
     images = generator.uniform(-1, 1, (2, image_size, image_size, 3))
@@ -48,13 +50,14 @@ def assert_same_training_as_torch(torch, model, network, image_size: int):
     @jax.jit
     def gradients(variables):
         def loss(params):
-            (outputs, _), _ = model.apply({**variables, 'params': params}, images, train=True, mutable=['batch_stats'])
-            return jnp.sum(weights * outputs), outputs
+            (found, _), _ = model.apply({**variables, 'params': params}, images, train=True, mutable=['batch_stats'])
+            found = outputs(found)
+            return jnp.sum(weights * found), found
 
         return jax.grad(loss, has_aux=True)(variables['params'])
 
-    ours, outputs = gradients(jax.tree.map(lambda leaf: leaf.astype(np.float64), variables))
-    assert_close(np.asarray(outputs), expected.detach().numpy(), 1e-6, 'outputs')
+    ours, found = gradients(jax.tree.map(lambda leaf: leaf.astype(np.float64), variables))
+    assert_close(np.asarray(found), expected.detach().numpy(), 1e-6, 'outputs')
     modules = dict(network.named_modules())
     theirs = [_gradients(torch, modules[layer.name]) for layer in layers]
     largest = max(np.max(np.abs(gradient)) for layer in theirs for gradient in layer.values())

@@ -96,3 +96,30 @@ def test_a_malformed_option_is_one_line_and_status_2(capsys):
     with pytest.raises(SystemExit, match='2'):
         main(['models', '--width=wide'])
     assert capsys.readouterr().err == ("error: argument --width: invalid float value: 'wide'\n")
+
+
+def test_detectors_as_they_are_published(capsys):
+    lines = _run(capsys, '--task=detection', 'mobilenet_v3_large').splitlines()
+    assert [line.split()[:9] for line in lines[1:4]] == [
+        ['mobilenet_v3_large', 'full', 'tf', '1', '320', '90', '5,006,735', '4,966,591', '613,143,104'],
+        ['mobilenet_v3_large', 'detection', 'tf', '1', '320', '90', '3,248,255', '3,215,311', '506,563,904'],
+        ['mobilenet_v3_large', 'detection', 'torchvision', '1', '320', '90', '3,440,060', '3,407,116', '583,171,904'],
+    ]
+    assert lines[2].split()[9:] == ['3.22M', '0.51B', '22', '119', '1905.02244v5', 'Table', '6']
+    assert lines[3].split()[9:] == ['3.44006M', '0.583B', '21.3', '-', 'torchvision', '0.28']
+    assert lines[5] == 'What the sources print:' and len(lines) == 7
+    (row,) = json.loads(_run(capsys, '--task=detection', '--width=0.35', 'mobilenet_v2', '--size=160', '--json'))
+    assert (row['params'], row['image_size'], row['published']['ap']) == (947_709, 160, 13.7)
+
+
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (['--task=pose'], "--task='pose' is unknown. Known: classification, detection."),
+        (['--task=detection', 'resnet50'], "detector on='resnet50' is unknown. Known: mnasnet_a1, mobilenet_v1, "),
+        (['--task=detection', '--width=0.9'], 'no published detector has --width=0.9 and --convention=None.'),
+    ],
+)
+def test_detectors_that_are_not_published(capsys, argv, message):
+    assert main(['models', *argv]) == 2
+    assert capsys.readouterr().err.startswith(f'error: {message}')

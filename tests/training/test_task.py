@@ -14,7 +14,7 @@ from mobilenets_jax.training.task import Metric, headline_metric
         ({'unit': '%'}, 80.277, '80.28 %'),
         ({'decimals': 4}, 1.02252, '1.0225'),
         ({'decimals': 0, 'unit': 'px'}, 12.6, '13 px'),
-        ({}, None, 'not finite'),
+        ({}, None, '-'),
         ({'decimals': 4}, math.nan, 'nan'),
     ],
 )

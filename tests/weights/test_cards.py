@@ -23,20 +23,19 @@ def test_every_card_is_complete(name):
     assert url.scheme == 'https' and card.file_name
     assert card.digest is None or re.fullmatch('sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32}', card.digest)
     preprocessing = card.preprocessing
-    crops = EVAL_CROPS if card.task == 'classification' else ('padded', 'short_side')
-    assert preprocessing.crop in crops and preprocessing.interpolation in INTERPOLATIONS
+    crops = {'classification': EVAL_CROPS, 'segmentation': ('padded', 'short_side'), 'detection': ('stretched',)}
+    assert preprocessing.crop in crops[card.task] and preprocessing.interpolation in INTERPOLATIONS
     assert preprocessing.value_range in NORMALIZATIONS and 0 < preprocessing.crop_fraction <= 1
     assert card.top1 is None or 35 < card.top1 < 85
     assert card.top5 is None or card.top1 < card.top5 < 97
     assert card.miou is None or (card.task == 'segmentation' and 50 < card.miou < 75)
+    assert card.ap is None or (card.task == 'detection' and 10 < card.ap < 30)
     assert card.licence
 
 
 def test_segmentation_cards():
     found = {
-        name: (card.miou, card.preprocessing.image_size)
-        for name, card in CARDS.items()
-        if card.task != 'classification'
+        name: (card.miou, card.preprocessing.image_size) for name, card in CARDS.items() if card.task == 'segmentation'
     }
     assert found == {
         'tflite:deeplabv3_257_mv_gpu': (None, 257),
@@ -45,6 +44,24 @@ def test_segmentation_cards():
         'torchvision:deeplabv3_mobilenet_v3_large.COCO_WITH_VOC_LABELS_V1': (60.3, 520),
     }
     assert {len(CARDS[name].class_names) for name in found} == {21}
+
+
+def test_detection_cards():
+    """Networks of COCO have a column for each of its numbers, of which ten are not used."""
+    cards = {name: card for name, card in CARDS.items() if card.task == 'detection'}
+    found = {
+        name: (card.ap, card.preprocessing.image_size, card.preprocessing.resize, len(card.class_names))
+        for name, card in cards.items()
+    }
+    assert found == {
+        'tflite:ssdlite_mobilenet_v2_voc_300': (None, 300, 'legacy', 20),
+        'tflite:coco_ssd_mobilenet_v1_0.75_300': (None, 300, 'legacy', 90),
+        'torchvision:ssdlite320_mobilenet_v3_large.COCO_V1': (21.3, 320, 'half_pixel', 90),
+    }
+    names = cards['torchvision:ssdlite320_mobilenet_v3_large.COCO_V1'].class_names
+    assert (names[0], names[16], names[89]) == ('person', 'cat', 'toothbrush')
+    unused = [int(name.removeprefix('unused ')) for name in names if name.startswith('unused ')]
+    assert unused == [12, 26, 29, 30, 45, 66, 68, 69, 71, 83]
 
 
 def test_files_are_told_apart_by_their_names():

@@ -33,6 +33,7 @@ def test_weights_lists_the_cards(capsys):
         '92.6',
         '-',
         '-',
+        '-',
         'BSD-3-Clause',
     ]
     assert main(['weights', '--json']) == 0

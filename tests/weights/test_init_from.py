@@ -20,7 +20,14 @@ from mobilenets_jax.models import create_model
 from mobilenets_jax.trees import named_leaves
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.folding import unfold_batch_norms
-from mobilenets_jax.weights.init_from import ALL_BUT_BACKBONE, StartingPoint, describe_replaced, fit, starting_point
+from mobilenets_jax.weights.init_from import (
+    ALL_BUT_BACKBONE,
+    DETECTION_HEAD,
+    StartingPoint,
+    describe_replaced,
+    fit,
+    starting_point,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -62,6 +69,34 @@ def network(head, blocks=('block01',)):
             **{name: {'mean': zeros(2)} for name in head},
         },
     }
+
+
+def detector(classes, value, extra=2):
+    """The parts of a detector's head, all of one value."""
+    head = {
+        'extra1': {'kernel': zeros((extra, 2)) + value},
+        'boxes0': {'project': {'kernel': zeros((2, 4)) + value}},
+        'classes0': {'depthwise': {'kernel': zeros(2) + value}, 'project': {'kernel': zeros((2, classes)) + value}},
+    }
+    return network({'head': head})
+
+
+def test_a_detector_of_other_classes_keeps_all_but_the_layers_of_the_classes():
+    options = {'head': DETECTION_HEAD, 'new_head': True}
+    fitted = fit(detector(20, 1.0), detector(3, 7.0), "init_from='file'", **options)
+    head = jax.tree.map(lambda x: float(x.flat[0]), fitted['params']['head'])
+    assert head == {
+        'extra1': {'kernel': 1.0},
+        'boxes0': {'project': {'kernel': 1.0}},
+        'classes0': {'depthwise': {'kernel': 1.0}, 'project': {'kernel': 7.0}},
+    }
+    assert fitted['params']['head']['classes0']['project']['kernel'].shape == (2, 3)
+    # Other extra layers are another head, of which nothing is kept; a classifier has none.
+    classifier = network({'logits': zeros(5)})
+    for weights in (detector(20, 1.0, extra=3), classifier):
+        fitted = fit(weights, detector(3, 7.0), "init_from='file'", **options)
+        assert {float(leaf.flat[0]) for leaf in jax.tree.leaves(fitted['params']['head'])} == {7.0}
+        assert fitted['params']['backbone']['block01'].all()
 
 
 def test_a_head_of_another_task_starts_as_it_is_drawn_on_the_backbone_of_the_weights(capsys):

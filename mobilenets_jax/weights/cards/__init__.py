@@ -6,27 +6,34 @@
 no validation accuracies.
 """
 
-from mobilenets_jax.weights.cards import keras, segmentation, slim, timm, torchvision
+from mobilenets_jax.identity import CLASSIFICATION, DETECTION, SEGMENTATION
+from mobilenets_jax.weights.cards import detection, keras, segmentation, slim, timm, torchvision
 from mobilenets_jax.weights.cards.card import Preprocessing, WeightCard
 
-__all__ = ['CARDS', 'MEASURED_ON', 'PREPROCESSING', 'SEGMENTATION_PREPROCESSING', 'Preprocessing', 'WeightCard']
+__all__ = ['CARDS', 'MEASURED_ON', 'PREPROCESSING', 'Preprocessing', 'WeightCard']
 
 MEASURED_ON = '1000 ImageNet training images, one a class'
 
-_TABLES = (torchvision, timm, keras, slim, segmentation)
+_TABLES = (torchvision, timm, keras, slim, segmentation, detection)
 CARDS: dict[str, WeightCard] = {card.name: card for table in _TABLES for card in table.CARDS}
 
-# Source -> how a file without a card is evaluated: of a classifier, and of a segmentation network.
-SEGMENTATION_PREPROCESSING = {
-    'torchvision': Preprocessing(image_size=520, crop='short_side', crop_fraction=1.0, value_range='imagenet'),
-    'tflite': Preprocessing(image_size=513, crop='padded', crop_fraction=1.0),
-}
+# Task and source -> how a file without a card is evaluated.
 PREPROCESSING = {
-    'torchvision': Preprocessing(value_range='imagenet'),
-    'timm': Preprocessing(value_range='imagenet', interpolation='bicubic'),
-    'd_li14': Preprocessing(value_range='imagenet'),
-    'keras': Preprocessing(crop='rounded_resize_crop'),
-    'slim': Preprocessing(crop='central_fraction'),
-    'model_garden': Preprocessing(value_range='imagenet'),
-    'tflite': Preprocessing(crop='rounded_resize_crop'),
+    CLASSIFICATION: {
+        'torchvision': Preprocessing(value_range='imagenet'),
+        'timm': Preprocessing(value_range='imagenet', interpolation='bicubic'),
+        'd_li14': Preprocessing(value_range='imagenet'),
+        'keras': Preprocessing(crop='rounded_resize_crop'),
+        'slim': Preprocessing(crop='central_fraction'),
+        'model_garden': Preprocessing(value_range='imagenet'),
+        'tflite': Preprocessing(crop='rounded_resize_crop'),
+    },
+    SEGMENTATION: {
+        'torchvision': Preprocessing(image_size=520, crop='short_side', crop_fraction=1.0, value_range='imagenet'),
+        'tflite': Preprocessing(image_size=513, crop='padded', crop_fraction=1.0),
+    },
+    DETECTION: {
+        'torchvision': Preprocessing(image_size=320, crop='stretched', crop_fraction=1.0),
+        'tflite': Preprocessing(image_size=300, crop='stretched', crop_fraction=1.0, resize='legacy'),
+    },
 }

@@ -17,9 +17,11 @@ class Preprocessing:
         crop: 'resize_crop' (torchvision: the short side is resized, the centre cut out), 'rounded_resize_crop' (the
             same with other rounding) or 'central_fraction' (TensorFlow: the central part of each side, resized without
             keeping the aspect); of segmentation 'padded' (the long side is resized, and grey added below or to the
-            right) or 'short_side' (it is resized, and nothing cut off).
+            right) or 'short_side' (it is resized, and nothing cut off); of detection 'stretched' (each side is resized,
+            and the aspect is not kept).
         crop_fraction: the part of the side that the crop keeps; image_size / crop_fraction is the resized short side.
         interpolation: 'bilinear' or 'bicubic'.
+        resize: of detection, a key of `data.detection_options.RESIZES`: 'half_pixel', or 'legacy', TensorFlow 1's.
         value_range: 'symmetric' ([-1, 1]), 'imagenet' (mean and standard deviation per channel) or 'unit' ([0, 1]).
     """
 
@@ -27,6 +29,7 @@ class Preprocessing:
     crop: str = 'resize_crop'
     crop_fraction: float = 0.875
     interpolation: str = 'bilinear'
+    resize: str = 'half_pixel'
     value_range: str = 'symmetric'
 
 
@@ -37,10 +40,10 @@ class WeightCard:
     Attributes:
         name: SOURCE:WEIGHTS, as `--weights` takes it; of a file without a card its path.
         task: a key of `tasks.TASKS`.
-        model: the architecture; of a segmentation network that of its backbone.
+        model: the architecture; of a segmentation network or detector that of its backbone.
         width_multiplier: of the architecture.
         convention: whose rounding, padding and constants the network has.
-        fields: further fields of the network, as `create_model` or `create_segmenter` takes them.
+        fields: further fields of the network, as `create_model`, `create_segmenter` or `create_detector` takes them.
         preprocessing: of its evaluation.
         url: where it is published, or None for a file without a card.
         digest: 'sha256:HEX' or 'md5:HEX' as published, perhaps the first digits only; None where none is published.
@@ -50,9 +53,10 @@ class WeightCard:
         top1: ImageNet validation top-1 in percent as published, or None.
         top5: likewise.
         miou: of a segmentation network, mean intersection over union in percent as published, or None.
+        ap: of a detector, COCO's average precision in percent as published, or None.
         measured: top-1 and top-5 in percent that this project measured, or None; see `cards.MEASURED_ON`.
-        class_names: of a checkpoint of this project, or of segmentation weights, in the order of the labels; (): none
-            are stated.
+        class_names: of a checkpoint of this project, or of weights for segmentation or detection, in the order of the
+            labels; (): none are stated.
     """
 
     name: str
@@ -69,6 +73,7 @@ class WeightCard:
     top1: float | None = None
     top5: float | None = None
     miou: float | None = None
+    ap: float | None = None
     measured: tuple[float, float] | None = None
     class_names: tuple[str, ...] = ()
     task: str = CLASSIFICATION

@@ -11,6 +11,7 @@ import numpy as np
 
 from mobilenets_jax.weights.readers import tflite_metadata
 from mobilenets_jax.weights.readers.errors import MAX_TEXT_BYTES, UnreadableFileError, check_bytes
+from mobilenets_jax.weights.readers.tflite_detection import OPERATOR, DetectionEnd, read_end
 
 WEIGHTED = ('CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED')
 # Operators that change how numbers are stored, not the numbers.
@@ -61,19 +62,21 @@ class GraphLayer:
 
 
 class Graph:
-    """The graph of a classifier, one image in and one vector out, or of a segmentation network, with a map out.
+    """The graph of a classifier (one image in, one vector out), of a segmentation network (a map out) or of an SSD.
 
     Attributes:
         layers: in the order of execution; of two branches that read one map, of which one pools it, that one first,
             since their order means nothing.
-        task: 'classification' or 'segmentation', by the shape of the logits.
+        task: 'detection' with an SSD's end; else 'classification' or 'segmentation', by the shape of the logits.
+        detection: the end of an SSD; None of other networks.
         align_corners: of a segmentation network, whether its resizes align the corners.
         image_size: height and width of the input in pixels; None where the graph takes any.
         scale, offset: of what the graph itself does to its input first: scale * input + offset, [] or [3].
         fed: low and high end of the input for pixels 0 and 255, float64 [] or [3], by the input's quantization or the
             file's metadata; None where neither says it.
         operators: all operators' names in the order of execution.
-        logits: the tensor that the last layer gives, or a resize behind it, in front of a softmax.
+        outputs: the tensors that are compared with ours: the one that the last layer gives, or a resize behind it, in
+            front of a softmax; of an SSD codes and logits.
         model, subgraph, names: the file's own objects, and the names behind their numbers.
     """
 
@@ -95,19 +98,26 @@ class Graph:
         self.layers = tuple(self._pooled_first(list(self._layers())))
         if not self.layers:
             raise UnreadableFileError(f'it has no convolution, but {", ".join(sorted(set(self.operators)))}')
-        self.logits = self._find_logits()
-        shape = self.subgraph.tensors[self.logits].shape
-        self.task = 'classification' if np.prod(shape) == shape[-1] else 'segmentation'
+        self.detection: DetectionEnd | None = None
+        if self.operators[-1] == OPERATOR:
+            self.detection = read_end(self)
+            self.outputs, self.task = (self.detection.codes, self.detection.logits), 'detection'
+        else:
+            self.outputs = (self._find_logits(),)
+            shape = self.subgraph.tensors[self.outputs[0]].shape
+            self.task = 'classification' if np.prod(shape) == shape[-1] else 'segmentation'
         self.align_corners = self._align_corners()
 
     def _check_operators(self) -> None:
-        custom = next((name for name in self.operators if name.startswith('CUSTOM')), None)
+        is_detector = self.operators[-1:] == (OPERATOR,)
+        before = self.operators[:-1] if is_detector else self.operators
+        custom = next((name for name in before if name.startswith('CUSTOM')), None)
         if custom is not None and 'edgetpu' in custom:
             raise UnreadableFileError('it is compiled for the Edge TPU; the file that it was compiled from is needed')
         if custom is not None:
-            raise UnreadableFileError(f'it has the operator {custom}; the networks here are classifiers without such')
+            raise UnreadableFileError(f'it has the operator {custom}; no network here has such a one')
         for inputs, what in ((self.subgraph.inputs, 'inputs'), (self.subgraph.outputs, 'outputs')):
-            if len(inputs) != 1:
+            if len(inputs) != 1 and not (is_detector and what == 'outputs'):
                 raise UnreadableFileError(f'it has {len(inputs)} {what}, where a classifier of images has one')
 
     def _storage_aliases(self) -> dict[int, int]:

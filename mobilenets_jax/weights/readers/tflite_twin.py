@@ -11,6 +11,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
+from mobilenets_jax.weights.readers.tflite_detection import OPERATOR
 from mobilenets_jax.weights.readers.tflite_graph import STORAGE, Graph
 
 CLIP_TOLERANCE = 0.1  # of the upper end of a quantized range that stands for ReLU6
@@ -18,7 +19,7 @@ _INTEGER_STEPS = 255  # from one end of a quantized range to the other
 
 
 class FloatTwin:
-    """A classifier or segmentation network that LiteRT computes in float32.
+    """A network that LiteRT computes in float32.
 
     Args:
         graph: of the file.
@@ -29,12 +30,13 @@ class FloatTwin:
         self._interpreter = _interpreter(_float_content(graph, _clipped_sums(graph) | activations))
         self._interpreter.allocate_tensors()
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Logits, float32 [1, classes] or [1, H, W, classes], of float32 [1, H, W, 3], as the graph takes them."""
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """What `graph.outputs` are for float32 [1, H, W, 3], as the graph takes them: float32 [1, classes] or maps."""
         self._interpreter.set_tensor(self._interpreter.get_input_details()[0]['index'], images)
         self._interpreter.invoke()
-        logits = self._interpreter.get_tensor(self._interpreter.get_output_details()[0]['index'])
-        return logits.reshape(1, -1) if logits.size == logits.shape[-1] else logits
+        details = self._interpreter.get_output_details()
+        outputs = [self._interpreter.get_tensor(output['index']) for output in details]
+        return [output.reshape(1, -1) if output.size == output.shape[-1] else output for output in outputs]
 
 
 def _interpreter(content: bytes) -> Any:
@@ -73,9 +75,9 @@ def _float_content(graph: Graph, activations: dict[int, str]) -> bytes:
     twin.operators = [
         _float_operator(graph, number, activations.get(number))
         for number, name in enumerate(graph.operators)
-        if name not in STORAGE
+        if name not in (*STORAGE, OPERATOR)
     ]
-    twin.inputs, twin.outputs = graph.subgraph.inputs, np.array([graph.logits], np.int32)
+    twin.inputs, twin.outputs = graph.subgraph.inputs, np.array(graph.outputs, np.int32)
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b'TFL3')
     return bytes(builder.Output())

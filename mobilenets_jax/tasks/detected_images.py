@@ -1,0 +1,173 @@
+"""The objects in image files, by published weights or a trained network."""
+
+import argparse
+import functools
+import math
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from mobilenets_jax.boxes.postprocessing import postprocess
+from mobilenets_jax.boxes.suppression import Detections, NmsSpec
+from mobilenets_jax.data.augmentation import normalize
+from mobilenets_jax.data.detection_options import DetectionOptions
+from mobilenets_jax.errors import check
+from mobilenets_jax.heads import chosen_head, create_detector
+from mobilenets_jax.identity import DETECTION
+from mobilenets_jax.inference import freeze
+from mobilenets_jax.report.detection import LEAST_SCORE, paint_detections
+from mobilenets_jax.tables import output_names
+from mobilenets_jax.tasks.definition import Predicted
+from mobilenets_jax.tasks.detector import nms_spec
+from mobilenets_jax.tasks.image_files import read_whole_image, report_orientations, save_figure, whole_image
+from mobilenets_jax.weights.pretrained import load_pretrained
+from mobilenets_jax.weights.trained import network_of, parse_step, read_trained
+
+PyTree = Any
+
+COLUMNS = 2
+PANEL_INCHES = 6
+
+
+class LoadedDetector(NamedTuple):
+    """A trained detector.
+
+    Attributes:
+        model: returns codes and logits of anchors, and endpoints.
+        variables: 'params' and 'batch_stats'.
+        options: the size, the resize and the range of its input.
+        nms: how detections are chosen.
+        class_names: of its classes.
+    """
+
+    model: nn.Module
+    variables: PyTree
+    options: DetectionOptions
+    nms: NmsSpec
+    class_names: Sequence[str]
+
+
+def find(arguments: argparse.Namespace) -> Predicted:
+    """The boxes of the objects in each image; see `TaskDefinition.predict`."""
+    for option in ('masks', *(('image_size', 'convention', 'normalization') if arguments.workdir else ())):
+        value = getattr(arguments, option)
+        check(value is None, f'--{option}', value, 'means nothing to a detector')
+    least = LEAST_SCORE if arguments.min_score is None else arguments.min_score
+    check(0 <= least <= 1, '--min_score', least, 'must be in [0, 1]')
+    check(arguments.top is None or arguments.top > 0, '--top', arguments.top, 'must be positive')
+    loaded = _published(arguments) if arguments.workdir is None else _of_a_run(arguments)
+    detect = _detector(loaded)
+    images = [read_whole_image(path) for path in arguments.images]
+    report_orientations(arguments.images)
+    rows = [
+        _row(path, image, detect(image), least, arguments.top, loaded.class_names)
+        for path, image in zip(arguments.images, images, strict=True)
+    ]
+    return Predicted(rows, '\n'.join(map(_text, rows)), functools.partial(_draw, rows, loaded.class_names))
+
+
+def _published(arguments: argparse.Namespace) -> LoadedDetector:
+    pretrained = load_pretrained(
+        arguments.weights,
+        convention=arguments.convention,
+        image_size=arguments.image_size,
+        value_range=arguments.normalization,
+        step=parse_step(arguments.step),
+        params=arguments.params,
+        task=DETECTION,
+    )
+    preprocessing = pretrained.card.preprocessing
+    return LoadedDetector(
+        model=pretrained.model,
+        variables=pretrained.variables,
+        options=_options(preprocessing.image_size, preprocessing.value_range, preprocessing.resize),
+        nms=nms_spec({}, pretrained.card.fields['head']),
+        class_names=pretrained.class_names,
+    )
+
+
+def _of_a_run(arguments: argparse.Namespace) -> LoadedDetector:
+    step, params = parse_step(arguments.step), arguments.params or 'ema'
+    trained = read_trained(arguments.workdir, f'weights={arguments.workdir!r}', step=step, params=params)
+    section = trained.config.get('detection', {})
+    return LoadedDetector(
+        model=network_of(trained, create_detector, head_fields=trained.identity['head_fields']),
+        variables=trained.variables,
+        options=_options(
+            tuple(trained.config['image_size']),
+            trained.fields['normalization'],
+            trained.config.get('data', {}).get('resize', DetectionOptions.resize),
+        ),
+        nms=nms_spec(section, chosen_head(section.get('head'), trained.fields['model'], trained.fields['convention'])),
+        class_names=output_names(trained.class_names or (), trained.num_classes),
+    )
+
+
+def _options(image_size: int | tuple[int, int], normalization: str, resize: str) -> DetectionOptions:
+    return DetectionOptions(image_size, batch_size=1, seed=0, normalization=normalization, resize=resize)
+
+
+def _detector(loaded: LoadedDetector) -> Callable[[np.ndarray], Detections]:
+    """From an image, uint8 [H, W, 3], to its detections, whose boxes are fractions of it."""
+    from mobilenets_jax.data.detection_preprocessing import resize
+
+    run, head = freeze(loaded.model, loaded.variables), loaded.model.head_spec
+    anchors = loaded.model.anchors(loaded.options.image_size)
+
+    @jax.jit
+    def detect(images):
+        outputs = run(normalize(images, loaded.options.normalization))
+        return postprocess(outputs, anchors, head.coder, head.scores, loaded.nms)
+
+    def of_image(image: np.ndarray) -> Detections:
+        found = detect(resize(image, loaded.options).numpy()[None])
+        return Detections(*(np.asarray(leaf[0]) for leaf in found))
+
+    return of_image
+
+
+def _row(
+    path: str, image: np.ndarray, found: Detections, least: float, top: int | None, names: Sequence[str]
+) -> dict[str, Any]:
+    """What is found in an image, the best first; boxes are [xmin, ymin, xmax, ymax] in pixels."""
+    height, width = image.shape[:2]
+    shown = np.flatnonzero((found.labels >= 0) & (found.scores >= least))[:top]
+    boxes = found.boxes[shown].astype(np.float64)[:, [1, 0, 3, 2]] * [width, height, width, height]
+    objects = [
+        {'class': int(label), 'name': names[label], 'score': float(score), 'box': [round(side, 2) for side in box]}
+        for label, score, box in zip(found.labels[shown], found.scores[shown], boxes.tolist(), strict=True)
+    ]
+    return {'image': path, 'size': [height, width], 'objects': objects}
+
+
+def _text(row: dict[str, Any]) -> str:
+    lines = [
+        f'  {entry["score"]:6.1%}  {entry["name"]}  ({", ".join(f"{side:.0f}" for side in entry["box"])})'
+        for entry in row['objects']
+    ]
+    return '\n'.join([row['image'], *(lines or ['  nothing'])])
+
+
+def _draw(rows: Sequence[dict[str, Any]], names: Sequence[str], out: str) -> None:
+    """Draws each image with the boxes, names and scores of what is found in it."""
+    from matplotlib.figure import Figure
+
+    columns = min(COLUMNS, len(rows))
+    lines = math.ceil(len(rows) / columns)
+    figure = Figure(figsize=(PANEL_INCHES * columns, 0.8 * PANEL_INCHES * lines), layout='constrained')
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for panel in panels:
+        panel.axis('off')
+    for row, panel in zip(rows, panels, strict=False):
+        image = np.asarray(whole_image(row['image']))
+        (height, width), objects = row['size'], row['objects']
+        corners = np.array([entry['box'] for entry in objects], np.float64).reshape(-1, 4)[:, [1, 0, 3, 2]]
+        boxes = corners * np.tile(np.divide(image.shape[:2], (height, width)), 2)
+        scores, labels = (np.array([entry[name] for entry in objects]) for name in ('score', 'class'))
+        panel.imshow(paint_detections(image, boxes, scores, labels, names))
+        panel.set_title(pathlib.Path(row['image']).name, fontsize='small')
+    save_figure(figure, out)

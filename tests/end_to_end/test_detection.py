@@ -1,0 +1,146 @@
+"""Detection by train.py and eval.py: resumed exactly, measured exactly on any devices, seen by every command."""
+
+import csv
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from launching import ROOT, coordinates
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / 'data'))
+from boxes import CLASSES, write_voc  # noqa: E402
+
+CONFIG = ROOT / 'configs' / 'detection' / 'bccd.py'
+SMALL = (
+    f'--config={CONFIG}',
+    '--config.model.name=mobilenet_v3_small',
+    '--config.model.width_multiplier=0.35',
+    '--config.batch_size=8',
+    '--config.image_size=(48, 72)',
+    '--config.num_epochs=None',
+    '--config.num_steps=80',
+    '--config.evaluation.every_epochs=None',
+    '--config.checkpoint.every_epochs=None',
+    '--config.checkpoint.every_steps=40',
+    # It is measured on what it learns, of which it finds something soon.
+    '--config.data.eval_split=train',
+    '--config.data.color_distortion=none',
+    '--config.schedule.learning_rate=0.05',
+    '--config.ema.decay=0.9',
+)
+ALL_CLASSES = f'--config.data.class_names={CLASSES}'
+METRICS = ('ap', 'ap50', 'ap75', 'ar1', 'ar10', 'ar100', 'ap_small', 'voc07_ap50', 'voc_ap50')
+
+
+@pytest.fixture
+def images(made_once):
+    return made_once('voc', write_voc_below)
+
+
+def write_voc_below(folder):
+    """Nine images to learn, five to measure, with one to four boxes each."""
+    write_voc(folder)
+
+
+@pytest.fixture
+def run(images, made_once, launcher):
+    """A finished run, and what it said."""
+
+    def make(folder):
+        flags = (f'--workdir={folder / "w"}', f'--config.data.dir={images}')
+        ended = launcher.start(ROOT / 'train.py', *SMALL, ALL_CLASSES, *flags).end()
+        assert ended.status == 0, ended
+        (folder / 'said.txt').write_text('\n'.join(ended.output))
+
+    folder = made_once('detection_run', make)
+    return folder / 'w', (folder / 'said.txt').read_text().splitlines()
+
+
+def summary(workdir):
+    return json.loads((workdir / 'summary.json').read_text())
+
+
+def test_a_run_says_and_keeps_the_metrics_of_its_task(run):
+    workdir, output = run
+    line = r'step 80/80  evaluation: AP \S+ %  AP50 \S+ %  AP75 \S+ %  AR100 \S+ %  \(9 examples\)'
+    assert any(re.fullmatch(line, said) for said in output)
+    assert any(' matched/image ' in said and ' boxes/image ' in said for said in output)
+    found = summary(workdir)
+    assert found['test_ap_large'] is None and found['test_count'] == 9  # no box has 96 x 96 pixels
+    assert (workdir / 'curves.png').stat().st_size > 0
+
+
+def test_run_that_goes_on_ends_as_one_that_never_stopped(run, images, tmp_path, launcher):
+    workdir, _ = run
+    flags = (*SMALL, ALL_CLASSES, f'--config.data.dir={images}')
+    shutil.copytree(workdir / 'checkpoints' / '40', tmp_path / 'w' / 'checkpoints' / '40')
+    ended = launcher.start(ROOT / 'train.py', *flags, f'--workdir={tmp_path / "w"}').end()
+    assert ended.status == 0, ended
+    assert any('going on from the checkpoint of step 40' in line for line in ended.output)
+    one, other = summary(workdir), summary(tmp_path / 'w')
+    for name in ('params_sha256', 'ema_sha256', *(f'test_{name}' for name in METRICS)):
+        assert one[name] == other[name], name
+
+
+def test_run_starts_from_the_backbone_of_another_with_a_fresh_head(run, images, tmp_path, launcher):
+    """Other classes, so that no head would fit; averages are kept from the first step on."""
+    workdir, _ = run
+    flags = (f'--config.init_from={workdir}', '--config.new_head=True', '--config.num_steps=1')
+    flags += (f'--config.data.class_names={CLASSES[:2]}',)
+    command = (*SMALL, *flags, f'--workdir={tmp_path / "w"}', f'--config.data.dir={images}')
+    ended = launcher.start(ROOT / 'train.py', *command).end()
+    assert ended.status == 0, ended
+    assert summary(tmp_path / 'w')['num_params'] < summary(workdir)['num_params']  # two classes for three
+
+
+@pytest.mark.parametrize(('processes', 'devices'), [pytest.param(1, 2, marks=pytest.mark.slow), (1, 8), (2, 1)])
+def test_average_precision_is_the_same_on_any_devices(processes, devices, run, tmp_path, launcher):
+    """The run measured nine images on one device; they do not divide over any of these."""
+    workdir, _ = run
+    flags = coordinates(processes) if processes > 1 else [[]]
+    command = (ROOT / 'eval.py', f'--workdir={workdir}', f'--report={tmp_path}')
+    ended = [process.end() for process in [launcher.start(*command, *own, devices=devices) for own in flags]]
+    assert [process.status for process in ended] == [0] * processes, ended
+    metrics, expected = json.loads(ended[0].output[-1]), summary(workdir)
+    assert metrics['voc_ap50'] > 0 and metrics['ap'] > 0
+    for name in METRICS:
+        assert metrics[name] == expected[f'test_{name}'], name
+    with (tmp_path / 'per_class.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row['class'] for row in rows] == list(CLASSES)
+    assert np.mean([float(row['ap']) for row in rows]) == pytest.approx(metrics['ap'], abs=0.01)
+    assert len((tmp_path / 'images.csv').read_text().splitlines()) == 10
+    assert len(json.loads((tmp_path / 'detections.json').read_text())) > 9
+    assert Image.open(tmp_path / 'pictures.png').size[0] == 1000
+
+
+def test_predicted_boxes_are_in_pixels_of_their_image(run, images, tmp_path, launcher):
+    workdir, _ = run
+    picture = images / 'JPEGImages' / '004.jpg'
+    flags = (f'--workdir={workdir}', f'--out={tmp_path / "seen.png"}', '--min_score=0.02', '--top=2', '--json')
+    ended = launcher.start('-m', 'mobilenets_jax', 'predict', str(picture), *flags).end()
+    assert ended.status == 0, ended
+    (row,) = json.loads('\n'.join(ended.output))
+    assert row['size'] == [40, 60] and 1 <= len(row['objects']) <= 2
+    scores = [entry['score'] for entry in row['objects']]
+    assert scores == sorted(scores, reverse=True) and min(scores) >= 0.02
+    for entry in row['objects']:
+        left, top, right, bottom = entry['box']
+        assert 0 <= left <= right <= 60 and 0 <= top <= bottom <= 40
+        assert entry['name'] == CLASSES[entry['class']]
+    assert (tmp_path / 'seen.png').stat().st_size > 0
+
+
+def test_batch_is_shown_with_its_boxes_and_the_anchors_that_they_match(images, tmp_path, launcher):
+    flags = (f'--config.data.dir={images}', f'--out={tmp_path / "batch.png"}', '--images=8')
+    flags = [flag for flag in (*SMALL, ALL_CLASSES, *flags) if not flag.startswith('--config.batch_size')]
+    ended = launcher.start('-m', 'mobilenets_jax', 'inspect', *flags).end()
+    assert ended.status == 0, ended
+    line = r'boxes: \d\.\d an image, \d at most of 3, none in \d of 8 images; anchors: \d+, matched \d+\.\d an image'
+    assert any(re.fullmatch(line, said) for said in ended.output)
+    assert (tmp_path / 'batch.png').stat().st_size > 0

@@ -19,7 +19,7 @@ Ranges = dict[str, tuple[float, float]]  # by a tensor's name its least and its 
 def activation_ranges(content: bytes, images: np.ndarray, value_range: str, percentile: float = WHOLE) -> Ranges:
     """The least and the largest value of every tensor that a network computes.
 
-    The input's range is that of black to white, whatever the images have of it.
+    The input's range is that from black to white, whatever the images have of it.
 
     Args:
         content: of a float TFLite file.
@@ -82,6 +82,10 @@ def _ends(values: np.ndarray, percentile: float) -> tuple[float, float]:
 
 
 def _black_to_white(value_range: str) -> tuple[float, float]:
-    """The least and the largest value that a pixel can have in any channel."""
+    """The least and the largest value that a pixel can have in any channel, and one of the 256 steps more.
+
+    Without that step all pixels in [-1, 1] would lie half-way between two steps, as 0 is one, and be rounded by chance.
+    """
     mean, std = map(np.array, NORMALIZATIONS[value_range])
-    return float(((0 - mean) / std).min()), float(((1 - mean) / std).max())
+    low, high = ((0 - mean) / std).min(), ((1 - mean) / std).max()
+    return float(low), float(high + (high - low) / 255)

@@ -10,17 +10,19 @@ import sys
 import tempfile
 
 from mobilenets_jax.errors import RunError
+from mobilenets_jax.export import flatbuffer
 from mobilenets_jax.export.packages import needed
 
 SIGNATURE = 'serving_default'
 TIMEOUT_SECONDS = 1800
+UNSUPPORTED = ('STABLEHLO_', 'CUSTOM')  # what becomes of other operations: nothing on a phone runs it
 
 
 def to_tflite(program: str, input_name: str, output_name: str) -> bytes:
     """Converts a program of one function with one input and one output to the bytes of a float TFLite file.
 
     Raises:
-        RunError: the converter fails, e.g. as it does not know an operation; the line has its reason.
+        RunError: the converter fails, or there is an operation that it does not know; the line has its reason.
         UserError: it is not installed.
     """
     needed('litert_converter.converter_api_ext')
@@ -34,7 +36,11 @@ def to_tflite(program: str, input_name: str, output_name: str) -> bytes:
             raise RunError(f'the converter was not ready after {TIMEOUT_SECONDS} s.') from None
         if ended.returncode or not target.exists():
             raise RunError(f'the converter failed (status {ended.returncode}): {_reason(ended.stderr)}.')
-        return target.read_bytes()
+        content = target.read_bytes()
+    unknown = [name for name in flatbuffer.operation_counts(content) if name.startswith(UNSUPPORTED)]
+    if unknown:
+        raise RunError(f'the network has operations that TFLite does not have: {", ".join(unknown)}.')
+    return content
 
 
 def _reason(output: str) -> str:

@@ -8,6 +8,8 @@ from mobilenets_jax import (
     buckets,
     compare_command,
     compile_command,
+    evaluate_tflite_command,
+    export_command,
     inspect_command,
     lasting_output,
     predict_command,
@@ -23,7 +25,7 @@ from mobilenets_jax.weights import weights_command
 # shall hold what is unknown to the parser as `config_flags`.
 COMMANDS = (
     *(models_command, weights_command, predict_command, compare_command),
-    *(prepare_command, inspect_command, compile_command),
+    *(prepare_command, inspect_command, compile_command, export_command, evaluate_tflite_command),
 )
 
 

@@ -25,6 +25,7 @@ ALLOWED = {
     'evaluation': {'training', 'data'},
     'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},
     'report': {'models', 'heads', 'ops', 'training', 'evaluation', 'data'},
+    'export': {'models', 'ops', 'data', 'weights', 'inference'},
     'tasks': {
         'models',
         'heads',
@@ -40,7 +41,7 @@ ALLOWED = {
         'config_use',
     },
 }
-TENSORFLOW_FREE = ('models', 'heads', 'ops', 'training', 'checkpoints', 'evaluation')
+TENSORFLOW_FREE = ('models', 'heads', 'ops', 'training', 'checkpoints', 'evaluation', 'export')
 
 
 def imported_modules(path: pathlib.Path) -> set[str]:

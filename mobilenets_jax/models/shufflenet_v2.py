@@ -15,6 +15,7 @@ from mobilenets_jax.errors import check_choice
 from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.blocks import Block
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec
+from mobilenets_jax.ops import alternating_channels, deal_channels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class ShuffleV2Unit(Block):
             shortcut = self.pointwise(row.shortcut_channels, 'relu', name='shortcut_pointwise')(shortcut, train=train)
             x = inputs
         elif row.shuffle == 'before':
-            shortcut, x = inputs[..., 0::2], inputs[..., 1::2]
+            shortcut, x = alternating_channels(inputs, 2)
         else:
             shortcut, x = jnp.split(inputs, 2, axis=-1)
         middle = row.out_channels // 2
@@ -56,14 +57,7 @@ class ShuffleV2Unit(Block):
         x = self.spatial(middle, 'linear', name='depthwise')(x, train=train)
         x = self.pointwise(row.out_channels - row.shortcut_channels, 'relu', name='expand')(x, train=train)
         outputs = jnp.concatenate([shortcut, x], axis=-1)
-        return channel_shuffle(outputs, 2) if row.shuffle == 'after' else outputs, {}
-
-
-def channel_shuffle(inputs: jax.Array, groups: int) -> jax.Array:
-    """Deals the channels of `inputs` [N, H, W, C] so that those of the groups alternate."""
-    *batch, channels = inputs.shape
-    grouped = inputs.reshape(*batch, groups, channels // groups)
-    return jnp.swapaxes(grouped, -1, -2).reshape(inputs.shape)  # (.., groups, C/g) -> (.., C/g, groups) -> (.., C)
+        return deal_channels(outputs, 2) if row.shuffle == 'after' else outputs, {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,15 @@ import jax
 
 from mobilenets_jax.errors import check_choice
 
+# What is traced for this platform is converted to other formats: the forms that converters make the fewest and the most
+# usual operations of.
+EXPORT = 'export'
+
 _compiled_for: contextvars.ContextVar[str | None] = contextvars.ContextVar('compiled_for', default=None)
 
 
 def backend() -> str:
-    """'cpu', 'gpu' or 'tpu': JAX's default backend, unless something is compiled for another."""
+    """'cpu', 'gpu' or 'tpu': JAX's default backend, unless something is compiled for another, or for `EXPORT`."""
     return _compiled_for.get() or jax.default_backend()
 
 

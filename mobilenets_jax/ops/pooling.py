@@ -1,19 +1,21 @@
 """The largest and the mean of windows of pixels.
 
 On a CPU, XLA goes through windows of the largest pixels one by one, and for the gradients of both takes ten to twenty
-times as long. There the largest is one of kh * kw shifted images, and the mean a depthwise convolution.
+times as long. There the largest is one of kh * kw shifted images, and the mean a depthwise convolution. For export the
+mean is one as well, since converters have no operation for windows with zeros around the image; and the image is padded
+with its outermost pixels for the largest, since -inf has no place in a quantized range.
 """
 
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mobilenets_jax.ops.backend import backend
-from mobilenets_jax.ops.conv import Pads, explicit_pads
+from mobilenets_jax.ops.backend import EXPORT, backend
+from mobilenets_jax.ops.conv import Pads, conv, explicit_pads
 from mobilenets_jax.ops.cpu import native
-from mobilenets_jax.ops.cpu.depthwise import depthwise_conv
 from mobilenets_jax.ops.cpu.windows import pad_images, windows
 
 
@@ -29,9 +31,10 @@ def average_pool(inputs: jax.Array, size: int, stride: int, padding: str | Pads)
     Returns:
       [N, H', W', C] of the dtype of `inputs`.
     """
-    if native.supports(inputs.dtype) and inputs.dtype != jnp.bfloat16:  # which has no good 1/9
+    native_op = native.supports(inputs.dtype) and inputs.dtype != jnp.bfloat16  # which has no good 1/9
+    if native_op or backend() == EXPORT:
         kernel = jnp.full((size, size, 1, inputs.shape[-1]), 1 / size**2, inputs.dtype)
-        return depthwise_conv(inputs, kernel, stride=stride, padding=padding)
+        return conv(inputs, kernel, stride=stride, padding=padding, groups=inputs.shape[-1])
     return nn.avg_pool(inputs, (size, size), (stride, stride), padding)
 
 
@@ -47,9 +50,27 @@ def max_pool(inputs: jax.Array, size: int, stride: int, padding: str | Pads) -> 
     Returns:
       [N, H', W', C] of the dtype of `inputs`.
     """
-    if backend() != 'cpu':
-        return nn.max_pool(inputs, (size, size), (stride, stride), padding)
-    return _shifted(inputs, size, stride, explicit_pads(padding, inputs.shape[1:3], (size, size), stride, dilation=1))
+    pads = explicit_pads(padding, inputs.shape[1:3], (size, size), stride, dilation=1)
+    if backend() == 'cpu':
+        return _shifted(inputs, size, stride, pads)
+    if backend() == EXPORT and padding not in ('SAME', 'VALID'):
+        return _of_repeated_edges(inputs, size, stride, pads)
+    return nn.max_pool(inputs, (size, size), (stride, stride), padding)
+
+
+def _of_repeated_edges(inputs: jax.Array, size: int, stride: int, pads: Pads) -> jax.Array:
+    """The same largest pixels: a window that sees a repeated pixel sees the pixel itself, as pads are below `size`."""
+    padded = jnp.pad(inputs, ((0, 0), *_seen(inputs.shape[1:3], size, stride, pads), (0, 0)), mode='edge')
+    return nn.max_pool(padded, (size, size), (stride, stride), 'VALID')
+
+
+def _seen(shape: Sequence[int], size: int, stride: int, pads: Pads) -> Pads:
+    """`pads` without what no window reaches."""
+    seen = []
+    for length, (low, high) in zip(shape, pads, strict=True):
+        last = (low + length + high - size) // stride * stride + size  # where the last window ends
+        seen.append((low, max(last - low - length, 0)))
+    return tuple(seen)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))

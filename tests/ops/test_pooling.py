@@ -8,6 +8,7 @@ import pytest
 from covering import covering
 
 from mobilenets_jax.ops import average_pool, max_pool
+from mobilenets_jax.ops.backend import EXPORT, compiling_for
 
 POOLS = {'average': (average_pool, nn.avg_pool), 'max': (max_pool, nn.max_pool)}
 WINDOWS = [
@@ -50,3 +51,19 @@ def test_bfloat16(form, kind):
 def test_an_average_has_a_kernel_where_there_is_one(form):
     jaxpr = str(jax.make_jaxpr(lambda x: average_pool(x, 3, 2, 'SAME'))(jnp.ones((2, 8, 8, 16))))
     assert jaxpr.count('ffi_call') == (form == 'native')
+
+
+@pytest.mark.parametrize('kind', POOLS)
+@pytest.mark.parametrize(('shape', 'size', 'stride', 'padding'), WINDOWS)
+def test_for_export_equals_flax_without_infinities(kind, shape, size, stride, padding):
+    ours, theirs = POOLS[kind]
+    inputs = np.random.default_rng(0).integers(-3, 3, shape).astype(np.float32)
+    with compiling_for(EXPORT):
+        lowered = jax.jit(lambda x: ours(x, size, stride, padding)).lower(inputs)
+    np.testing.assert_allclose(
+        lowered.compile()(inputs), theirs(inputs, (size, size), (stride, stride), padding), rtol=1e-6, atol=1e-6
+    )
+    # A converter has no operation for a mean of windows with zeros around the image; and -inf would ruin a range.
+    pooled = lowered.as_text().partition('stablehlo.reduce_window')[2]
+    assert bool(pooled) == (kind == 'max')
+    assert not pooled or 'padding = dense<0>' in pooled or padding == 'SAME'

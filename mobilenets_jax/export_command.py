@@ -1,0 +1,113 @@
+"""`export`: a classifier with published weights, or of a run, as a TFLite file for phones, float or in 8 bit."""
+
+import argparse
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+from mobilenets_jax.data.options import NORMALIZATIONS
+from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.export.calibration import WHOLE
+from mobilenets_jax.export.exporting import NONE, Exported, export
+from mobilenets_jax.export.images import find_images, spread
+from mobilenets_jax.export.packages import PACKAGES, needed
+from mobilenets_jax.export.quantization import RECIPES
+from mobilenets_jax.tasks.image_files import read_image
+from mobilenets_jax.weights.cards import Preprocessing, WeightCard
+from mobilenets_jax.weights.pretrained import load_pretrained
+from mobilenets_jax.weights.trained import PARAMS, parse_step
+
+
+def add_parser(subparsers) -> None:
+    """Registers the command."""
+    parser = subparsers.add_parser('export', help='write a classifier as a TFLite file, float or in 8 bit')
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--weights', help='a file, or a name that `weights` lists')
+    source.add_argument('--workdir', help='of a run; or its folder of checkpoints, or of one step; local or gs://')
+    parser.add_argument('--out', required=True, metavar='F.tflite', help='the file to write')
+    parser.add_argument(
+        '--quantize',
+        default=NONE,
+        choices=(NONE, *RECIPES),
+        help='int8: all in 8 bit, by --calibration; dynamic: weights in 8 bit, activations rounded image by image; '
+        'weights: weights in 8 bit, computed in float',
+    )
+    parser.add_argument('--calibration', metavar='DIR', help='real images, in any folders: JPEG, PNG, WebP, ...')
+    parser.add_argument('--percentile', type=float, help='of the activations of an image in the range; 100 by default')
+    parser.add_argument('--step', metavar='N', help="of the run, or 'best'; the newest intact one by default")
+    parser.add_argument('--params', choices=PARAMS, help='averaged parameters where there are any, or raw ones')
+    parser.add_argument('--normalization', choices=NORMALIZATIONS, help="the input's range, where no file states it")
+    parser.add_argument('--image_size', type=int, help="the input's height and width, where another one is wanted")
+    parser.add_argument('--convention', help="whose padding and constants: 'tf' for timm's ports of TensorFlow")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Exports and prints what was made."""
+    _check(arguments)
+    for package in PACKAGES:
+        needed(package)
+    pretrained = load_pretrained(
+        arguments.weights if arguments.workdir is None else arguments.workdir,
+        convention=arguments.convention,
+        image_size=arguments.image_size,
+        value_range=arguments.normalization,
+        step=parse_step(arguments.step),
+        params=arguments.params,
+    )
+    pixels = None if arguments.calibration is None else _pixels(arguments.calibration, pretrained.card.preprocessing)
+    percentile = WHOLE if arguments.percentile is None else arguments.percentile
+    exported = export(pretrained, arguments.quantize, pixels, percentile)
+    _write(arguments.out, exported.content)
+    print(text(arguments, pretrained.card, exported))
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    size, folder = arguments.image_size, pathlib.Path(arguments.out).parent
+    check(size is None or size > 0, '--image_size', size, 'must be positive')
+    check(arguments.out.endswith('.tflite'), '--out', arguments.out, 'must end with .tflite')
+    check(folder.is_dir(), '--out', arguments.out, 'is in no folder that exists')
+    if arguments.quantize == 'int8' and arguments.calibration is None:
+        raise UserError(
+            '--quantize=int8 needs --calibration=DIR, a folder of some 100 real images of the kind to come.'
+        )
+    has_ranges = arguments.quantize == 'int8' or arguments.percentile is None
+    check(has_ranges, '--percentile', arguments.percentile, f'has no effect with --quantize={arguments.quantize}')
+
+
+def _pixels(directory: str, preprocessing: Preprocessing) -> np.ndarray:
+    """Images of a folder, cropped as the network's evaluation does, uint8 [n, size, size, 3]."""
+    found = find_images(directory)
+    chosen = spread(found)
+    if len(chosen) < len(found):
+        print(f'--calibration: {len(chosen)} of {len(found)} images are taken, evenly spread', file=sys.stderr)
+    return np.stack([read_image(path, preprocessing) for path in chosen])
+
+
+def _write(path: str, content: bytes) -> None:
+    """Whole or not at all."""
+    unfinished = pathlib.Path(f'{path}.unfinished')
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
+
+
+def text(arguments: argparse.Namespace, card: WeightCard, exported: Exported) -> str:
+    """What was made, a line for each fact."""
+    of_float, of_quantized = exported.float_agreement, exported.quantized_agreement
+    operations = ', '.join(f'{name} {count}' for name, count in exported.operations.items())
+    size = card.preprocessing.image_size
+    lines = [
+        f'network:     {card.model} {card.width_multiplier:g} ({card.convention}), {size} px, '
+        f'range {card.preprocessing.value_range}',
+        f'operations:  {sum(exported.operations.values())}: {operations}',
+        f'delegates:   {exported.delegates} (XNNPACK on this machine; 1 is the whole graph)',
+        f'conversion:  differs by {of_float.difference:.1e} of the largest logit on {of_float.images} images',
+    ]
+    if of_quantized is not None:
+        lines.append(
+            f'quantized:   {arguments.quantize}; on {of_quantized.images} images the same class as the float file for '
+            f'{of_quantized.same_class:.1f} %, correlation of the logits {of_quantized.correlation:.3f}'
+        )
+    return '\n'.join([*lines, f'file:        {arguments.out}, {len(exported.content):,} bytes'])

@@ -23,6 +23,7 @@ ALLOWED = {
     'checkpoints': set(),
     'evaluation': {'training'},
     'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},
+    'search': {'models'},
     'report': {'models', 'heads', 'ops', 'training', 'evaluation'},
     'tasks': {
         'models',
@@ -38,7 +39,7 @@ ALLOWED = {
         'config_use',
     },
 }
-TENSORFLOW_FREE = ('models', 'heads', 'ops', 'training', 'checkpoints', 'evaluation')
+TENSORFLOW_FREE = ('models', 'heads', 'ops', 'training', 'checkpoints', 'evaluation', 'search')
 
 
 def imported_modules(path: pathlib.Path) -> set[str]:

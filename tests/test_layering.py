@@ -26,6 +26,7 @@ ALLOWED = {
     'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},
     'report': {'models', 'heads', 'ops', 'training', 'evaluation', 'data'},
     'export': {'models', 'ops', 'data', 'weights', 'inference'},
+    'search': {'models'},
     'tasks': {
         'models',
         'heads',
@@ -41,7 +42,7 @@ ALLOWED = {
         'config_use',
     },
 }
-TENSORFLOW_FREE = ('models', 'heads', 'ops', 'training', 'checkpoints', 'evaluation', 'export')
+TENSORFLOW_FREE = ('models', 'heads', 'ops', 'training', 'checkpoints', 'evaluation', 'export', 'search')
 
 
 def imported_modules(path: pathlib.Path) -> set[str]:

@@ -1,0 +1,73 @@
+"""What a network would take on a device, in milliseconds: one protocol, and the models that are published.
+
+Every model is of one device and one tool, and no two may be compared. `READERS` reads the tables that others measured,
+in their own formats; the files are theirs and not part of this project.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from mobilenets_jax.errors import check, check_choice
+from mobilenets_jax.models.specs import NetworkSpec
+from mobilenets_jax.search import look_up_tables, published_latencies
+from mobilenets_jax.search.operations import KINDS
+from mobilenets_jax.search.tunas_latency import read_tunas
+
+PAPERS = 'papers_pixel1'
+
+
+class LatencyModel(Protocol):
+    """A model of one device.
+
+    Attributes:
+        device: what was measured, with what.
+    """
+
+    device: str
+
+    def milliseconds(self, spec: NetworkSpec, image_size: int = 224) -> float:
+        """What one image takes; raises `UserError` for a network that the model knows nothing of."""
+
+
+class PapersPixel1:
+    """The latencies that the papers print for Pixel 1, as milliseconds for each kind of multiply-add.
+
+    Four coefficients, fitted on 25 printed latencies of 4.4 to 77 ms: 3.3 % mean error, 4.0 % for rows left out of the
+    fit. The printed networks have no 7x7 kernels, and dense kxk convolutions in their stems alone, whose coefficient is
+    therefore badly determined: the model refuses neither.
+    """
+
+    device = published_latencies.DEVICE
+
+    def __init__(self):
+        measured = np.array([row.milliseconds for row in published_latencies.ROWS])
+        fitted = published_latencies.fit(published_latencies.feature_rows(), measured)
+        self.coefficients = dict(zip(KINDS, fitted.tolist(), strict=True))
+
+    def milliseconds(self, spec: NetworkSpec, image_size: int = 224) -> float:
+        """See `LatencyModel`."""
+        coefficients = np.array([self.coefficients[kind] for kind in KINDS])
+        return float(published_latencies.features(spec, image_size) @ coefficients)
+
+
+# Readers of tables that others published, by the name of the search that they were made for.
+READERS: dict[str, Callable[[str], LatencyModel]] = {
+    'once_for_all': look_up_tables.read_once_for_all,
+    'proxylessnas': look_up_tables.read_proxylessnas,
+    'single_path_nas': look_up_tables.read_single_path_nas,
+    'tf_nas': look_up_tables.read_tf_nas,
+    'tunas': read_tunas,
+}
+
+
+def latency_model(name: str, path: str = '') -> LatencyModel:
+    """The model `name`: 'papers_pixel1', which needs no file, or one of `READERS` with its file.
+
+    Raises:
+        UserError: an unknown name, or a file that cannot be read.
+    """
+    check_choice('latency.name', name, (PAPERS, *READERS))
+    check((name == PAPERS) == (not path), 'latency.path', path, f'does not go with latency.name={name!r}')
+    return PapersPixel1() if name == PAPERS else READERS[name](path)

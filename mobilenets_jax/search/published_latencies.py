@@ -1,0 +1,85 @@
+"""Latencies that papers print, and a model of latency fitted to them.
+
+All were measured on one big core of a Pixel 1 with TensorFlow Lite, in float, one image at a time.
+
+Source: 1905.02244v5 Tables 3 and 9; tensorflow/models research/slim/nets/mobilenet/README.md@0ba83cf (minimalistic).
+    Older versions of the paper print other, larger numbers (MobileNetV2: 78 for 64 ms): one source, one tool.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import nnls
+
+from mobilenets_jax.models import get_spec
+from mobilenets_jax.search.operations import KINDS, operations
+
+DEVICE = 'Pixel 1, one big core, TensorFlow Lite float'
+
+
+class Measured(NamedTuple):
+    """A printed latency.
+
+    Attributes:
+        milliseconds: of one image.
+        name: of the network.
+        image_size: in pixels.
+        fields: of `models.get_spec`.
+    """
+
+    milliseconds: float
+    name: str
+    image_size: int = 224
+    fields: dict[str, Any] = {}
+
+
+def _widths(name: str, latencies: dict[float, float]) -> list[Measured]:
+    """Table 9 keeps the last layer at every width."""
+    return [
+        Measured(latency, name, fields={'width_multiplier': width, 'last_channels': 'kept'})
+        for width, latency in latencies.items()
+    ]
+
+
+def _sizes(name: str, latencies: dict[int, float]) -> list[Measured]:
+    return [Measured(latency, name, image_size) for image_size, latency in latencies.items()]
+
+
+ROWS = (
+    *_widths('mobilenet_v3_large', {1.25: 77.0, 1.0: 51.2, 0.75: 39.8, 0.5: 21.7, 0.35: 15.1}),
+    *_sizes('mobilenet_v3_large', {256: 65.6, 192: 38.0, 160: 27.8, 128: 17.8, 96: 12.5}),
+    *_widths('mobilenet_v3_small', {1.25: 23.6, 1.0: 15.8, 0.75: 12.8, 0.5: 7.7, 0.35: 5.7}),
+    *_sizes('mobilenet_v3_small', {256: 20.0, 160: 8.6, 128: 5.8, 96: 4.4}),
+    Measured(64.0, 'mobilenet_v2'),
+    Measured(16.6, 'mobilenet_v2', fields={'width_multiplier': 0.35}),
+    Measured(71.0, 'mnasnet_a1'),
+    Measured(20.3, 'mnasnet_small'),
+    Measured(44.1, 'mobilenet_v3_large_minimalistic'),
+    Measured(12.2, 'mobilenet_v3_small_minimalistic'),
+)
+
+
+def features(spec, image_size: int) -> np.ndarray:
+    """Billions of multiply-adds of each of `operations.KINDS`, float [4]."""
+    madds = dict.fromkeys(KINDS, 0)
+    for operation in operations(spec, image_size):
+        madds[operation.kind] += operation.madds
+    return np.array([madds[kind] / 1e9 for kind in KINDS])
+
+
+def feature_rows() -> np.ndarray:
+    """The features of all `ROWS`, float [rows, 4]."""
+    return np.stack([features(get_spec(row.name, **row.fields), row.image_size) for row in ROWS])
+
+
+def fit(rows: np.ndarray, milliseconds: np.ndarray) -> np.ndarray:
+    """Milliseconds for a billion multiply-adds of each kind: no coefficient negative, least squares of relative errors.
+
+    Args:
+        rows: features, float [rows, 4].
+        milliseconds: printed, float [rows].
+
+    Returns:
+        float [4], in the order of `operations.KINDS`.
+    """
+    return nnls(rows / milliseconds[:, None], np.ones(len(rows)))[0]

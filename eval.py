@@ -39,7 +39,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run.')
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of checkpoints, or of one step.')
 STEP = flags.DEFINE_string('step', None, "Step to evaluate, or 'best'; the newest intact one by default.")
 WEIGHTS = flags.DEFINE_string('weights', None, 'Published weights: a file, or a name of `mobilenets_jax weights`.')
-REPORT = flags.DEFINE_string('report', None, 'Folder for every prediction, the classes and a confusion matrix.')
+REPORT = flags.DEFINE_string('report', None, 'Folder for what the network makes of each image and each class.')
 PARAMS = flags.DEFINE_enum('params', 'ema', ['ema', 'raw'], 'Averaged parameters where there are any, or raw ones.')
 
 

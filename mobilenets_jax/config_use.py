@@ -1,5 +1,6 @@
 """Which fields of a config have an effect with the choices of its others: a setting without effect is a mistake."""
 
+import dataclasses
 import inspect
 import itertools
 import sys
@@ -12,6 +13,7 @@ from mobilenets_jax.config import ConfigView, spellings
 from mobilenets_jax.data import SOURCES_OF_TASKS, fields_of_source
 from mobilenets_jax.data.options import ABOVE_ZERO, EVALUATION_FIELDS, USED_WITH
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.training.detection import DetectionLossSpec
 from mobilenets_jax.training.optimizers import OPTIMIZERS
 from mobilenets_jax.training.schedules import SCHEDULES
 
@@ -20,11 +22,8 @@ EVALUATED_SECTIONS = ('model', 'data', 'segmentation', 'detection')
 # The training split's classes are those of the labels.
 _SPLITS = ('train_split', 'eval_split')
 LR_ASPP_FIELDS = ('gate', 'pool_size', 'pool_strides')
-# Of the detector's loss evaluation uses the classification alone, by which scores are made.
-_LOSS_FIELDS = (
-    *('alpha', 'gamma', 'background_target', 'negatives_per_positive', 'min_negatives', 'localization_delta'),
-    *('class_weight', 'box_weight', 'match_threshold', 'last_wins', 'per_replica_normalization'),
-)
+# Of a detector's loss evaluation uses the classification alone, by which scores are made.
+_LOSS_FIELDS = [field.name for field in dataclasses.fields(DetectionLossSpec) if field.name != 'classification']
 _TRAINING_ONLY = (
     *('model.dropout_rate', 'model.bn_momentum', 'model.sync_bn'),
     *(f'detection.{name}' for name in ('bn_momentum', 'class_bias', *_LOSS_FIELDS)),

@@ -24,7 +24,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument('--image_size', type=int, help="the input's height and width, where no file states it")
     parser.add_argument('--convention', help="whose padding and constants: 'tf' for timm's ports of TensorFlow")
     parser.add_argument('--top', type=int, help='how many classes (5 by default) or boxes to name')
-    parser.add_argument('--min_score', type=float, help='of a detector: of the boxes that are named; 0.3 by default')
+    parser.add_argument('--min_score', type=float, help='of a detector: of the boxes that are named; 0.5 by default')
     parser.add_argument('--masks', metavar='DIR', help='of a segmentation network: write the classes of pixels as PNG')
     parser.add_argument('--json', action='store_true', help='print a list of objects')
     parser.add_argument('--out', metavar='PNG', help='draw the images and what is seen in them to this file')

@@ -203,3 +203,11 @@ def test_evaluation_takes_what_a_run_saved_and_what_it_uses():
     given = {'data.eval_crop': 'resize_crop', 'data.crop_fraction': 1.0, 'model.dtype': 'float32', 'optimizer.beta1': 1}
     given |= {'data.train_split': 'training', 'data.eval_split': 'test'}  # the first has the classes of the labels
     check_used_in_evaluation(saved.updated({'data.eval_crop': 'resize_crop'}), given)
+
+
+@pytest.mark.parametrize('name', ['alpha', 'match_threshold', 'min_negatives', 'class_bias', 'bn_momentum'])
+def test_evaluation_of_a_detector_refuses_what_trains_it(name):
+    given = {f'detection.{name}': 0.5}
+    with pytest.raises(UserError, match=rf'^detection\.{name}=0\.5 has no effect in evaluation, only in training\.'):
+        check_used_in_evaluation(view({}), given)
+    check_used_in_evaluation(view({}), {'detection.iou_threshold': 0.5, 'detection.classification': 'softmax'})

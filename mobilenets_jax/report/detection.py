@@ -19,7 +19,7 @@ from mobilenets_jax.report.confusion import write_csv
 from mobilenets_jax.tables import output_names
 
 PICTURED_IMAGES = 6
-LEAST_SCORE = 0.3  # of the boxes that are drawn
+LEAST_SCORE = 0.5  # of the boxes that are drawn, and that `predict` names
 PANEL_INCHES = 5
 
 

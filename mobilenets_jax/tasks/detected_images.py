@@ -67,7 +67,8 @@ def find(arguments: argparse.Namespace) -> Predicted:
         _row(path, image, detect(image), least, arguments.top, loaded.class_names)
         for path, image in zip(arguments.images, images, strict=True)
     ]
-    return Predicted(rows, '\n'.join(map(_text, rows)), functools.partial(_draw, rows, loaded.class_names))
+    text = '\n'.join(_text(row, least) for row in rows)
+    return Predicted(rows, text, functools.partial(_draw, rows, loaded.class_names))
 
 
 def _published(arguments: argparse.Namespace) -> LoadedDetector:
@@ -144,12 +145,12 @@ def _row(
     return {'image': path, 'size': [height, width], 'objects': objects}
 
 
-def _text(row: dict[str, Any]) -> str:
+def _text(row: dict[str, Any], least: float) -> str:
     lines = [
         f'  {entry["score"]:6.1%}  {entry["name"]}  ({", ".join(f"{side:.0f}" for side in entry["box"])})'
         for entry in row['objects']
     ]
-    return '\n'.join([row['image'], *(lines or ['  nothing'])])
+    return '\n'.join([row['image'], *(lines or [f'  nothing with a score of {least:g} or more'])])
 
 
 def _draw(rows: Sequence[dict[str, Any]], names: Sequence[str], out: str) -> None:

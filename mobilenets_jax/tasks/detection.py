@@ -23,14 +23,14 @@ from mobilenets_jax.tasks.detector import head_fields, head_of, loss_spec, nms_s
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training.detection import DetectionTask, detection_targets
 from mobilenets_jax.training.frozen import Frozen
-from mobilenets_jax.weights.init_from import ALL_BUT_BACKBONE
+from mobilenets_jax.weights.init_from import DETECTION_HEAD
 
 
 class Detection(TaskDefinition):
     """See `TaskDefinition`, where the methods are described."""
 
     measures = DetectionTask
-    head = ALL_BUT_BACKBONE
+    head = DETECTION_HEAD
     examples = DETECTION
     images_per_device = 8
 

@@ -23,6 +23,7 @@ from mobilenets_jax.data.segmentation_options import SegmentationOptions
 from mobilenets_jax.data.shapes_only import ShapesOnly
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.tasks import TASKS
+from mobilenets_jax.tasks.detector import ANCHOR_FIELDS, HEAD_FIELDS, LOSS_FIELDS, NMS_FIELDS
 from mobilenets_jax.training.state import num_params
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -257,6 +258,12 @@ def test_wrong_value_of_a_detector_is_named(field, value, message, stand_in):
     config.detection[field] = value
     with pytest.raises(UserError, match=message):
         experiment.Experiment(ConfigView(config.to_dict()))
+
+
+def test_section_of_detectors_has_every_field_of_the_loss_and_of_the_suppression():
+    fields = base.get_config('detection').detection
+    assert {*LOSS_FIELDS, *NMS_FIELDS, *HEAD_FIELDS, *ANCHOR_FIELDS, 'head', 'loss'} == set(fields)
+    assert not any(fields.values())  # each has the value that the head has
 
 
 def test_anchors_of_a_head_without_scales_are_its_own(stand_in):

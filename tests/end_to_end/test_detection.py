@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,13 @@ SMALL = (
     '--config.ema.decay=0.9',
 )
 ALL_CLASSES = f'--config.data.class_names={CLASSES}'
+SHARED = Path(os.environ.get('MOBILENETS_JAX_SHARED', '../shared')).resolve()
+COCO = SHARED / 'data' / 'coco_val2017_92.zip'
+# File, classes of the data that it is measured on, and AP and AP50 of LiteRT.
+PUBLISHED = [
+    ('ssdlite_mobilenet_v2_voc_300_integer_quant_with_postprocess.tflite', 'voc', 27.3, 42.1),
+    ('coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite', '', 28.6, 44.6),
+]
 METRICS = ('ap', 'ap50', 'ap75', 'ar1', 'ar10', 'ar100', 'ap_small', 'voc07_ap50', 'voc_ap50')
 
 
@@ -144,3 +153,20 @@ def test_batch_is_shown_with_its_boxes_and_the_anchors_that_they_match(images, t
     line = r'boxes: \d\.\d an image, \d at most of 3, none in \d of 8 images; anchors: \d+, matched \d+\.\d an image'
     assert any(re.fullmatch(line, said) for said in ended.output)
     assert (tmp_path / 'batch.png').stat().st_size > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COCO.exists(), reason=f'{COCO} is missing')
+@pytest.mark.parametrize(('file', 'classes', 'ap', 'ap50'), PUBLISHED)
+def test_published_weights_score_what_litert_scores_with_them(file, classes, ap, ap50, tmp_path, launcher):
+    """On 92 images of COCO val2017; the files are of 8 bits, and are read in float here."""
+    with zipfile.ZipFile(COCO) as archive:
+        archive.extractall(tmp_path)
+    places = (f'--config.data.dir={tmp_path}', '--config.data.annotation_file=instances.json')
+    places += ('--config.data.name=coco', '--config.data.image_dir=images')
+    places += (f'--config.data.classes={classes}',) if classes else ()
+    ended = launcher.start(ROOT / 'eval.py', f'--weights={SHARED / "weights" / file}', *places).end()
+    assert ended.status == 0, ended
+    metrics = json.loads(ended.output[-1])
+    assert metrics['count'] == 92 and metrics['resize'] == 'legacy'
+    assert metrics['ap'] == pytest.approx(ap, abs=2) and metrics['ap50'] == pytest.approx(ap50, abs=2)

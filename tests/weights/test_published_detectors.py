@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilenets_jax.__main__ import main
 from mobilenets_jax.boxes.postprocessing import postprocess
 from mobilenets_jax.boxes.suppression import TF_NMS
 from mobilenets_jax.errors import UserError
@@ -76,8 +77,39 @@ def test_the_expected_objects_are_found(v1):
         assert scores[best] == pytest.approx(golden['score'], abs=0.12)
 
 
+@pytest.mark.skipif(not GOLDENS.exists(), reason=f'{GOLDENS} is missing')
+def test_predict_names_the_expected_objects_and_draws_them(tmp_path, capsys):
+    with zipfile.ZipFile(GOLDENS) as archive:
+        picture = archive.extract('cats_and_dogs.jpg', tmp_path)
+        expected = json.loads(archive.read('expected_detections.json'))['detections']
+    flags = [f'--weights={V1}', '--min_score=0.4', '--json', f'--out={tmp_path / "seen.png"}']
+    assert main(['predict', picture, *flags]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row['size'] == [600, 1200] and min(found['score'] for found in row['objects']) >= 0.4
+    for golden in expected:
+        x, y, width, height = golden['bbox_xywh']
+        box = np.array([x, y, x + width, y + height])
+        of_class = [found for found in row['objects'] if found['class'] == golden['category_index']]
+        assert {found['name'] for found in of_class} == {{16: 'cat', 17: 'dog'}[golden['category_index']]}
+        assert max(overlap(box, np.array(found['box'])) for found in of_class) > 0.8
+    assert Image.open(tmp_path / 'seen.png').size == (600, 480)
+
+
+@pytest.mark.parametrize(
+    ('flag', 'message'),
+    [
+        ('--masks=x', "--masks='x' means nothing to a detector."),
+        ('--min_score=2', '--min_score=2.0 must be in [0, 1].'),
+        ('--top=0', '--top=0 must be positive.'),
+    ],
+)
+def test_option_without_a_meaning_is_named(flag, message, capsys):
+    assert main(['predict', 'photo.jpg', f'--weights={V1}', flag]) == 2
+    assert capsys.readouterr().err == f'error: {message}\n'
+
+
 def overlap(one, other):
-    """Intersection over union of two boxes [ymin, xmin, ymax, xmax]."""
+    """Intersection over union of two boxes, corner by corner: [ymin, xmin, ymax, xmax]."""
     sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
     shared = np.prod(np.maximum(sides, 0))
     return shared / (np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared)

@@ -10,7 +10,7 @@ PARITY_INSTALLED := $(PARITY_VENV)/.installed
 DEMO_DIR ?= runs/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-part test-slow test-launch chaos parity bench bench-gpu bench-input lint format clean
+.PHONY: help install demo test test-part test-slow test-export test-launch chaos parity bench bench-gpu bench-input lint format clean
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,17 @@ test-part: $(INSTALLED)  ## Run those fast tests that another Python or JAX coul
 
 test-slow: $(INSTALLED)  ## Run the long tests: other frameworks, other layouts, the simulated pod, more faults.
 	$(BIN)/python -m pytest -m slow
+
+EXPORT_VENV := .venv-export
+EXPORT_INSTALLED := $(EXPORT_VENV)/.installed
+
+$(EXPORT_INSTALLED): requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(EXPORT_VENV)
+	$(EXPORT_VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[export]'
+	@touch $@
+
+test-export: $(EXPORT_INSTALLED)  ## Convert, quantize and run networks by LiteRT, in an environment of its own.
+	$(EXPORT_VENV)/bin/python -m pytest tests/export
 
 LAUNCH_VENV := .venv-launch
 LAUNCH_INSTALLED := $(LAUNCH_VENV)/.installed
@@ -102,4 +113,4 @@ format: $(INSTALLED)  ## Mend what `make lint` can mend by itself.
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environments and the demo's output.
-	rm -rf $(VENV) $(PARITY_VENV) $(LAUNCH_VENV) $(DEMO_DIR)
+	rm -rf $(VENV) $(PARITY_VENV) $(EXPORT_VENV) $(LAUNCH_VENV) $(DEMO_DIR)

@@ -16,8 +16,9 @@ from mobilenets_jax.models import create_model, list_models
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / 'golden' / 'tflite_operations.json').read_text())
 FAST = ('mobilenet_v1', 'mobilenet_v3_small', 'shufflenet_v1_g3', 'shufflenet_v2')
 SIZE = 224
-# Of the largest logit. MobileNeXt with these weights is off by 2e-5 in float32 itself, beside float64.
-LIMITS = {'mobilenext': 5e-5}
+# Of the largest logit. MobileNeXt with these weights is off by 2e-5 in float32 itself, beside float64; and the errors
+# of 16 sigmoids, one behind the other, come to 0.7e-5 to 1.5e-5, depending on which native ops Flax has.
+LIMITS = {'mobilenext': 5e-5, 'se_resnet50': 3e-5}
 # Keras 3.15 and TensorFlow 2.21 make this of `keras.applications.MobileNetV3Small`.
 KERAS_V3_SMALL = {'CONV_2D': 41, 'HARD_SWISH': 19, 'MUL': 18, 'DEPTHWISE_CONV_2D': 11, 'MEAN': 10, 'ADD': 6}
 KERAS_V3_SMALL |= {'FULLY_CONNECTED': 2}

@@ -4,8 +4,9 @@ Paper: 1801.04381 section 6.2 (the network).
 Command: python train.py --config=configs/detection/bccd.py --workdir=runs/bccd --config.data.dir=DIR
     --config.init_from=tflite_mobilenet_v2_1.0_224_quant.tflite --config.new_head=True
 Hardware: two CPU cores.
-Expected: 85 % AP50 on the test split is aimed at.
-Status: not yet tried.
+Expected: 85 % AP50 on the test split is aimed at; 84.2 % was reached (EMA; 85.2 % on val) in 42 minutes beside other work.
+    docs/detection.md has the rest.
+Status: tried, not reached.
 
 DIR has JPEGImages, Annotations and ImageSets/Main, as Pascal VOC's.
 """
@@ -18,7 +19,7 @@ def get_config():
     config = base.get_config('detection')
     config.batch_size = 16
     config.image_size = (240, 320)
-    config.num_epochs = 100.0
+    config.num_epochs = 80.0
 
     config.model.name = 'mobilenet_v2'
     config.detection.max_detections = 100

@@ -21,6 +21,7 @@ from mobilenets_jax.tables import output_names
 PICTURED_IMAGES = 6
 LEAST_SCORE = 0.5  # of the boxes that are drawn, and that `predict` names
 PANEL_INCHES = 5
+TITLE_INCHES = 0.3
 
 
 def write_report(
@@ -94,7 +95,8 @@ def _draw(images: np.ndarray, rows: Rows, annotations: Sequence[Annotations], na
     """The bytes of a PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2 * PANEL_INCHES, PANEL_INCHES * len(images)), layout='constrained')
+    height = PANEL_INCHES * images.shape[1] / images.shape[2] + TITLE_INCHES
+    figure = Figure(figsize=(2 * PANEL_INCHES, height * len(images)), layout='constrained')
     panels = figure.subplots(len(images), 2, squeeze=False)
     for index, (image, (objects, detections)) in enumerate(zip(images, panels, strict=True)):
         objects.imshow(paint_objects(image, annotations[index], names))

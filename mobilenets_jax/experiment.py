@@ -211,9 +211,8 @@ class Experiment:
         source, head = f'init_from={self._init_from!r}', self.definition.head
         variables = fit(self._start.variables, fresh, source, head=head, new_head=self._new_head)
         if self._start.folded:
-            nothing = not self._new_head
-            is_fresh = (lambda path: False) if nothing else fresh_variables(self._start.variables, fresh, head)
-            variables = unfold_batch_norms(self.model, variables, self._first_images(), is_fresh)
+            new = {'is_fresh': fresh_variables(self._start.variables, fresh, head)} if self._new_head else {}
+            variables = unfold_batch_norms(self.model, variables, self._first_images(), **new)
         params, batch_stats = variables['params'], variables['batch_stats']
         # The averages are arrays of their own: the step donates all of them.
         return state.replace(

@@ -3,9 +3,9 @@
 Reference: 1905.02244v5 Table 6 (COCO test-dev 2017, 320 pixels, latency on one large core of a Pixel 1); torchvision
     0.28 models/detection/ssdlite.py; houqb/ssdlite-pytorch-mobilenext@6219e33 README (COCO val 2017 and, of 20 classes,
     Pascal VOC 2007 test), parameters and multiply-adds from 2007.02269 Table 9.
-Differs: Table 6 prints parameters without batch norm. Its rows of V1 and V2 are those of 1801.04381 Table 6, of 80
-    classes and none but the background beside them; the others have the 90 numbers of COCO. Widths below 1.0 have a
-    last convolution that is narrower, too. MnasNet has 0.4 to 1.2 % fewer parameters here than are printed.
+Differs: Table 6 prints parameters without batch norm. Its rows of V1 and V2 at width 1.0 are those of 1801.04381,
+    for 80 classes; the others are for the 90 numbers of COCO. Widths below 1.0 have a narrower last convolution, too.
+    MnasNet has 0.4 to 1 % fewer parameters here than are printed.
 """
 
 import dataclasses

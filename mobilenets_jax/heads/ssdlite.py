@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from mobilenets_jax.boxes.anchors import AnchorSpec, mobilenext_anchors, tf_anchors, torchvision_anchors
 from mobilenets_jax.boxes.coder import TORCHVISION_MAX_LOG_SIZE, BoxCoder
+from mobilenets_jax.boxes.postprocessing import SCORES
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models.layers import ConvNorm, LayerSettings
 from mobilenets_jax.models.network import Endpoints
@@ -29,7 +30,6 @@ from mobilenets_jax.models.specs import INITIALIZERS
 EXPANSIONS = {'C4/expansion': 'C4', 'C5/expansion': 'C5'}  # what stands for a tap in networks that do not have it
 EXTRAS = ('separable', 'dense', 'sandglass')
 PREDICTORS = ('separable', 'pointwise')
-SCORES = ('sigmoid', 'softmax')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class SsdliteSpec:
     Attributes:
         anchors: at each location of each map.
         coder: what the predicted codes mean.
-        scores: what makes scores of logits: 'sigmoid', of each class by itself, or 'softmax', of all and the
-            background.
+        scores: what makes scores of logits, a key of `boxes.postprocessing.SCORES`: 'sigmoid', of each class by itself,
+            or 'softmax', of all and the background.
         taps: the endpoints of the backbone that are the first maps; a network without 'C4/expansion' or 'C5/expansion'
             has 'C4' or 'C5' there.
         extras: of each further map, half as large as the one before it, the channels in the middle of its layers and
@@ -88,7 +88,7 @@ class SsdliteSpec:
             check_choice(field, getattr(self, field), INITIALIZERS)
 
     def to_fields(self) -> dict[str, Any]:
-        """All fields, JSON-able; `from_fields` takes them again."""
+        """All fields, JSON-able; `replace` takes them again."""
         return _plain(dataclasses.asdict(self))
 
     def replace(self, fields: Mapping[str, Any]) -> 'SsdliteSpec':

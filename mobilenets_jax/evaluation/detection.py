@@ -144,30 +144,27 @@ def _counted(image: Annotations) -> np.ndarray:
 
 def _objects(annotations: Sequence[Annotations]) -> list[dict]:
     """All objects as COCO's files have them. Ids begin at 1, since 0 says in COCO's evaluation that nothing matches."""
-    return [
-        {
-            'image_id': image.image_id,
-            'category_id': int(label) + 1,
-            'bbox': _corner_and_size(box),
-            'area': IGNORED_AREA if difficult else float(area),
-            'iscrowd': int(crowd),
-            'id': number,
-        }
-        for number, (image, label, box, area, crowd, difficult) in enumerate(
-            (
-                (image, *fields)
-                for image in annotations
-                for fields in zip(image.labels, image.boxes, image.area, image.crowd, image.difficult, strict=True)
-            ),
-            start=1,
-        )
-    ]
+    rows = []
+    for image in annotations:
+        columns = image.labels, image.boxes, image.area, image.crowd, image.difficult
+        for label, box, area, crowd, difficult in zip(*columns, strict=True):
+            rows.append(
+                {
+                    'image_id': image.image_id,
+                    'category_id': int(label) + 1,
+                    'bbox': _corner_and_size(box),
+                    'area': IGNORED_AREA if difficult else float(area),
+                    'iscrowd': int(crowd),
+                    'id': len(rows) + 1,
+                }
+            )
+    return rows
 
 
 def _detections(ids: Sequence[int], found: Found) -> list[dict]:
     """All detections as COCO's files have them, with the areas of their boxes."""
     rows = []
-    for number, (image, box, score, label) in enumerate(zip(*found, strict=True), start=1):
+    for image, box, score, label in zip(*found, strict=True):
         x, y, width, height = _corner_and_size(box)
         rows.append(
             {
@@ -177,7 +174,7 @@ def _detections(ids: Sequence[int], found: Found) -> list[dict]:
                 'area': width * height,
                 'score': float(score),
                 'iscrowd': 0,
-                'id': number,
+                'id': len(rows) + 1,
             }
         )
     return rows

@@ -37,8 +37,10 @@ def paint_boxes(image: np.ndarray, boxes: np.ndarray, titles: Sequence[str], lab
     side = min(image.shape[:2])
     font, width = ImageFont.load_default(max(LEAST_TEXT, side // 32)), max(LEAST_WIDTH, side // 120)
     rows = list(zip(boxes, titles, class_colours(labels), strict=True))
-    for (top, left, bottom, right), title, colour in reversed(rows):
-        draw.rectangle((left, top, max(right, left), max(bottom, top)), outline=colour, width=width)
+    last = np.array([*image.shape[:2], *image.shape[:2]]) - 1  # an edge on the border stays in sight
+    for box, title, colour in reversed(rows):
+        top, left, bottom, right = np.clip(np.rint(box), 0, last).tolist()
+        draw.rectangle((left, top, right, bottom), outline=colour, width=width)
         _write(draw, printable(title, TITLE_LENGTH), (left, top), font, colour, picture.size)
     return np.asarray(picture)
 

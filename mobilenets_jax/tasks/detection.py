@@ -25,6 +25,9 @@ from mobilenets_jax.training.detection import DetectionTask, detection_targets
 from mobilenets_jax.training.frozen import Frozen
 from mobilenets_jax.weights.init_from import DETECTION_HEAD
 
+_ALONE = Layout(process_index=0, process_count=1, local_device_count=1)
+_FIELDS = ('image', 'boxes', 'labels', 'valid')  # of a training batch
+
 
 class Detection(TaskDefinition):
     """See `TaskDefinition`, where the methods are described."""
@@ -90,20 +93,17 @@ class Detection(TaskDefinition):
         return find(arguments)
 
 
-_ALONE = Layout(process_index=0, process_count=1, local_device_count=1)
-_FIELDS = ('image', 'boxes', 'labels', 'valid')  # of a training batch
-
-
 def _evaluation_view(dataset: Dataset, batch: Mapping[str, np.ndarray], images: np.ndarray) -> BatchView:
-    """Of an evaluation batch, whose objects are no part of it."""
-    annotations = [dataset.annotations[index] for index in batch['index']]
+    """Of an evaluation batch without its padding; the objects of an image are no part of it."""
+    real = batch['mask'] > 0
+    annotations = [dataset.annotations[index] for index in batch['index'][real]]
     pictures = [
         paint_objects(image, of_image, dataset.class_names)
-        for image, of_image in zip(batch['image'], annotations, strict=True)
+        for image, of_image in zip(batch['image'][real], annotations, strict=True)
     ]
     counts = np.array([len(of_image.labels) for of_image in annotations])
     line = f'objects: {counts.mean():.1f} an image, none in {(counts == 0).sum()} of {len(counts)} images'
-    return BatchView(images, [f'{count} objects' for count in counts], np.stack(pictures), [line])
+    return BatchView(images[real], [f'{count} objects' for count in counts], np.stack(pictures), [line])
 
 
 def _matched_anchors(model: Detector, config: ConfigView, batch: Mapping[str, np.ndarray]) -> np.ndarray:

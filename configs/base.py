@@ -38,9 +38,7 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
 
     config.model = ml_collections.ConfigDict()
     config.model.name = 'mobilenet_v3_small'  # `python -m mobilenets_jax models` lists them
-    config.model.spec_file = (
-        ''  # of a table in JSON (docs/search.md): the network, and its name, in the place of model.name
-    )
+    config.model.spec_file = ''  # of a table in JSON (docs/search.md): the network and its name, in place of model.name
     config.model.table = ''  # what spec_file holds; it goes with every checkpoint, which needs the file no more
     config.model.width_multiplier = 1.0
     config.model.convention = 'tf'  # whose rounding, padding, constants: tf, torchvision, keras; of some timm, megvii

@@ -163,7 +163,8 @@ def overrides() -> dict[str, Any]:
     """What the command line sets of the config, by dotted path; with a file of a table also what it holds."""
     given = config_flags.get_override_values(flags.FLAGS['config'])
     if given.get(f'model.{SPEC_FILE}') and CONFIG.value.model.table:
-        given |= {f'model.{field}': CONFIG.value.model[field] for field in ('name', 'table')}
+        held = {f'model.{field}': CONFIG.value.model[field] for field in ('name', 'table')}
+        return {**given, **held}
     return given
 
 

@@ -67,7 +67,9 @@ def architecture_of(text: str, source: str = 'model.table') -> Architecture:
         UserError: the text is no table of a network; names the field and the known ones.
     """
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=functools.partial(_once, source))
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f'{source} is no JSON: {error}.') from error
     if not isinstance(values, Mapping):
@@ -84,6 +86,14 @@ def architecture_of(text: str, source: str = 'model.table') -> Architecture:
         build=functools.partial(_build, spec),
         conventions={TABLE_CONVENTION: spec.convention},
     )
+
+
+def _once(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose fields may stand in it once."""
+    values = dict(pairs)
+    names = [name for name, _ in pairs]
+    check(len(values) == len(names), f'{source}: fields', names, 'must be named once each')
+    return values
 
 
 def canonical(text: str, source: str) -> tuple[str, str]:
@@ -111,10 +121,22 @@ def _check_computed(spec: NetworkSpec, source: str) -> None:
     check(convention.bn_epsilon > 0, f'{source}: convention.bn_epsilon', convention.bn_epsilon, 'must be positive')
     width = spec.stem.channels
     for index, row in enumerate(spec.blocks):
-        middle = {'depthwise_separable': width, 'dense_conv': row.out_channels}.get(row.kind, row.expanded)
-        requirement = f'must be {middle} in a block of the kind {row.kind!r}'
-        check(row.expanded == middle, f'{source}: blocks[{index}].expanded', row.expanded, requirement)
+        _check_row(row, width, f'{source}: blocks[{index}]')
         width = row.out_channels
+
+
+def _check_row(row: BlockSpec, width: int, label: str) -> None:
+    """Raises `UserError` where a row asks for what its block, whose input has `width` channels, does not have."""
+    of_kind = f'in a block of the kind {row.kind!r}'
+    middle = {'depthwise_separable': width, 'dense_conv': row.out_channels}.get(row.kind, row.expanded)
+    check(row.expanded == middle, f'{label}.expanded', row.expanded, f'must be {middle} {of_kind}')
+    if row.kind == 'depthwise_separable':
+        check(not row.residual_pool, f'{label}.residual_pool', row.residual_pool, f'has no effect {of_kind}')
+    if row.kind == 'dense_inverted_residual':
+        squeeze = _to_json(row.squeeze_excite)
+        check(squeeze is None, f'{label}.squeeze_excite', squeeze, f'has no effect {of_kind}')
+        strides = row.stride == 1 or row.expanded != width
+        check(strides, f'{label}.stride', row.stride, f'has no effect {of_kind} without expansion')
 
 
 def _check_scales(spec: NetworkSpec, source: str) -> None:

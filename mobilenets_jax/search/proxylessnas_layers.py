@@ -61,15 +61,8 @@ def proxylessnas_decisions(space: Space, spec: NetworkSpec) -> np.ndarray:
 
 def _shapes(spec: NetworkSpec) -> list[tuple]:
     """What of each row a latency depends on."""
+    fields = ('kind', 'kernel_size', 'expanded', 'out_channels', 'stride')
     return [
-        (
-            at.row.kind,
-            at.row.kernel_size,
-            at.row.expanded,
-            at.row.out_channels,
-            at.row.stride,
-            at.squeezed,
-            at.adds_input,
-        )
+        (*(getattr(at.row, field) for field in fields), at.squeezed, at.adds_input)
         for at in positions(spec, image_size=224)
     ]

@@ -19,7 +19,7 @@ from typing import Any
 from mobilenets_jax.errors import check_choice
 from mobilenets_jax.models import get_spec, mobilenet_v2
 from mobilenets_jax.models import mnasnet as mnasnet_tables
-from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec, make_divisible
+from mobilenets_jax.models.specs import BlockSpec, NetworkSpec, SqueezeExciteSpec, make_divisible
 from mobilenets_jax.search.space import Choice, Space
 
 KERNELS = (3, 5, 7)
@@ -98,20 +98,28 @@ def proxylessnas(name: str = 'proxylessnas', first_stage: int = 32) -> Space:
         choices += _layer_choices(f'layer{number:02d}', parts, skippable=_repeats(layers, number - 2))
 
     def build(options: Mapping[str, Any]) -> NetworkSpec:
-        row = BlockSpec(
-            kernel_size=options['layer01/kernel'], expanded=32, out_channels=16, activation='relu6', stride=1
-        )
-        blocks = [row]
+        blocks = [_row(options['layer01/kernel'], 32, 16, 1, 'relu6')]
         for number, (channels, stride) in enumerate(layers, start=2):
-            if options.get(f'layer{number:02d}/skip', False):
-                continue
-            expanded = options[f'layer{number:02d}/expand'] * blocks[-1].out_channels
-            kernel_size = options[f'layer{number:02d}/kernel']
-            fields = {'kernel_size': kernel_size, 'expanded': expanded, 'out_channels': channels, 'stride': stride}
-            blocks.append(dataclasses.replace(row, **fields))
+            chosen = _options_of(options, f'layer{number:02d}')
+            if not chosen.get('skip', False):
+                expanded = chosen['expand'] * blocks[-1].out_channels
+                blocks.append(_row(chosen['kernel'], expanded, channels, stride, 'relu6'))
         return dataclasses.replace(mobilenet_v2.TABLE, blocks=tuple(blocks))
 
     return Space(name=name, choices=tuple(choices), build=build)
+
+
+def _row(
+    kernel_size: int, expanded: int, out_channels: int, stride: int, activation: str, has_se: bool = False
+) -> BlockSpec:
+    return BlockSpec(
+        kernel_size=kernel_size,
+        expanded=expanded,
+        out_channels=out_channels,
+        squeeze_excite=_SE if has_se else None,
+        activation=activation,
+        stride=stride,
+    )
 
 
 def _repeats(layers: Sequence[tuple[int, int]], index: int) -> bool:
@@ -126,65 +134,58 @@ def _layer_choices(name: str, parts: Mapping[str, tuple], *, skippable: bool) ->
     return skip + [Choice(name=f'{name}/{part}', options=options, needs=needs) for part, options in parts.items()]
 
 
+# Of the five stages of TuNAS's space: channels at width 1.0, stride, activation.
+_TUNAS_V3 = ((16, 2, 'relu'), (32, 2, 'relu'), (64, 2, 'hard_swish'), (128, 1, 'hard_swish'), (256, 2, 'hard_swish'))
+
+
 def tunas_v3() -> Space:
     """TuNAS's space around MobileNetV3 (its 'MobileNetV3-Like'): widths, kernels, expansions, SE and layers."""
-    # Of the five stages: channels at width 1.0, stride, activation.
-    stages = ((16, 2, 'relu'), (32, 2, 'relu'), (64, 2, 'hard_swish'), (128, 1, 'hard_swish'), (256, 2, 'hard_swish'))
     choices = [
         Choice(name='stem/kernel', options=(3, 5)),
         Choice(name='stem/channels', options=_scaled(16)),
         *_layer_choices('layer01', {'kernel': KERNELS}, skippable=True),
     ]
     parts = {'kernel': KERNELS, 'expand': (1, 2, 3, 4, 5, 6), 'se': (False, True)}
-    for stage, (channels, _, _) in enumerate(stages):
+    for stage, (channels, _, _) in enumerate(_TUNAS_V3):
         choices.append(Choice(name=f'stage{stage + 1}/channels', options=_scaled(channels)))
         for position in range(4):
-            name = f'layer{2 + 4 * stage + position:02d}'
-            choices += _layer_choices(name, parts, skippable=position > 0)
+            choices += _layer_choices(_layer(stage, position, first=2), parts, skippable=position > 0)
     choices.append(Choice(name='head_conv/channels', options=_scaled(512)))
     choices.append(Choice(name='pre_logits/channels', options=_scaled(1024)))
+    return Space(name='tunas_v3', choices=tuple(choices), build=_build_tunas_v3)
 
-    def build(options: Mapping[str, Any]) -> NetworkSpec:
-        stem = ConvSpec(
-            channels=options['stem/channels'], kernel_size=options['stem/kernel'], stride=2, activation='hard_swish'
-        )
-        blocks, width = [], stem.channels
-        if not options['layer01/skip']:
-            blocks.append(
-                BlockSpec(
-                    kernel_size=options['layer01/kernel'],
-                    expanded=width,
-                    out_channels=width,
-                    activation='relu',
-                    stride=1,
-                )
-            )
-        for stage, (_, stride, activation) in enumerate(stages):
-            for position in range(4):
-                name = f'layer{2 + 4 * stage + position:02d}'
-                if options.get(f'{name}/skip', False):
-                    continue
-                out_channels = options[f'stage{stage + 1}/channels']
-                blocks.append(
-                    BlockSpec(
-                        kernel_size=options[f'{name}/kernel'],
-                        expanded=options[f'{name}/expand'] * width,
-                        out_channels=out_channels,
-                        squeeze_excite=_SE if options[f'{name}/se'] else None,
-                        activation=activation,
-                        stride=stride if position == 0 else 1,
-                    )
-                )
-                width = out_channels
-        return dataclasses.replace(
-            get_spec('mobilenet_v3_large'),
-            stem=stem,
-            blocks=tuple(blocks),
-            head_conv=ConvSpec(channels=options['head_conv/channels'], activation='hard_swish'),
-            pre_logits=options['pre_logits/channels'],
-        )
 
-    return Space(name='tunas_v3', choices=tuple(choices), build=build)
+def _build_tunas_v3(options: Mapping[str, Any]) -> NetworkSpec:
+    width, kernel_size = options['stem/channels'], options['stem/kernel']
+    first = _row(options['layer01/kernel'], width, width, 1, 'relu')
+    blocks = [] if options['layer01/skip'] else [first]
+    for stage, (_, stride, activation) in enumerate(_TUNAS_V3):
+        for position in range(4):
+            chosen = _options_of(options, _layer(stage, position, first=2))
+            if chosen.get('skip', False):
+                continue
+            expanded, out_channels = chosen['expand'] * width, options[f'stage{stage + 1}/channels']
+            row_stride = stride if position == 0 else 1
+            blocks.append(_row(chosen['kernel'], expanded, out_channels, row_stride, activation, chosen['se']))
+            width = out_channels
+    large = get_spec('mobilenet_v3_large')
+    return dataclasses.replace(
+        large,
+        stem=dataclasses.replace(large.stem, channels=options['stem/channels'], kernel_size=kernel_size),
+        blocks=tuple(blocks),
+        head_conv=dataclasses.replace(large.head_conv, channels=options['head_conv/channels']),
+        pre_logits=options['pre_logits/channels'],
+    )
+
+
+def _layer(stage: int, position: int, first: int) -> str:
+    """The name of a layer of stages of four, the first of which has the number `first`."""
+    return f'layer{first + 4 * stage + position:02d}'
+
+
+def _options_of(options: Mapping[str, Any], layer: str) -> dict[str, Any]:
+    """What is chosen of a layer, e.g. its 'kernel'."""
+    return {name.partition('/')[2]: option for name, option in options.items() if name.startswith(f'{layer}/')}
 
 
 def _scaled(channels: int) -> tuple[int, ...]:
@@ -224,19 +225,13 @@ def around_v3(name: str) -> Space:
     def build(options: Mapping[str, Any]) -> NetworkSpec:
         blocks, width = [], table.stem.channels
         for number, (row, table_width, stage) in enumerate(zip(table.blocks, inputs, stages, strict=True), start=1):
-            chosen = f'layer{number:02d}'
-            if options.get(f'{chosen}/skip', False):
+            chosen = _options_of(options, f'layer{number:02d}')
+            if chosen.get('skip', False):
                 continue
             out_channels = make_divisible(row.out_channels * options[f'{stage}/width'])
+            expanded = make_divisible(width * chosen['expanded'] / table_width)
             blocks.append(
-                BlockSpec(
-                    kernel_size=options[f'{chosen}/kernel'],
-                    expanded=make_divisible(width * options[f'{chosen}/expanded'] / table_width),
-                    out_channels=out_channels,
-                    squeeze_excite=_SE if options[f'{chosen}/se'] else None,
-                    activation=options[f'{chosen}/activation'],
-                    stride=row.stride,
-                )
+                _row(chosen['kernel'], expanded, out_channels, row.stride, chosen['activation'], chosen['se'])
             )
             width = out_channels
         return dataclasses.replace(table, blocks=tuple(blocks))
@@ -244,51 +239,42 @@ def around_v3(name: str) -> Space:
     return Space(name=name, choices=tuple(choices), build=build)
 
 
+# Of the five stages of Once-for-All's space: channels, stride, activation, squeeze-excite.
+_ONCE_FOR_ALL = (
+    (32, 2, 'relu', False),
+    (48, 2, 'relu', True),
+    (96, 2, 'hard_swish', False),
+    (136, 1, 'hard_swish', True),
+    (192, 2, 'hard_swish', True),
+)
+
+
 def once_for_all() -> Space:
     """Once-for-All's space around MobileNetV3-Large, at its 1.2-fold width: depths, kernels and expansions."""
-    # Channels, stride, squeeze-excite, activation.
-    stages = (
-        (32, 2, False, 'relu'),
-        (48, 2, True, 'relu'),
-        (96, 2, False, 'hard_swish'),
-        (136, 1, True, 'hard_swish'),
-        (192, 2, True, 'hard_swish'),
-    )
-    layers = [(stage, position) for stage in range(5) for position in range(4)]
     choices = [Choice(name=f'stage{stage + 1}/depth', options=(2, 3, 4)) for stage in range(5)]
     for part, options in (('kernel', KERNELS), ('expand', (3, 4, 6))):
-        for number, (stage, position) in enumerate(layers, start=1):
-            depths = tuple(range(max(2, position + 1), 5))
-            needs = (f'stage{stage + 1}/depth', depths) if position > 1 else None
-            choices.append(Choice(name=f'layer{number:02d}/{part}', options=options, needs=needs))
+        for stage, position in itertools.product(range(5), range(4)):
+            needs = (f'stage{stage + 1}/depth', tuple(range(position + 1, 5))) if position > 1 else None
+            choices.append(Choice(name=f'{_layer(stage, position, first=1)}/{part}', options=options, needs=needs))
+    return Space(name='once_for_all', choices=tuple(choices), build=_build_once_for_all)
 
+
+def _build_once_for_all(options: Mapping[str, Any]) -> NetworkSpec:
+    blocks = [_row(3, 24, 24, 1, 'relu')]
+    for stage, (channels, stride, activation, has_se) in enumerate(_ONCE_FOR_ALL):
+        for position in range(options[f'stage{stage + 1}/depth']):
+            layer = _layer(stage, position, first=1)
+            expanded = options[f'{layer}/expand'] * blocks[-1].out_channels
+            row_stride = stride if position == 0 else 1
+            blocks.append(_row(options[f'{layer}/kernel'], expanded, channels, row_stride, activation, has_se))
     large = get_spec('mobilenet_v3_large')
-
-    def build(options: Mapping[str, Any]) -> NetworkSpec:
-        blocks = [BlockSpec(kernel_size=3, expanded=24, out_channels=24, activation='relu', stride=1)]
-        for number, (stage, position) in enumerate(layers, start=1):
-            if position >= options[f'stage{stage + 1}/depth']:
-                continue
-            channels, stride, has_se, activation = stages[stage]
-            blocks.append(
-                BlockSpec(
-                    kernel_size=options[f'layer{number:02d}/kernel'],
-                    expanded=options[f'layer{number:02d}/expand'] * blocks[-1].out_channels,
-                    out_channels=channels,
-                    squeeze_excite=_SE if has_se else None,
-                    activation=activation,
-                    stride=stride if position == 0 else 1,
-                )
-            )
-        return dataclasses.replace(
-            large,
-            stem=dataclasses.replace(large.stem, channels=24),
-            blocks=tuple(blocks),
-            head_conv=ConvSpec(channels=1152, activation='hard_swish'),
-            pre_logits=1536,
-        )
-
-    return Space(name='once_for_all', choices=tuple(choices), build=build)
+    return dataclasses.replace(
+        large,
+        stem=dataclasses.replace(large.stem, channels=24),
+        blocks=tuple(blocks),
+        head_conv=dataclasses.replace(large.head_conv, channels=1152),
+        pre_logits=1536,
+    )
 
 
 SPACES: dict[str, Callable[[], Space]] = {

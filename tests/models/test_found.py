@@ -119,6 +119,19 @@ def test_the_dense_convolution_of_a_searched_space_computes_what_its_row_says():
             ': blocks[1].expanded=20 would become 24 by its convention, with divisor=8; give it a convention that '
             'keeps its widths.',
         ),
+        (
+            row(kind='dense_inverted_residual'),
+            ": blocks[1].squeeze_excite={'reduction': 4, 'relative_to': 'input', 'divisor': 1, 'gate': 'sigmoid'} has "
+            "no effect in a block of the kind 'dense_inverted_residual'.",
+        ),
+        (
+            row(kind='dense_inverted_residual', squeeze_excite=None, stride=2),
+            ": blocks[1].stride=2 has no effect in a block of the kind 'dense_inverted_residual' without expansion.",
+        ),
+        (
+            row(kind='depthwise_separable'),
+            ": blocks[1].residual_pool=True has no effect in a block of the kind 'depthwise_separable'.",
+        ),
         ({'convention': {'bn_momentum': 1.0}}, ': convention.bn_momentum=1.0 must be in [0, 1).'),
         ({'convention': {'padding': 'valid'}}, ": convention.padding='valid' is unknown. Known: same, symmetric."),
     ],
@@ -138,6 +151,8 @@ def test_wrong_names_are_refused_with_the_known_ones():
     missing = {name: value for name, value in DENSE.items() if name != 'stem'}
     with pytest.raises(UserError, match=r'^f\.json: stem=None is missing\.$'):
         architecture_of(json.dumps(missing), 'f.json')
+    with pytest.raises(UserError, match=r"^f\.json: fields=\['name', 'name'\] must be named once each\.$"):
+        architecture_of('{"name": "a", "name": "b"}', 'f.json')
     for text in ('[1]', '"a"'):
         with pytest.raises(UserError, match=r'^f\.json holds no table'):
             architecture_of(text, 'f.json')

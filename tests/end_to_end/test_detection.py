@@ -99,6 +99,7 @@ def test_run_that_goes_on_ends_as_one_that_never_stopped(run, images, tmp_path, 
         assert one[name] == other[name], name
 
 
+@pytest.mark.slow
 def test_run_starts_from_a_detector_of_other_classes(run, images, tmp_path, launcher):
     """Only the classes' layers are drawn anew: two classes for three."""
     workdir, _ = run

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -63,6 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
     check_used_in_evaluation(config, cli.overrides())
     has_background = network.num_outputs == dataset.num_classes + 1 == BACKGROUND_OUTPUTS
     classes = network.num_outputs - has_background
+    if has_background:
+        print(f'{arguments.file}: 1 of its {network.num_outputs} classes is left out: background', file=sys.stderr)
     check(classes == dataset.num_classes, 'data', dataset.num_classes, f'classes, where {arguments.file} has {classes}')
     if record['class_names']:
         check_classes(arguments.file, record['class_names'], dataset.class_names, dataset.name, exact=False)

@@ -52,7 +52,7 @@ def test_every_file_says_what_the_rows_say(tmp_path):
         {'image': 'a/0.jpg', 'image_id': 7, 'class': 'ant, red', 'bbox': [20, 10, 60, 40], 'score': 0.875},
         {'image': 'a/0.jpg', 'image_id': 7, 'class': 'class 3', 'bbox': [0, 0, 200, 100], 'score': 0.25},
     ]
-    assert Image.open(tmp_path / 'pictures.png').size == (1000, 1000)
+    assert Image.open(tmp_path / 'pictures.png').size == (1000, 1060)
 
 
 def test_file_that_cannot_be_written_is_named(tmp_path):

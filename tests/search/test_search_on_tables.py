@@ -39,12 +39,14 @@ def test_predicted_accuracy_depends_on_what_is_in_force_alone(surrogate):
 @pytest.mark.slow
 @pytest.mark.parametrize('target', TARGETS)
 def test_search_beats_random_networks_of_the_same_latency(surrogate, target):
-    """By 0.7 points at 32 ms and by 1.0 at 40 ms; the soft reward ends at one latency, whatever is asked for."""
+    """By 0.7 to 1.3 points (docs/search.md); the soft reward ends at one latency, whatever is asked for."""
     rows = summary(compare(surrogate, target), target)
     baseline = rows['random in band']['best of 3000']
-    margin = {32.0: 0.5, 40.0: 0.9}[target]
-    for method in ('REINFORCE, absolute', 'aging evolution'):
+    # REINFORCE runs in float32, whose rounding another version of XLA may do otherwise.
+    for method, margin in {'REINFORCE, absolute': 0.6, 'aging evolution': 0.7}.items():
         assert rows[method]['best of 3000'] > baseline + margin, rows
+    # With a hundred networks it has learnt nothing yet.
+    assert rows['REINFORCE, absolute']['best of 100'] < rows['random in band']['best of 100'] + 0.1
     assert rows['REINFORCE, absolute']['last ms'] == pytest.approx(target, abs=1.0)
     assert rows['REINFORCE, soft -0.07']['last ms'] == pytest.approx(29, abs=1.5)
     assert rows['REINFORCE, soft -0.15']['last ms'] == pytest.approx(19, abs=1.5)

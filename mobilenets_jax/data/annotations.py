@@ -8,7 +8,7 @@ import numpy as np
 class Annotations(NamedTuple):
     """An image and its objects.
 
-    Training sees boxes as parts of the image, cut off at its edges, without crowds; here they are as in the files.
+    Training has boxes as parts of the image, cut off at its edges, without crowds; here they are as in the files.
 
     Attributes:
         name: of the image, such as the path of its file.

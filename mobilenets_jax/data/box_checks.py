@@ -129,12 +129,12 @@ def _say_left_out(
     shown += ', ...' if len(others) > SHOWN_CLASSES else ''
     if counts['of other classes'] == total:
         raise UserError(f'{where} has no box of the {len(class_names)} classes, but {shown}: see data.class_names.')
-    kinds = [f'{count} {kind} (first: {first[kind]})' for kind, count in sorted(counts.items())]
+    reasons = ', '.join(f'{count} {fault} (first: {first[fault]})' for fault, count in sorted(counts.items()))
     if counts.total() == total:
-        raise UserError(f'{where} has no box that can be used: {", ".join(kinds)}.')
+        raise UserError(f'{where} has no box that can be used: {reasons}.')
     if counts:
         names = f'; their classes: {shown}' if others else ''
-        print(f'{where}: {counts.total()} of {total} boxes are left out: {", ".join(kinds)}{names}', file=sys.stderr)
+        print(f'{where}: {counts.total()} of {total} boxes are left out: {reasons}{names}', file=sys.stderr)
 
 
 def _say_cut_off(images: Sequence[Annotations], where: str) -> None:

@@ -112,16 +112,17 @@ def create(
             difficult=difficult_boxes.train_difficult,
         )
     annotations = checked[evaluation]
+    measured = _sizes(annotations)
     max_boxes = box_checks.most_boxes(table, options.max_boxes) if table else options.max_boxes or 1
     dataset = HostDataset(
         name,
         class_names,
         train=table and open_split(table),
-        evaluation=open_split(_sizes(annotations)),
+        evaluation=open_split(measured),
         example_format=DetectionFormat(options, max_boxes),
         options=options.common(),
         reading=reading,
-        fingerprints=_fingerprints(directory, table, annotations),
+        fingerprints=_fingerprints(directory, table, measured, annotations),
     )
     dataset.annotations = annotations
     dataset.eval_names = [image.name for image in annotations]
@@ -173,12 +174,12 @@ def _sizes(annotations: Sequence[Annotations]) -> BoxTable:
 
 
 def _fingerprints(
-    directory: str, table: BoxTable | None, annotations: Sequence[Annotations]
+    directory: str, table: BoxTable | None, measured: BoxTable, annotations: Sequence[Annotations]
 ) -> Mapping[str, fingerprint.Fingerprint]:
-    measured = [np.concatenate([getattr(image, field) for image in annotations]) for field in ('boxes', 'labels')]
+    objects = [np.concatenate([getattr(image, field) for image in annotations]) for field in ('boxes', 'labels')]
     counts = np.array([len(image.labels) for image in annotations])
-    paths, sizes = _sizes(annotations)[:2]
-    found = {fingerprint.EVALUATION: box_checks.fingerprint_of(directory, paths, sizes, counts, *measured)}
+    paths, sizes = measured.paths, measured.sizes
+    found = {fingerprint.EVALUATION: box_checks.fingerprint_of(directory, paths, sizes, counts, *objects)}
     if table:
         found[fingerprint.TRAIN] = box_checks.fingerprint_of(directory, *table)
     return found

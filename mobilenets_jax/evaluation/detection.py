@@ -187,7 +187,7 @@ def _corner_and_size(box: np.ndarray) -> list[float]:
 
 
 def _percent(values: np.ndarray) -> np.ndarray:
-    """COCO's numbers in percent, whose -1 says that there is nothing to be found: NaN here."""
+    """COCO's numbers in percent; where it has -1, since there is no object, NaN."""
     values = np.asarray(values, np.float64)
     return np.where(values < 0, np.nan, 100 * values)
 

@@ -40,7 +40,7 @@ def schema() -> Any:
 
 
 class _Builder(flatbuffers.Builder):
-    """Aligns all vectors as the schema asks of constants, which the classes of the file format do not see to."""
+    """Aligns all vectors as the schema asks of constants; the classes of the file format do not."""
 
     def StartVector(self, elemSize, numElems, alignment):  # noqa: N802 - flatbuffers' own name
         return super().StartVector(elemSize, numElems, max(alignment, ALIGNMENT))

@@ -47,10 +47,9 @@ class Block(nn.Module):
 
     def with_residual(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
         """The outputs of a `BlockSpec`'s block, with its inputs added where the row asks for it and shapes allow it."""
-        row = self.row
-        if not row.residual or row.stride != 1 or row.out_channels != inputs.shape[-1]:
+        if not self.row.adds_residual(inputs.shape[-1]):
             return outputs
         inputs = inputs.astype(self.settings.dtype)
-        if row.residual_pool:
+        if self.row.residual_pool:
             inputs = average_pool(inputs, 3, stride=1, padding=self.settings.pads(3))
         return outputs + inputs

@@ -21,13 +21,13 @@ from mobilenets_jax.models.specs import BlockSpec, NetworkSpec
 from mobilenets_jax.ops import ACTIVATIONS
 
 # The blocks that a `BlockSpec` describes; those of the other families have rows of their own.
-KINDS = ('dense_conv', 'dense_inverted_residual', 'depthwise_separable', 'inverted_residual')
+BLOCK_NAMES = ('dense_conv', 'dense_inverted_residual', 'depthwise_separable', 'inverted_residual')
 NAME = 'name'
 TABLE_CONVENTION = 'tf'  # the name of the table's own convention, as of every architecture's first one
 
 # The classes behind the fields whose declared type is wider.
 _CLASSES = {(NetworkSpec, 'blocks'): tuple[BlockSpec, ...], (NetworkSpec, 'convention'): ScalingConvention}
-_CHOICES = {'kind': KINDS, 'activation': ACTIVATIONS, 'gate': ACTIVATIONS, 'head_activation': ACTIVATIONS}
+_CHOICES = {'kind': BLOCK_NAMES, 'activation': ACTIVATIONS, 'gate': ACTIVATIONS, 'head_activation': ACTIVATIONS}
 _PLAIN = {int: 'an integer', float: 'a number', bool: 'true or false', str: 'a string'}
 
 
@@ -42,7 +42,7 @@ def to_text(name: str, spec: NetworkSpec) -> str:
         UserError: the network has other rows or another convention.
     """
     fits = isinstance(spec.convention, ScalingConvention)
-    fits = fits and all(isinstance(row, BlockSpec) and row.kind in KINDS for row in spec.blocks)
+    fits = fits and all(isinstance(row, BlockSpec) and row.kind in BLOCK_NAMES for row in spec.blocks)
     check(fits, 'model.name', name, 'has rows of its own family, which no file of a table has')
     return json.dumps({NAME: name, **_to_json(spec)}, sort_keys=True, separators=(',', ':'))
 

@@ -114,6 +114,10 @@ class BlockSpec:
         check_choice('stride', self.stride, (1, 2))
         check(min(self.expanded, self.out_channels) > 0, 'out_channels', self.out_channels, 'must be positive')
 
+    def adds_residual(self, in_channels: int) -> bool:
+        """Whether the input, of so many channels, is added to the output."""
+        return self.residual and self.stride == 1 and self.out_channels == in_channels
+
 
 def stage(
     in_channels: int, expand_ratio: int, out_channels: int, repeats: int, stride: int, **fields

@@ -59,18 +59,18 @@ def max_pool(inputs: jax.Array, size: int, stride: int, padding: str | Pads) -> 
 
 
 def _of_repeated_edges(inputs: jax.Array, size: int, stride: int, pads: Pads) -> jax.Array:
-    """The same largest pixels: a window that sees a repeated pixel sees the pixel itself, as pads are below `size`."""
-    padded = jnp.pad(inputs, ((0, 0), *_seen(inputs.shape[1:3], size, stride, pads), (0, 0)), mode='edge')
+    """The same largest pixels: a window with a repeated pixel has the pixel itself, as pads are below `size`."""
+    padded = jnp.pad(inputs, ((0, 0), *_reached(inputs.shape[1:3], size, stride, pads), (0, 0)), mode='edge')
     return nn.max_pool(padded, (size, size), (stride, stride), 'VALID')
 
 
-def _seen(shape: Sequence[int], size: int, stride: int, pads: Pads) -> Pads:
+def _reached(shape: Sequence[int], size: int, stride: int, pads: Pads) -> Pads:
     """`pads` without what no window reaches."""
-    seen = []
+    reached = []
     for length, (low, high) in zip(shape, pads, strict=True):
         last = (low + length + high - size) // stride * stride + size  # where the last window ends
-        seen.append((low, max(last - low - length, 0)))
-    return tuple(seen)
+        reached.append((low, max(last - low - length, 0)))
+    return tuple(reached)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))

@@ -12,7 +12,7 @@ import numpy as np
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.search import look_up_tables, published_latencies
-from mobilenets_jax.search.operations import KINDS
+from mobilenets_jax.search.operations import OPERATION_NAMES
 from mobilenets_jax.search.tunas_latency import read_tunas
 
 PAPERS = 'papers_pixel1'
@@ -44,11 +44,11 @@ class PapersPixel1:
     def __init__(self):
         measured = np.array([row.milliseconds for row in published_latencies.ROWS])
         fitted = published_latencies.fit(published_latencies.feature_rows(), measured)
-        self.coefficients = dict(zip(KINDS, fitted.tolist(), strict=True))
+        self.coefficients = dict(zip(OPERATION_NAMES, fitted.tolist(), strict=True))
 
     def milliseconds(self, spec: NetworkSpec, image_size: int = 224) -> float:
         """See `LatencyModel`."""
-        coefficients = np.array([self.coefficients[kind] for kind in KINDS])
+        coefficients = np.array([self.coefficients[kind] for kind in OPERATION_NAMES])
         return float(published_latencies.features(spec, image_size) @ coefficients)
 
 

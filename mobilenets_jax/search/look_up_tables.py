@@ -147,7 +147,7 @@ def _block_name(at: Position, expand: float) -> str:
     row = at.row
     return (
         f'expanded_conv-input:{_square(at.in_size, at.in_channels)}-output:{_square(at.out_size, row.out_channels)}'
-        f'-expand:{expand:g}-kernel:{row.kernel_size}-stride:{row.stride}-idskip:{int(at.adds_input)}'
+        f'-expand:{expand:g}-kernel:{row.kernel_size}-stride:{row.stride}-idskip:{int(row.adds_residual(at.in_channels))}'
     )
 
 

@@ -9,14 +9,14 @@ from typing import NamedTuple
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models.specs import BlockSpec, NetworkSpec
 
-KINDS = ('dense_kxk', 'pointwise', 'depthwise', 'fully_connected')
+OPERATION_NAMES = ('dense_kxk', 'pointwise', 'depthwise', 'fully_connected')
 
 
 class Operation(NamedTuple):
     """A convolution or matrix product.
 
     Attributes:
-        kind: one of `KINDS`; 'dense_kxk' are all convolutions larger than 1x1 that are not depthwise.
+        kind: one of `OPERATION_NAMES`; 'dense_kxk' are all convolutions larger than 1x1 that are not depthwise.
         madds: multiply-adds of one image.
     """
 
@@ -38,11 +38,6 @@ class Position(NamedTuple):
     in_channels: int
     in_size: int
     out_size: int
-
-    @property
-    def adds_input(self) -> bool:
-        """Whether the input is added to the output."""
-        return self.row.residual and self.row.stride == 1 and self.row.out_channels == self.in_channels
 
     @property
     def squeezed(self) -> int:

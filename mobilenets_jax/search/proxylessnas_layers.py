@@ -63,6 +63,6 @@ def _shapes(spec: NetworkSpec) -> list[tuple]:
     """What of each row a latency depends on."""
     fields = ('kind', 'kernel_size', 'expanded', 'out_channels', 'stride')
     return [
-        (*(getattr(at.row, field) for field in fields), at.squeezed, at.adds_input)
+        (*(getattr(at.row, field) for field in fields), at.squeezed, at.row.adds_residual(at.in_channels))
         for at in positions(spec, image_size=224)
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from mobilenets_jax.models import get_spec
-from mobilenets_jax.search.operations import KINDS, operations
+from mobilenets_jax.search.operations import OPERATION_NAMES, operations
 
 DEVICE = 'Pixel 1, one big core, TensorFlow Lite float'
 
@@ -60,11 +60,11 @@ ROWS = (
 
 
 def features(spec, image_size: int) -> np.ndarray:
-    """Billions of multiply-adds of each of `operations.KINDS`, float [4]."""
-    madds = dict.fromkeys(KINDS, 0)
+    """Billions of multiply-adds of each of `operations.OPERATION_NAMES`, float [4]."""
+    madds = dict.fromkeys(OPERATION_NAMES, 0)
     for operation in operations(spec, image_size):
         madds[operation.kind] += operation.madds
-    return np.array([madds[kind] / 1e9 for kind in KINDS])
+    return np.array([madds[kind] / 1e9 for kind in OPERATION_NAMES])
 
 
 def feature_rows() -> np.ndarray:
@@ -80,6 +80,6 @@ def fit(rows: np.ndarray, milliseconds: np.ndarray) -> np.ndarray:
         milliseconds: printed, float [rows].
 
     Returns:
-        float [4], in the order of `operations.KINDS`.
+        float [4], in the order of `operations.OPERATION_NAMES`.
     """
     return nnls(rows / milliseconds[:, None], np.ones(len(rows)))[0]

@@ -10,7 +10,7 @@ from model_cases import abstract_outputs, compile_quickly, random_variables
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import create_model, get_spec
-from mobilenets_jax.models.found import KINDS, architecture_of, canonical, to_text
+from mobilenets_jax.models.found import BLOCK_NAMES, architecture_of, canonical, to_text
 from mobilenets_jax.models.network import BLOCKS
 
 ONE_A_KIND = ('mobilenet_v1', 'mobilenet_edgetpu', 'mobilenet_v3_small', 'mnasnet_a1')
@@ -145,8 +145,8 @@ def test_wrong_names_are_refused_with_the_known_ones():
     assert refusal(**row(kernal_size=3)) == (
         f": field of blocks[1]='kernal_size' is unknown. Known: {known}. Did you mean 'kernel_size'?"
     )
-    assert refusal(**row(kind='ghost_bottleneck')).endswith(f'Known: {", ".join(KINDS)}.')
-    assert set(KINDS) < set(BLOCKS)
+    assert refusal(**row(kind='ghost_bottleneck')).endswith(f'Known: {", ".join(BLOCK_NAMES)}.')
+    assert set(BLOCK_NAMES) < set(BLOCKS)
     assert refusal(**row(activation='gelu')).startswith(": blocks[1].activation='gelu' is unknown. Known: ")
     missing = {name: value for name, value in DENSE.items() if name != 'stem'}
     with pytest.raises(UserError, match=r'^f\.json: stem=None is missing\.$'):

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fusing import check_fused_is_layer_by_layer
 
 from mobilenets_jax.boxes.anchors import make_anchors, tf_anchors
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.heads import DETECTION_HEADS, create_detector
 from mobilenets_jax.heads.ssdlite import Ssdlite
 from mobilenets_jax.models.layers import LayerSettings
-from mobilenets_jax.ops import fuse
 from mobilenets_jax.ops.cpu import native
 
 SHARED = pathlib.Path(os.environ.get('MOBILENETS_JAX_SHARED', '../shared')).resolve()
@@ -161,30 +161,7 @@ def test_fused_is_layer_by_layer(head):
     with jax.enable_x64(True):
         module, endpoints = head_alone(head, extras=[(8, 16)], dtype=jnp.dtype('float64'))
         variables = filled(module, endpoints)
-
-        def evaluate(variables, endpoints):
-            return module.apply(variables, endpoints, train=False)[0]
-
-        def train(params, endpoints):
-            applied = module.apply({**variables, 'params': params}, endpoints, train=True, mutable=['batch_stats'])
-            (outputs, _), updated = applied
-            return outputs, updated['batch_stats']
-
-        def gradients(train):
-            def loss(params, endpoints):
-                outputs, statistics = train(params, endpoints)
-                return sum(jnp.sum(jnp.sin(leaf)) for leaf in outputs.values()), statistics
-
-            return jax.grad(loss, argnums=(0, 1), has_aux=True)
-
-        pairs = [
-            (fuse(evaluate), evaluate, (variables, endpoints)),
-            (gradients(fuse(train)), gradients(train), (variables['params'], endpoints)),
-        ]
-        for fused, apart, arrays in pairs:
-            ours, expected = (jax.jit(function)(*arrays) for function in (fused, apart))
-            for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
-                assert np.max(np.abs(one - other)) <= 1e-9 * np.max(np.abs(other)) + 1e-9
+        check_fused_is_layer_by_layer(module, variables, endpoints)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fusing import check_fused_is_layer_by_layer
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.heads import create_segmenter
 from mobilenets_jax.heads.aspp import pool_windows
 from mobilenets_jax.models import create_model
-from mobilenets_jax.ops import fuse
 from mobilenets_jax.ops.cpu import native
 
 V2, LARGE, SMALL = 'mobilenet_v2', 'mobilenet_v3_large', 'mobilenet_v3_small'
@@ -150,30 +150,7 @@ def test_fused_is_layer_by_layer(name, head, fields):
 
         variables = jax.tree_util.tree_map_with_path(fill, shapes)
         images = generator.standard_normal((2, 65, 97, 3))
-
-        def evaluate(variables, images):
-            return model.apply(variables, images, train=False)[0]
-
-        def train(params, images):
-            applied = model.apply({**variables, 'params': params}, images, train=True, mutable=['batch_stats'])
-            (logits, _), updated = applied
-            return logits, updated['batch_stats']
-
-        def gradients(train):
-            def loss(params, images):
-                logits, statistics = train(params, images)
-                return jnp.sum(jnp.sin(logits)), statistics
-
-            return jax.grad(loss, argnums=(0, 1), has_aux=True)
-
-        pairs = [
-            (fuse(evaluate), evaluate, (variables, images)),
-            (gradients(fuse(train)), gradients(train), (variables['params'], images)),
-        ]
-        for fused, apart, arrays in pairs:
-            ours, expected = (jax.jit(function)(*arrays) for function in (fused, apart))
-            for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
-                assert np.max(np.abs(one - other)) <= 1e-9 * np.max(np.abs(other)) + 1e-9
+        check_fused_is_layer_by_layer(model, variables, images)
 
 
 @pytest.mark.parametrize(

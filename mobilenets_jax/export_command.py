@@ -1,13 +1,12 @@
 """`export`: a classifier with published weights, or of a run, as a TFLite file for phones, float or in 8 bit."""
 
 import argparse
-import os
 import pathlib
 import sys
 
 import numpy as np
 
-from mobilenets_jax.data.options import NORMALIZATIONS
+from mobilenets_jax.config import write_bytes
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.export.calibration import WHOLE
 from mobilenets_jax.export.exporting import NONE, Exported, export
@@ -16,16 +15,13 @@ from mobilenets_jax.export.packages import PACKAGES, needed
 from mobilenets_jax.export.quantization import RECIPES
 from mobilenets_jax.tasks.image_files import read_image
 from mobilenets_jax.weights.cards import Preprocessing, WeightCard
-from mobilenets_jax.weights.pretrained import load_pretrained
-from mobilenets_jax.weights.trained import PARAMS, parse_step
+from mobilenets_jax.weights.weight_arguments import add_weight_arguments, load_weights
 
 
 def add_parser(subparsers) -> None:
     """Registers the command."""
     parser = subparsers.add_parser('export', help='write a classifier as a TFLite file, float or in 8 bit')
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument('--weights', help='a file, or a name that `weights` lists')
-    source.add_argument('--workdir', help='of a run; or its folder of checkpoints, or of one step; local or gs://')
+    add_weight_arguments(parser)
     parser.add_argument('--out', required=True, metavar='F.tflite', help='the file to write')
     parser.add_argument(
         '--quantize',
@@ -36,11 +32,6 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument('--calibration', metavar='DIR', help='real images, in any folders: JPEG, PNG, WebP, ...')
     parser.add_argument('--percentile', type=float, help='of the activations of an image in the range; 100 by default')
-    parser.add_argument('--step', metavar='N', help="of the run, or 'best'; the newest intact one by default")
-    parser.add_argument('--params', choices=PARAMS, help='averaged parameters where there are any, or raw ones')
-    parser.add_argument('--normalization', choices=NORMALIZATIONS, help="the input's range, where no file states it")
-    parser.add_argument('--image_size', type=int, help="the input's height and width, where another one is wanted")
-    parser.add_argument('--convention', help="whose padding and constants: 'tf' for timm's ports of TensorFlow")
     parser.set_defaults(run=run)
 
 
@@ -49,18 +40,11 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     for package in PACKAGES:
         needed(package)
-    pretrained = load_pretrained(
-        arguments.weights if arguments.workdir is None else arguments.workdir,
-        convention=arguments.convention,
-        image_size=arguments.image_size,
-        value_range=arguments.normalization,
-        step=parse_step(arguments.step),
-        params=arguments.params,
-    )
+    pretrained = load_weights(arguments)
     pixels = None if arguments.calibration is None else _pixels(arguments.calibration, pretrained.card.preprocessing)
     percentile = WHOLE if arguments.percentile is None else arguments.percentile
     exported = export(pretrained, arguments.quantize, pixels, percentile)
-    _write(arguments.out, exported.content)
+    write_bytes(arguments.out, exported.content)
     print(text(arguments, pretrained.card, exported))
 
 
@@ -84,13 +68,6 @@ def _pixels(directory: str, preprocessing: Preprocessing) -> np.ndarray:
     if len(chosen) < len(found):
         print(f'--calibration: {len(chosen)} of {len(found)} images are taken, evenly spread', file=sys.stderr)
     return np.stack([read_image(path, preprocessing) for path in chosen])
-
-
-def _write(path: str, content: bytes) -> None:
-    """Whole or not at all."""
-    unfinished = pathlib.Path(f'{path}.unfinished')
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
 
 
 def text(arguments: argparse.Namespace, card: WeightCard, exported: Exported) -> str:

@@ -14,8 +14,8 @@ from mobilenets_jax.errors import check
 from mobilenets_jax.inference import freeze
 from mobilenets_jax.tasks.definition import Predicted
 from mobilenets_jax.tasks.image_files import read_image, report_orientations, save_figure, whole_image
-from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
-from mobilenets_jax.weights.trained import parse_step
+from mobilenets_jax.weights.pretrained import Pretrained
+from mobilenets_jax.weights.weight_arguments import load_weights
 
 DEFAULT_TOP = 5  # classes that are named
 PANEL_INCHES = 3.2  # height of an image in the PNG
@@ -28,14 +28,7 @@ def classify(arguments: argparse.Namespace) -> Predicted:
         check(value is None, f'--{option}', value, 'means nothing to a classifier')
     top = DEFAULT_TOP if arguments.top is None else arguments.top
     check(top > 0, '--top', top, 'must be positive')
-    pretrained = load_pretrained(
-        arguments.weights if arguments.workdir is None else arguments.workdir,
-        convention=arguments.convention,
-        image_size=arguments.image_size,
-        value_range=arguments.normalization,
-        step=parse_step(arguments.step),
-        params=arguments.params,
-    )
+    pretrained = load_weights(arguments)
     images = [read_image(path, pretrained.card.preprocessing) for path in arguments.images]
     report_orientations(arguments.images)
     names = pretrained.class_names

@@ -24,8 +24,8 @@ from mobilenets_jax.tables import output_names
 from mobilenets_jax.tasks.definition import Predicted
 from mobilenets_jax.tasks.detector import nms_spec
 from mobilenets_jax.tasks.image_files import read_whole_image, report_orientations, save_figure, whole_image
-from mobilenets_jax.weights.pretrained import load_pretrained
-from mobilenets_jax.weights.trained import network_of, parse_step, read_trained
+from mobilenets_jax.weights.trained import network_of
+from mobilenets_jax.weights.weight_arguments import load_weights, read_run
 
 PyTree = Any
 
@@ -72,15 +72,7 @@ def find(arguments: argparse.Namespace) -> Predicted:
 
 
 def _published(arguments: argparse.Namespace) -> LoadedDetector:
-    pretrained = load_pretrained(
-        arguments.weights,
-        convention=arguments.convention,
-        image_size=arguments.image_size,
-        value_range=arguments.normalization,
-        step=parse_step(arguments.step),
-        params=arguments.params,
-        task=DETECTION,
-    )
+    pretrained = load_weights(arguments, DETECTION)
     preprocessing = pretrained.card.preprocessing
     return LoadedDetector(
         model=pretrained.model,
@@ -92,8 +84,7 @@ def _published(arguments: argparse.Namespace) -> LoadedDetector:
 
 
 def _of_a_run(arguments: argparse.Namespace) -> LoadedDetector:
-    step, params = parse_step(arguments.step), arguments.params or 'ema'
-    trained = read_trained(arguments.workdir, f'weights={arguments.workdir!r}', step=step, params=params)
+    trained = read_run(arguments)
     section = trained.config.get('detection', {})
     return LoadedDetector(
         model=network_of(trained, create_detector, head_fields=trained.identity['head_fields']),

@@ -21,8 +21,8 @@ from mobilenets_jax.tables import output_names
 from mobilenets_jax.tasks.definition import Predicted
 from mobilenets_jax.tasks.image_files import read_whole_image, report_orientations, save_figure
 from mobilenets_jax.training.segmentation import SegmentationTask
-from mobilenets_jax.weights.pretrained import load_pretrained
-from mobilenets_jax.weights.trained import network_of, parse_step, read_trained
+from mobilenets_jax.weights.trained import network_of
+from mobilenets_jax.weights.weight_arguments import load_weights, read_run
 
 PyTree = Any
 
@@ -74,15 +74,7 @@ def segment(arguments: argparse.Namespace) -> Predicted:
 
 
 def _published(arguments: argparse.Namespace) -> LoadedSegmenter:
-    pretrained = load_pretrained(
-        arguments.weights,
-        convention=arguments.convention,
-        image_size=arguments.image_size,
-        value_range=arguments.normalization,
-        step=parse_step(arguments.step),
-        params=arguments.params,
-        task=SEGMENTATION,
-    )
+    pretrained = load_weights(arguments, SEGMENTATION)
     preprocessing, names = pretrained.card.preprocessing, pretrained.class_names
     return LoadedSegmenter(
         model=pretrained.model,
@@ -101,8 +93,7 @@ def _palette(names: Sequence[str]) -> Sequence[Colour]:
 
 
 def _of_a_run(arguments: argparse.Namespace) -> LoadedSegmenter:
-    step, params = parse_step(arguments.step), arguments.params or 'ema'
-    trained = read_trained(arguments.workdir, f'weights={arguments.workdir!r}', step=step, params=params)
+    trained = read_run(arguments)
     identity = trained.identity
     model = network_of(trained, create_segmenter, head=identity['head'], head_fields=identity['head_fields'])
     data, evaluation = (trained.config.get(section, {}) for section in ('data', 'segmentation'))

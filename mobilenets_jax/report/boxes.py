@@ -6,7 +6,7 @@ import numpy as np
 
 from mobilenets_jax.tables import printable
 
-# Of the classes, in turn: Matplotlib's own ten.
+# Of the classes, and again from the first: Matplotlib's own ten.
 COLOURS = (
     *((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)),
     *((140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207)),

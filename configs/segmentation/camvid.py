@@ -4,9 +4,10 @@ Paper: 1801.04381 (the network), 1905.02244 section 6.4 (the head).
 Command: python train.py --config=configs/segmentation/camvid.py --workdir=runs/camvid --config.data.dir=DIR
     --config.init_from=tflite_mobilenet_v2_1.0_224_quant.tflite --config.new_head=True
 Hardware: two CPU cores.
-Expected: 65 % test mIoU is aimed at. With crops of 288x352, whose even sides pad the borders otherwise than evaluation at
-    361x481 does, 54.4 % was reached (EMA; 66.1 % on val) in 42 minutes beside other work, and 59.5 % by the same
-    weights on images of even sides; docs/segmentation.md says more. The sides here, as deeplab has them, were not tried.
+Expected: 65 % test mIoU is aimed at. With crops of 288x352, whose even sides pad the borders otherwise than evaluation
+    at 361x481 does, 54.4 % was reached (EMA; 66.1 % on val) in 42 minutes beside other work, and 59.5 % by the same
+    weights on images of even sides; docs/segmentation.md says more. The sides here, as deeplab has them, were not
+    tried.
 Status: not yet tried.
 
 DIR has the folders train, trainannot, val, valannot, test and testannot.

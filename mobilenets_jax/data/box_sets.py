@@ -82,7 +82,7 @@ def create(
     Args:
         name: 'coco', 'voc' or 'yolo'.
         directory: local or gs://.
-        train_split: the split to train on; '' for the one with a training split's name.
+        train_split: the split to train on, or several, 'train+val'; '' for the one with a training split's name.
         eval_split: the split to evaluate on; '' for the validation split or else the test split, or the only one.
         options: how images become batches.
         box_options: the classes.
@@ -99,7 +99,9 @@ def create(
     check(bool(directory), 'data.dir', directory, 'must name the folder of images and boxes')
     source = Source(name, directory, box_options.chosen, coco_ids, coco_places)
     train, evaluation = _splits(source, train_split, eval_split)
-    raw, class_names = source.read(list(dict.fromkeys(split for split in (train, evaluation) if split is not None)))
+    splits = list(dict.fromkeys(split for split in (train, evaluation) if split is not None))
+    found, class_names = source.read(list(dict.fromkeys(name for split in splits for name in split_names.parts(split))))
+    raw = {split: split_names.joined(split, found) for split in splits}
     checked = {
         split: box_checks.check_images(images, class_names, f'{directory} {split}') for split, images in raw.items()
     }
@@ -155,7 +157,7 @@ def _splits(source: Source, train_split: str, eval_split: str) -> tuple[str | No
     if len(known) == 1 and not (train_split or eval_split):
         return None, known[0]
     train, evaluation = split_names.choose(
-        named, known, source.directory, train_split, eval_split, with_years=source.name == 'coco'
+        named, known, source.directory, train_split, eval_split, with_years=source.name == 'coco', may_join=True
     )
     if evaluation is None:
         check_choice('data.eval_split', eval_split, known)

@@ -69,7 +69,7 @@ def create(
     Args:
         name: one of `SOURCES`.
         directory: local or gs://.
-        train_split: the split to train on; '' for the one with a training split's name.
+        train_split: the split to train on, or several, 'train+val'; '' for the one with a training split's name.
         eval_split: the split to evaluate on; '' for the validation split or else the test split.
         options: how images become batches.
         mask_options: the classes.
@@ -86,11 +86,13 @@ def create(
     check(bool(directory), 'data.dir', directory, 'must name the folder of images and masks')
     known = source.splits(directory, mask_dir)
     named = [split for split in known if split_names.is_split_name(split)]
-    train, evaluation = split_names.choose(named, known, directory, train_split, eval_split)
+    train, evaluation = split_names.choose(named, known, directory, train_split, eval_split, may_join=True)
     if evaluation is None:
         check_choice('data.eval_split', eval_split, known)
     splits = [split for split in (train, evaluation) if split is not None]
-    pairs = source.pairs(directory, splits, mask_dir)
+    parts = list(dict.fromkeys(name for split in splits for name in split_names.parts(split)))
+    found = source.pairs(directory, parts, mask_dir)
+    pairs = {split: split_names.joined(split, found) for split in splits}
     facts = _facts(directory, pairs)
     for split in splits:
         mask_index.check_all(pairs[split], facts[split], classes)

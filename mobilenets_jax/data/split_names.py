@@ -1,9 +1,11 @@
 """What splits are called, as folders of images and as prepared records, in small letters or capitals."""
 
 import string
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from mobilenets_jax.errors import UserError, check_choice
+from mobilenets_jax.errors import UserError, check, check_choice
 
 TRAIN = ('train', 'training')
 VALIDATION = ('val', 'valid', 'validation', 'dev')
@@ -34,6 +36,7 @@ def choose(
     eval_split: str,
     *,
     with_years: bool = False,
+    may_join: bool = False,
 ) -> tuple[str | None, str | None]:
     """The names of the training and of the evaluation split, None for one that is not there.
 
@@ -44,11 +47,14 @@ def choose(
         train_split: what is asked for; '' for nothing.
         eval_split: the same.
         with_years: whether 'train2017' is a spelling of 'train'.
+        may_join: whether one may train on several, as on 'train+val'; see `parts`.
 
     Raises:
         UserError: what is asked for is not there, or nothing is and two names are spellings of one split.
     """
-    if train_split:
+    if may_join and '+' in train_split:
+        train = '+'.join(_asked_for('data.train_split', name, known) for name in parts(train_split))
+    elif train_split:
         train = _asked_for('data.train_split', train_split, known)
     else:
         train = _only(names, TRAIN, where, 'data.train_split', with_years)
@@ -58,6 +64,33 @@ def choose(
         validation = _only(names, VALIDATION, where, 'data.eval_split', with_years)
         evaluation = validation or _only(names, TEST, where, 'data.eval_split', with_years)
     return train, evaluation
+
+
+def parts(split: str) -> list[str]:
+    """The names of what may be several splits, 'train+val'.
+
+    Raises:
+        UserError: one of them stands there twice.
+    """
+    names = split.split('+')
+    check(len({*names}) == len(names), 'data.train_split', split, 'names a split twice')
+    return names
+
+
+def joined(split: str, found: Mapping[str, list[Any]]) -> list[Any]:
+    """The images of a split: of several, 'train+val', one behind the other.
+
+    Args:
+        split: its name.
+        found: to the name of each part, its images, tuples that begin with the path.
+
+    Raises:
+        UserError: two parts have the same image.
+    """
+    images = [image for name in parts(split) for image in found[name]]
+    path, count = Counter(image[0] for image in images).most_common(1)[0]
+    check(count == 1 or '+' not in split, 'data.train_split', split, f'has {path} {count} times')
+    return images
 
 
 def _asked_for(field: str, name: str, known: Collection[str]) -> str:

@@ -2,6 +2,8 @@
 
     DIR/JPEGImages/NAME.jpg     DIR/Annotations/NAME.xml     DIR/ImageSets/Main/train.txt, likewise val, trainval, test
 
+A folder of such folders, `VOC2007` and `VOC2012`, has the splits `VOC2007/trainval`, `VOC2012/trainval` and so on.
+
 VOC counts pixels from 1 and the last one is part of the box: xmin=1, xmax=10 are the first ten columns, 0 .. 10.
 """
 
@@ -15,7 +17,7 @@ from etils import epath
 
 from mobilenets_jax.data.box_checks import RawImage
 from mobilenets_jax.data.box_classes import BOX_CLASSES
-from mobilenets_jax.data.folder_index import join, list_files
+from mobilenets_jax.data.folder_index import join, list_files, list_folders
 from mobilenets_jax.errors import UserError, check
 
 IMAGES, ANNOTATIONS, LISTS = 'JPEGImages', 'Annotations', 'ImageSets/Main'
@@ -23,7 +25,11 @@ READERS = 8  # files that are read side by side
 
 
 def list_splits(directory: str) -> list[str]:
-    """The names of the lists, without those of a class, such as 'cat_train'."""
+    """The names of the lists, without those of a class, such as 'cat_train'; of a folder of years with the year."""
+    folders = list_folders(directory)
+    years = [name for name in folders if 'ImageSets' in list_folders(join(directory, name))]
+    if years and 'ImageSets' not in folders:
+        return [f'{year}/{split}' for year in years for split in list_splits(join(directory, year))]
     lists = join(directory, LISTS)
     try:
         names = sorted(path.name for path in epath.Path(lists).iterdir())
@@ -39,6 +45,8 @@ def read_split(directory: str, split: str) -> list[RawImage]:
     Raises:
         UserError: a file is missing, or of another form.
     """
+    year, _, split = split.rpartition('/')
+    directory = join(directory, year) if year else directory
     list_file = join(directory, f'{LISTS}/{split}.txt')
     try:
         names = epath.Path(list_file).read_text().splitlines()

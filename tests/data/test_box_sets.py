@@ -483,6 +483,20 @@ def test_a_voc_box_of_no_width_is_left_out(copies, capsys):
     ]
 
 
+def test_training_on_two_years_of_voc(tmp_path):
+    write_voc(tmp_path / 'VOC2007', train=range(1, 6), evaluation=range(50, 53))
+    write_voc(tmp_path / 'VOC2012', train=range(101, 110), evaluation=range(150, 155))
+    dataset = make(tmp_path, 'voc', train_split='VOC2007/train+VOC2012/train', eval_split='VOC2007/val')
+    assert (dataset.num_train, dataset.num_eval) == (14, 3)
+    assert {os.path.relpath(name, tmp_path) for name in dataset.eval_names} == {
+        f'VOC2007/JPEGImages/05{number}.jpg' for number in range(3)
+    }
+    assert next(dataset.train_batches(ONE))['valid'].any()
+    assert refused(tmp_path, 'voc', train_split='VOC2007/test', eval_split='VOC2007/val') == (
+        "data.train_split='VOC2007/test' is unknown. Known: VOC2007/train, VOC2007/val, VOC2012/train, VOC2012/val."
+    )
+
+
 def test_vocs_lists(copies):
     root = copies('voc')
     lists = root / 'ImageSets' / 'Main'

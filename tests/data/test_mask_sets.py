@@ -173,6 +173,22 @@ def test_voc_reads_indices_of_palette_masks_in_the_order_of_its_lists(voc):
         np.testing.assert_array_equal(mask, values(seed, 21))
 
 
+def test_training_on_two_splits(camvid, voc):
+    dataset = make(camvid, train_split='train+test', eval_split='val')
+    assert (dataset.num_train, dataset.num_eval) == (11, 5)
+    assert difference(make(camvid, eval_split='val').fingerprints[TRAIN], dataset.fingerprints[TRAIN])
+    assert refused(camvid, train_split='train+train') == "data.train_split='train+train' names a split twice."
+    assert refused(camvid, train_split='train+x') == "data.train_split='x' is unknown. Known: test, train, val."
+    lists = voc / 'ImageSets' / 'Segmentation'
+    first = (lists / 'train.txt').read_text().split()[0]
+    (lists / 'more.txt').write_text(first + '\n')
+    try:
+        line = f"data.train_split='train+more' has ROOT/JPEGImages/{first}.jpg 2 times."
+        assert refused(voc, 'voc', train_split='train+more') == line
+    finally:
+        (lists / 'more.txt').unlink()
+
+
 def test_cityscapes_maps_ids_to_train_ids(cityscapes):
     dataset = make(cityscapes, 'cityscapes')
     assert (dataset.num_train, dataset.num_eval, dataset.num_classes) == (6, 3, 19)

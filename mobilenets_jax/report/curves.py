@@ -45,7 +45,9 @@ def draw_curves(runs: Sequence[Curves], measures: Measures, title: str | None = 
             style = _ALONE[kind] if len(runs) == 1 else {**_SEVERAL[kind], 'color': f'C{index % 10}'}
             if len(runs) > 1 and kind == 'eval':
                 style |= {'label': run.name.replace('$', r'\$'), 'linestyle': ('-', '--', ':')[index // 10 % 3]}
-            loss_axes.plot(steps, [number(row, 'loss') for row in rows], **style)
+            losses = [number(row, 'loss') for row in rows]
+            if not all(map(math.isnan, losses)):  # an evaluation of boxes has none
+                loss_axes.plot(steps, losses, **style)
             if name:
                 headline_axes.plot(steps, [number(row, name) for row in rows], **style)
     loss_axes.set(xlabel='step', ylabel='loss (in training with all regularisation)', yscale='log')

@@ -7,6 +7,7 @@ import threading
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mobilenets_jax.report import curves
@@ -138,3 +139,14 @@ def test_rows_without_a_value_are_gaps(count, monkeypatch):
     )
     assert drawn.count(2.0) == 3 * count  # the steps 2, 2 and the loss 2.0
     assert sum(map(math.isnan, drawn)) == 3 * count  # two losses and an accuracy
+
+
+def test_an_evaluation_without_losses_has_no_line_of_them(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, *_, **__: drawn.append(figure))
+    rows = [{'kind': 'train', 'step': 1, 'loss': 2.0, 'accuracy': 20.0}, {'kind': 'eval', 'step': 2, 'top1': 30.0}]
+    draw_curves([Curves('', rows)], ClassificationTask)
+    assert [[line.get_label() for line in axes.lines] for axes in drawn[0].axes] == [
+        ['training'],
+        ['training', 'evaluation'],
+    ]

@@ -10,7 +10,7 @@ PARITY_INSTALLED := $(PARITY_VENV)/.installed
 DEMO_DIR ?= runs/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-part test-slow test-export test-launch chaos parity bench bench-gpu bench-input lint format clean
+.PHONY: help install demo test test-part test-slow test-export test-launch chaos parity bench bench-gpu bench-input golden lint format clean
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,9 @@ BENCH_IMAGES ?= $(or $(MOBILENETS_JAX_SHARED),../shared)/data/imagenet_one_per_c
 
 bench-input: $(PARITY_INSTALLED)  ## Measure the input beside tf.data, TFDS and torch, on BENCH_IMAGES: CLASS/*.JPEG, a folder or zip.
 	$(PARITY_BIN)/python benchmarks/input_pipeline.py $(BENCH_IMAGES) --torch-python=$(PARITY_BIN)/python
+
+golden: $(INSTALLED)  ## Write the golden counts, endpoints, parameters and native calls of NAMES="NETWORK ...".
+	PYTHONPATH=tests:. $(BIN)/python tests/make_golden.py $(NAMES)
 
 lint: $(INSTALLED)  ## Check style, imports, names, docstrings and complexity.
 	$(BIN)/ruff check .

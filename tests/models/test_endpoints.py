@@ -1,30 +1,21 @@
 """Endpoints: sizes, channels and taps at every output stride."""
 
 import functools
-import json
-import pathlib
 
+import golden_values
 import numpy as np
 import pytest
+from golden_values import ENDPOINTS, PYRAMID, golden
 from model_cases import abstract_outputs, all_networks, compile_quickly, random_variables
 
 from mobilenets_jax.models import create_model, list_models
 
-GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / 'golden' / 'endpoints.json').read_text())
-PYRAMID = ('C1', 'C2', 'C3', 'C4', 'C5')
-
-
-def _sizes(endpoints, names):
-    return {name: [endpoints[name].shape[1], endpoints[name].shape[3]] for name in names}
-
 
 @pytest.mark.parametrize('name', list_models())
 def test_sizes_and_channels_at_224(name):
-    (_, endpoints), _ = abstract_outputs(name)
-    assert _sizes(endpoints, GOLDEN[name]) == GOLDEN[name]
-    taps = {'C4/expansion', 'C5/expansion', 'C3/depthwise'} & set(endpoints)
-    assert set(GOLDEN[name]) == {*PYRAMID, *taps}
-    assert [endpoints[name].shape[1] for name in PYRAMID] == [112, 56, 28, 14, 7]
+    found = golden_values.endpoints(name)
+    assert found == golden(ENDPOINTS, name)
+    assert [found[endpoint][0] for endpoint in PYRAMID] == [112, 56, 28, 14, 7]
 
 
 @pytest.mark.parametrize('name', all_networks())

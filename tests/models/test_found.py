@@ -10,8 +10,8 @@ from model_cases import abstract_outputs, compile_quickly, random_variables
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import create_model, get_spec
+from mobilenets_jax.models.blocks import BLOCKS
 from mobilenets_jax.models.found import BLOCK_NAMES, architecture_of, canonical, to_text
-from mobilenets_jax.models.network import BLOCKS
 
 ONE_A_KIND = ('mobilenet_v1', 'mobilenet_edgetpu', 'mobilenet_v3_small', 'mnasnet_a1')
 # The convolution of MnasNet's space, with all that a row can have.

@@ -3,14 +3,14 @@
 import collections
 import functools
 import json
-import pathlib
 
 import flax.linen as nn
+import golden_values
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.interpreters import partial_eval
+from golden_values import NATIVE_CALLS, forwards, golden
 from model_cases import all_networks, compile_quickly, random_variables
 
 from mobilenets_jax.inference import freeze
@@ -18,26 +18,10 @@ from mobilenets_jax.models import create_model, list_models
 from mobilenets_jax.models.layers import BatchNorm, Conv, ConvNorm, LayerSettings
 from mobilenets_jax.ops import fuse
 from mobilenets_jax.ops.cpu import native, strips
-from mobilenets_jax.report.counts import equations
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'native_calls.json'
 SIZE = 64
 
 needs_native = pytest.mark.skipif(not native.is_available(), reason='no native ops for this CPU can be built here')
-
-
-def forwards(model):
-    """Evaluation and training of a network as functions of arrays: logits, and in training the new statistics."""
-
-    def evaluate(params, batch_stats, images):
-        return model.apply({'params': params, 'batch_stats': batch_stats}, images, train=False)[0]
-
-    def train(params, batch_stats, images):
-        variables = {'params': params, 'batch_stats': batch_stats}
-        (logits, _), updated = model.apply(variables, images, train=True, mutable=['batch_stats'])
-        return logits, updated['batch_stats']
-
-    return evaluate, train
 
 
 def in_float64(name, batch, **fields):
@@ -113,37 +97,15 @@ def test_bfloat16_and_dropout_are_fused_too():
     assert np.max(np.abs(fused[0] - fused[1])) > 0.1 * np.max(np.abs(fused[0]))
 
 
-def native_calls(function, *arrays):
-    """How often each native op is called, but for those whose results nobody reads."""
-    program = jax.make_jaxpr(function)(*arrays).jaxpr
-    program, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
-    names = [equation.params['target_name'] for equation in equations(program) if equation.primitive.name == 'ffi_call']
-    return dict(sorted(collections.Counter(name.removeprefix('mobilenets_jax_') for name in names).items()))
-
-
 @needs_native
 @pytest.mark.parametrize('name', all_networks())
 def test_native_calls(name):
-    """Fewer are welcome: whoever changes them changes `golden/native_calls.json`."""
-    model = create_model(name, dropout_rate=0.0)
-    images = jax.ShapeDtypeStruct((32, 224, 224, 3), jnp.float32)
-    variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
-    arrays = variables['params'], variables['batch_stats'], images
-    evaluate, train = forwards(model)
-
-    def loss(params, batch_stats, images):
-        logits, statistics = fuse(train)(params, batch_stats, images)
-        return logits.sum(), statistics
-
-    found = {
-        'evaluation': native_calls(fuse(evaluate), *arrays),
-        'training': native_calls(jax.grad(loss, has_aux=True), *arrays),
-    }
-    assert found == json.loads(GOLDEN.read_text()).get(name)
+    """Fewer are welcome: whoever changes them runs `make golden`."""
+    assert golden_values.native_calls(name) == golden(NATIVE_CALLS, name)
 
 
 def test_golden_native_calls_are_those_of_all_networks():
-    assert list(json.loads(GOLDEN.read_text())) == list_models()
+    assert list(json.loads(NATIVE_CALLS.read_text())) == list_models()
 
 
 @pytest.mark.parametrize('train', [False, True])

@@ -1,4 +1,6 @@
-"""What the blocks of all families are made with."""
+"""What the blocks of all families are made with, and the block of each kind of row."""
+
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -53,3 +55,22 @@ class Block(nn.Module):
         if self.row.residual_pool:
             inputs = average_pool(inputs, 3, stride=1, padding=self.settings.pads(3))
         return outputs + inputs
+
+
+BLOCKS: dict[str, type[Block]] = {}
+
+
+def register_block(kind: str) -> Callable[[type[Block]], type[Block]]:
+    """A decorator: rows of the kind are made by the class.
+
+    Raises:
+        ValueError: another class makes them.
+    """
+
+    def register(block: type[Block]) -> type[Block]:
+        if kind in BLOCKS:
+            raise ValueError(f'{kind!r} is the kind of {BLOCKS[kind].__name__}, not of {block.__name__}.')
+        BLOCKS[kind] = block
+        return block
+
+    return register

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.layers import ConvNorm, LayerSettings
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec
@@ -51,6 +51,7 @@ class GhostModule(nn.Module):
         return jnp.concatenate([primary, cheap], axis=-1)[..., : self.features]
 
 
+@register_block('ghost_bottleneck')
 class GhostBottleneck(Block):
     """Ghost expansion[, depthwise at stride 2][, squeeze-excite], linear ghost projection, and a shortcut."""
 

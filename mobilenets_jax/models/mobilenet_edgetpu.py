@@ -10,11 +10,12 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, stage
 
 
+@register_block('dense_inverted_residual')
 class FusedInvertedResidual(Block):
     """Expand with a dense k x k convolution, project (1x1, linear), with a residual where shapes allow it.
 

@@ -12,12 +12,13 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 
 
+@register_block('depthwise_separable')
 class DepthwiseSeparable(Block):
     """Depthwise and pointwise convolution, each with normalisation and activation[, squeeze-excite]; no residual."""
 

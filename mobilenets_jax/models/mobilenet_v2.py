@@ -12,13 +12,14 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, stage
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 from mobilenets_jax.models.tails import FULL, Tail, with_tail
 
 
+@register_block('inverted_residual')
 class InvertedResidual(Block):
     """Expand (1x1), depthwise, [squeeze-excite,] project (1x1, linear), with a residual where shapes allow it.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from mobilenets_jax.errors import check
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.layers import ConvNorm
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec, make_divisible
 
@@ -32,7 +32,7 @@ class SandglassSpec:
         stride: 1 or 2, of the last depthwise convolution.
         full: whether both depthwise convolutions are there; else the first is missing and, at stride 1, the last.
         identity_channels: how many of the first channels the input is added to.
-        kind: the block, a key of `mobilenets_jax.models.network.BLOCKS`.
+        kind: the block, a key of `mobilenets_jax.models.blocks.BLOCKS`.
     """
 
     reduced: int
@@ -43,6 +43,7 @@ class SandglassSpec:
     kind: str = 'sandglass'
 
 
+@register_block('sandglass')
 class Sandglass(Block):
     """[Depthwise,] reduce (1x1, linear), expand (1x1)[, depthwise (linear)], with the input added to some channels."""
 

@@ -19,17 +19,8 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.errors import check_choice
-from mobilenets_jax.models.blocks import Block
-from mobilenets_jax.models.ghostnet import GhostBottleneck
+from mobilenets_jax.models.blocks import BLOCKS
 from mobilenets_jax.models.layers import ConvNorm, LayerSettings
-from mobilenets_jax.models.mnasnet import DenseConv
-from mobilenets_jax.models.mobilenet_edgetpu import FusedInvertedResidual
-from mobilenets_jax.models.mobilenet_v1 import DepthwiseSeparable
-from mobilenets_jax.models.mobilenet_v2 import InvertedResidual
-from mobilenets_jax.models.mobilenext import Sandglass
-from mobilenets_jax.models.resnet import Bottleneck
-from mobilenets_jax.models.shufflenet_v1 import ShuffleV1Unit
-from mobilenets_jax.models.shufflenet_v2 import ShuffleV2Unit
 from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.ops import ACTIVATIONS, global_average_pool, max_pool
 
@@ -37,18 +28,6 @@ Array = jax.Array
 Endpoints = dict[str, Array]
 
 OUTPUT_STRIDES = (8, 16, 32)
-
-BLOCKS: dict[str, type[Block]] = {
-    'bottleneck': Bottleneck,
-    'dense_conv': DenseConv,
-    'depthwise_separable': DepthwiseSeparable,
-    'dense_inverted_residual': FusedInvertedResidual,
-    'ghost_bottleneck': GhostBottleneck,
-    'inverted_residual': InvertedResidual,
-    'sandglass': Sandglass,
-    'shuffle_v1': ShuffleV1Unit,
-    'shuffle_v2': ShuffleV2Unit,
-}
 
 
 class _StrideTracker:

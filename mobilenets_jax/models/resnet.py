@@ -12,13 +12,14 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 from mobilenets_jax.ops import ACTIVATIONS
 
 
+@register_block('bottleneck')
 class Bottleneck(Block):
     """Reduce (1x1), k x k, expand (1x1, linear)[, squeeze-excite], added to a shortcut, then the activation."""
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.layers import BatchNorm, Conv, LayerSettings
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec
 from mobilenets_jax.ops import average_pool, channels_by_groups, group_width
@@ -32,7 +32,7 @@ class ShuffleV1Spec:
         groups: of the pointwise convolutions.
         first_groups: of the first of them: 1 in the network's first unit, whose input is narrow.
         stride: 1 or 2.
-        kind: the block, a key of `mobilenets_jax.models.network.BLOCKS`.
+        kind: the block, a key of `mobilenets_jax.models.blocks.BLOCKS`.
     """
 
     middle: int
@@ -72,6 +72,7 @@ class GroupedPointwise(nn.Module):
         return BatchNorm(self.activation, self.settings, name='bn')(x, train=train)
 
 
+@register_block('shuffle_v1')
 class ShuffleV1Unit(Block):
     """Grouped 1x1, shuffle, depthwise, grouped 1x1; added to the input, or at stride 2 concatenated to its average."""
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from mobilenets_jax.errors import check_choice
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block
+from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.specs import Convention, ConvSpec, NetworkSpec
 from mobilenets_jax.ops import alternating_channels, deal_channels
 
@@ -27,7 +27,7 @@ class ShuffleV2Spec:
         out_channels: of both branches together; the middle of the other branch has half of them.
         stride: 1 or 2.
         shuffle: 'after' the branches are joined, or 'before' they part.
-        kind: the block, a key of `mobilenets_jax.models.network.BLOCKS`.
+        kind: the block, a key of `mobilenets_jax.models.blocks.BLOCKS`.
     """
 
     shortcut_channels: int
@@ -37,6 +37,7 @@ class ShuffleV2Spec:
     kind: str = 'shuffle_v2'
 
 
+@register_block('shuffle_v2')
 class ShuffleV2Unit(Block):
     """A shortcut branch, and beside it 1x1, depthwise (linear), 1x1; concatenated and shuffled."""
 

@@ -74,7 +74,7 @@ class Row(Protocol):
     """What every row of a table has, whatever its block.
 
     Attributes:
-        kind: the block, a key of `mobilenets_jax.models.network.BLOCKS`.
+        kind: the block, a key of `mobilenets_jax.models.blocks.BLOCKS`.
         stride: 1 or 2, of the whole block.
     """
 
@@ -87,7 +87,7 @@ class BlockSpec:
     """One row of most papers' tables, with absolute channel counts.
 
     Attributes:
-        kind: the block, a key of `mobilenets_jax.models.network.BLOCKS`.
+        kind: the block, a key of `mobilenets_jax.models.blocks.BLOCKS`.
         kernel_size: of the convolution in the middle, odd.
         expanded: channels in the middle of the block (the papers' 'exp size'); equal to the input's where the block has
             no expansion, and to the output's where it has no middle.

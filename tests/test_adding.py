@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
-FILES = re.compile(r'^```python title=(\S+)(?: replace="(.*)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+FILES = re.compile(r'^```(?:python|text) title=(\S+)(?: replace="(.*)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def run(copy, *arguments):
@@ -48,8 +48,7 @@ def test_a_network_is_added_as_the_page_says(tmp_path):
     weights = 3 * 3 * (3 * 16 + 16 * 16 + 16 * 24 + 24 * 32 + 32 * 64 + 64 * 96)
     norms = 2 * (16 + 16 + 24 + 32 + 64 + 96)
     expected = weights + norms + 96 * 1000 + 1000
-    assert f'"name": "toynet", "width": 1.0, "params": {expected}' in (
-        copy / 'tests' / 'golden' / 'counts.json'
-    ).read_text()
+    counts = (copy / 'tests' / 'golden' / 'counts.json').read_text()
+    assert f'"name": "toynet", "width": 1.0, "params": {expected}' in counts
     unknown = run(copy, 'tests/make_golden.py', 'toynett')
     assert unknown.returncode == 2 and unknown.stderr.startswith("error: NAMES='toynett' must be of: mobilenet_v1, ")

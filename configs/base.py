@@ -35,6 +35,7 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
     config.new_head = False  # with init_from: a fresh head, which another number of classes, or another task, needs
     # A step (the first one compiles), evaluation or save that takes longer ends the process with all threads' stacks.
     config.hang_timeout_seconds = 1800.0
+    config.profile_steps = ''  # 'FIRST:LAST', counted from 1: a trace of these steps is written to WORKDIR/profile
 
     config.model = ml_collections.ConfigDict()
     config.model.name = 'mobilenet_v3_small'  # `python -m mobilenets_jax models` lists them

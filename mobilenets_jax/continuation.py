@@ -23,7 +23,7 @@ PyTree = Any
 
 LISTED = 8  # changed fields that get a line each; the others share one
 # What of a config says how often a run reports and saves, which changes nothing of its result: it is listed last.
-REPORTING = ('log.', 'evaluation.', 'checkpoint.', 'replica_check.', 'hang_timeout_seconds')
+REPORTING = ('log.', 'evaluation.', 'checkpoint.', 'replica_check.', 'hang_timeout_seconds', 'profile_steps')
 
 # How a run may go on, not what it is: not named when it differs.
 OF_GOING_ON = ('data.accept_changes', 'model.spec_file')

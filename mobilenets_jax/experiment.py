@@ -24,6 +24,7 @@ from mobilenets_jax.training.ema import EmaOptions
 from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.loop import LoopOptions
 from mobilenets_jax.training.optimizers import WeightDecayOptions, check_rate_factors, create_optimizer
+from mobilenets_jax.training.profiling import parse_steps
 from mobilenets_jax.training.schedules import create_schedule
 from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
@@ -154,6 +155,7 @@ class Experiment:
             checkpoint_every=every['checkpoint'],
             replica_check_every=every['replica_check'],
             hang_timeout_seconds=hang_timeout,
+            profile_steps=parse_steps(config.profile_steps, total_steps),
         )
 
     @functools.cached_property

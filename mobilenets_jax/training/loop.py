@@ -47,6 +47,7 @@ class LoopOptions:
         checkpoint_every: between checkpoints; the last step is always saved.
         replica_check_every: between comparisons of the copies of the state; what is saved is always compared first.
         hang_timeout_seconds: a step, evaluation or save that takes longer ends the process, see `watchdog`.
+        profile_steps: the first and the last step of a trace, see `profiling`; None for no trace.
     """
 
     total_steps: int
@@ -56,6 +57,7 @@ class LoopOptions:
     checkpoint_every: int
     replica_check_every: int
     hang_timeout_seconds: float
+    profile_steps: tuple[int, int] | None = None
 
     def due(self, step: int, every: int) -> bool:
         """Whether something done each `every` steps is due after `step` updates."""

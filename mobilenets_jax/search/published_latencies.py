@@ -59,6 +59,22 @@ ROWS = (
 )
 
 
+class FitErrors(NamedTuple):
+    """How far a fit is from the printed latencies, in percent of them.
+
+    Attributes:
+        mean: of all rows.
+        largest: of all rows.
+        mean_left_out: the same of the fits that leave out the row which they then predict.
+        largest_left_out: of these.
+    """
+
+    mean: float
+    largest: float
+    mean_left_out: float
+    largest_left_out: float
+
+
 def features(spec, image_size: int) -> np.ndarray:
     """Billions of multiply-adds of each of `operations.OPERATION_NAMES`, float [4]."""
     madds = dict.fromkeys(OPERATION_NAMES, 0)
@@ -83,3 +99,16 @@ def fit(rows: np.ndarray, milliseconds: np.ndarray) -> np.ndarray:
         float [4], in the order of `operations.OPERATION_NAMES`.
     """
     return nnls(rows / milliseconds[:, None], np.ones(len(rows)))[0]
+
+
+def left_out(rows: np.ndarray, milliseconds: np.ndarray) -> np.ndarray:
+    """What the fit of all other rows says of each row, float [rows]; arguments as of `fit`."""
+    kept = [np.arange(len(rows)) != number for number in range(len(rows))]
+    return np.array([row @ fit(rows[keep], milliseconds[keep]) for row, keep in zip(rows, kept, strict=True)])
+
+
+def fit_errors(rows: np.ndarray, milliseconds: np.ndarray) -> FitErrors:
+    """The errors of the fit of these rows; arguments as of `fit`."""
+    predictions = (rows @ fit(rows, milliseconds), left_out(rows, milliseconds))
+    fitted, others = (100 * np.abs(predicted / milliseconds - 1) for predicted in predictions)
+    return FitErrors(*(float(value) for errors in (fitted, others) for value in (errors.mean(), errors.max())))

@@ -8,6 +8,8 @@ from typing import Any
 from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.search.spaces import get_space
 
+NAME = 'proxylessnas_mobile'
+
 # Layer by layer: kernels 3, 5, 7 at expansion 3, then at expansion 6; 6 is a layer that is left out.
 OPERATIONS = (0, 1, 0, 6, 6, 2, 0, 1, 1, 5, 1, 1, 1, 4, 1, 1, 1, 5, 5, 2, 2, 5)
 LEFT_OUT = 6

@@ -12,6 +12,7 @@ from mobilenets_jax import (
     export_command,
     inspect_command,
     lasting_output,
+    latency_command,
     predict_command,
     tensorflow_settings,
 )
@@ -26,6 +27,7 @@ from mobilenets_jax.weights import weights_command
 COMMANDS = (
     *(models_command, weights_command, predict_command, compare_command, tables_command),
     *(prepare_command, inspect_command, compile_command, export_command, evaluate_tflite_command),
+    latency_command,
 )
 
 

@@ -12,9 +12,11 @@ import numpy as np
 from scipy.optimize import nnls
 
 from mobilenets_jax.models import get_spec
+from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.search.operations import OPERATION_NAMES, operations
 
 DEVICE = 'Pixel 1, one big core, TensorFlow Lite float'
+SOURCE = '1905.02244v5 Tables 3 and 9, slim mobilenet/README.md@0ba83cf'
 
 
 class Measured(NamedTuple):
@@ -75,17 +77,18 @@ class FitErrors(NamedTuple):
     largest_left_out: float
 
 
-def features(spec, image_size: int) -> np.ndarray:
-    """Billions of multiply-adds of each of `operations.OPERATION_NAMES`, float [4]."""
+def madds_by_kind(spec: NetworkSpec, image_size: int) -> dict[str, int]:
+    """Multiply-adds of one image, of each of `operations.OPERATION_NAMES`."""
     madds = dict.fromkeys(OPERATION_NAMES, 0)
     for operation in operations(spec, image_size):
         madds[operation.kind] += operation.madds
-    return np.array([madds[kind] / 1e9 for kind in OPERATION_NAMES])
+    return madds
 
 
 def feature_rows() -> np.ndarray:
-    """The features of all `ROWS`, float [rows, 4]."""
-    return np.stack([features(get_spec(row.name, **row.fields), row.image_size) for row in ROWS])
+    """Billions of multiply-adds of each kind of all `ROWS`, float [rows, 4]."""
+    counts = (madds_by_kind(get_spec(row.name, **row.fields), row.image_size) for row in ROWS)
+    return np.array([[madds[kind] / 1e9 for kind in OPERATION_NAMES] for madds in counts])
 
 
 def fit(rows: np.ndarray, milliseconds: np.ndarray) -> np.ndarray:

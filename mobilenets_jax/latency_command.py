@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from mobilenets_jax import machine
 from mobilenets_jax.errors import UserError, check
@@ -19,6 +18,7 @@ from mobilenets_jax.export.packages import needed
 from mobilenets_jax.export.timing import WARM_UP, TimedNetwork, measure
 from mobilenets_jax.export.untrained import untrained_file
 from mobilenets_jax.models import create_model, get_spec
+from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.search import published_latencies
 from mobilenets_jax.search.latency import PapersPixel1
@@ -37,11 +37,13 @@ class Network(NamedTuple):
     Attributes:
         label: as the user wrote it.
         content: of its TFLite file.
+        timed: the same, ready to run.
         published: milliseconds that are printed for a Pixel 1; None where there are none.
     """
 
     label: str
     content: bytes
+    timed: TimedNetwork
     published: float | None
 
 
@@ -78,11 +80,9 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     needed('ai_edge_litert.interpreter')
     networks = _networks(arguments)
-    ready = [TimedNetwork(network.content, network.label, arguments.threads) for network in networks]
     load = os.getloadavg()[0]
-    milliseconds = measure(ready, arguments.runs)
-    predictions = _predictions(networks)
-    rows = [_cells(*row) for row in zip(networks, ready, milliseconds, predictions, strict=True)]
+    milliseconds = measure([network.timed for network in networks], arguments.runs)
+    rows = [_cells(*row) for row in zip(networks, milliseconds, _predictions(networks), strict=True)]
     print('\n'.join([*aligned([HEADER, *rows], text_columns=(0,)), '', *_about(arguments, load)]))
     print(_order(networks, milliseconds.min(axis=1)))
 
@@ -104,30 +104,29 @@ def _is_file(network: str) -> bool:
 
 
 def _networks(arguments: argparse.Namespace) -> list[Network]:
-    """All that are asked for, each once: first read what can be wrong, then convert, which takes seconds for each."""
+    """All that are asked for, each once; what the user can mistake is found before anything is converted."""
     asked = list(dict.fromkeys(arguments.networks))
     size = arguments.image_size or IMAGE_SIZE
-    named = {network: _named(network) for network in asked if not _is_file(network)}
-    files = {network: read_file(network) for network in asked if _is_file(network)}
-    models = {network: create_model(name, width_multiplier=width) for network, (name, width) in named.items()}
-    found = []
-    for network in asked:
-        if network in files:
-            found.append(Network(network, files[network], None))
-            continue
-        content = untrained_file(models[network], size, arguments.int8)
-        published = None if arguments.int8 else published_latency(models[network].spec, size)
-        found.append(Network(network, content, published))
-    return found
+    models = {network: _model(network) for network in asked if not _is_file(network)}
+    found = {}
+    for network in filter(_is_file, asked):
+        content = read_file(network)
+        found[network] = Network(network, content, TimedNetwork(content, network, arguments.threads), None)
+    for network, model in models.items():
+        content = untrained_file(model, size, arguments.int8)
+        published = None if arguments.int8 else published_latency(model.spec, size)
+        found[network] = Network(network, content, TimedNetwork(content, network, arguments.threads), published)
+    return [found[network] for network in asked]
 
 
-def _named(network: str) -> tuple[str, float]:
-    """Name and width multiplier of 'NAME' or 'NAME:WIDTH'."""
+def _model(network: str) -> ImageClassifier:
+    """The network of 'NAME' or 'NAME:WIDTH'."""
     name, colon, width = network.partition(':')
     try:
-        return name, float(width) if colon else 1.0
+        width_multiplier = float(width) if colon else 1.0
     except ValueError:
         raise UserError(f'{network!r}: the width {width!r} is no number, such as 0.75.') from None
+    return create_model(name, width_multiplier=width_multiplier)
 
 
 def published_latency(spec: NetworkSpec, image_size: int) -> float | None:
@@ -159,12 +158,12 @@ def _predictions(networks: Sequence[Network]) -> list[float | None]:
     return predictions
 
 
-def _cells(network: Network, ready: TimedNetwork, milliseconds: np.ndarray, predicted: float | None) -> list[str]:
-    height, width = ready.image_size
+def _cells(network: Network, milliseconds: np.ndarray, predicted: float | None) -> list[str]:
+    height, width = network.timed.image_size
     measured = (milliseconds.min(), np.median(milliseconds), np.percentile(milliseconds, 90))
     return [
         *(network.label, str(height) if height == width else f'{height}x{width}'),
-        *(f'{len(network.content) / 1e6:.2f}', str(ready.delegates)),
+        *(f'{len(network.content) / 1e6:.2f}', str(network.timed.delegates)),
         *(f'{value:.2f}' for value in measured),
         *('-' if value is None else f'{value:.1f}' for value in (predicted, network.published)),
     ]
@@ -193,6 +192,8 @@ def _order(networks: Sequence[Network], minima: np.ndarray) -> str:
         return (
             f'rank correlation: of {LEAST_RANKED} networks that have a published latency or more; here are {len(known)}'
         )
+    from scipy.stats import spearmanr  # a large import that no other command needs
+
     correlation = spearmanr(minima[known], [published[index] for index in known]).statistic
     return f'rank correlation (Spearman) of minimum and published: {correlation:.3f} of {len(known)} networks'
 

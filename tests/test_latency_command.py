@@ -38,9 +38,9 @@ def test_which_latencies_are_published(network, image_size, milliseconds):
 
 def test_order_of_five_networks_or_more():
     """Spearman by hand: 1 - 6 * (1 + 1) / (5 * 24)."""
-    networks = [Network(str(value), b'', value) for value in (10.0, 20.0, 30.0, 40.0, 50.0)]
+    networks = [Network(str(value), b'', None, value) for value in (10.0, 20.0, 30.0, 40.0, 50.0)]
     minima = np.array([1.0, 2.0, 4.0, 3.0, 5.0])
-    line = latency_command._order([*networks, Network('unpublished', b'', None)], np.array([*minima, 0.1]))
+    line = latency_command._order([*networks, Network('unpublished', b'', None, None)], np.array([*minima, 0.1]))
     assert line == 'rank correlation (Spearman) of minimum and published: 0.900 of 5 networks'
     line = latency_command._order(networks[:4], minima[:4])
     assert line == 'rank correlation: of 5 networks that have a published latency or more; here are 4'

@@ -13,6 +13,7 @@ LIGHT = {
     *('ADD', 'AVERAGE_POOL_2D', 'HARD_SWISH', 'LOGISTIC', 'MEAN', 'MUL', 'PAD', 'RELU', 'RELU6', 'RESHAPE', 'SOFTMAX'),
     'SQUEEZE',
 }
+LARGEST_DEPTHWISE = 5  # height and width of a kernel in the fitted networks
 
 
 class FileMadds(NamedTuple):
@@ -71,11 +72,13 @@ def _unknown(
     model: Any, operation: flatbuffer.WeightedOperation, kind: str, entrance: tuple[int, ...], first: bool
 ) -> list[str]:
     """What of a layer the fitted networks do not have."""
-    found = []
-    if flatbuffer.stored(model, operation.weights).dtype != np.float32:
-        found.append('8 bit')
+    found, dtype = [], flatbuffer.stored(model, operation.weights).dtype
+    if dtype != np.float32:
+        found.append(f'weights in {dtype.name}')
     if operation.name == 'CONV_2D' and operation.weights.shape[3] != entrance[3]:
         found.append('grouped convolutions')
+    if kind == 'depthwise' and max(operation.weights.shape[1:3]) > LARGEST_DEPTHWISE:
+        found.append(f'depthwise kernels above {LARGEST_DEPTHWISE}x{LARGEST_DEPTHWISE}')
     if kind == 'dense_kxk' and not first:
         found.append('large convolutions beyond the first layer')
     return found

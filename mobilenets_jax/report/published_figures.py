@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mobilenets_jax.models import get_architecture, get_spec
+from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.report.published_tables import FLOAT_ROWS, SOURCE
 from mobilenets_jax.search import proxylessnas_mobile
 from mobilenets_jax.search.latency import PapersPixel1
-from mobilenets_jax.search.operations import operations
-from mobilenets_jax.search.published_latencies import ROWS
+from mobilenets_jax.search.published_latencies import ROWS, madds_by_kind
 
 IMAGE_SIZE = 224  # pixels, of all points
 V3 = ('mobilenet_v3_large', 'mobilenet_v3_small')
@@ -25,7 +25,7 @@ class Point(NamedTuple):
     """A network in a figure.
 
     Attributes:
-        name: of the network; points of one name are joined.
+        name: of the network.
         width_multiplier: of it.
         top1: published, in percent.
         published: milliseconds, or millions of multiply-adds, as printed.
@@ -45,7 +45,7 @@ class Figure(NamedTuple):
     """What is drawn: the points, and what their horizontal axis is.
 
     Attributes:
-        points: those of one name one after the other.
+        points: those of one name are joined in this order.
         quantity: of the horizontal axis, with its unit.
         ours: how our value came about.
     """
@@ -86,8 +86,8 @@ def multiply_adds() -> Figure:
     return Figure(points, 'multiply-adds, millions', 'counted')
 
 
-def _millions(spec) -> float:
-    return sum(operation.madds for operation in operations(spec, IMAGE_SIZE)) / 1e6
+def _millions(spec: NetworkSpec) -> float:
+    return sum(madds_by_kind(spec, IMAGE_SIZE).values()) / 1e6
 
 
 def draw(figure: Figure) -> bytes:

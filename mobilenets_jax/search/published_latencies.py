@@ -9,7 +9,6 @@ Source: 1905.02244v5 Tables 3 and 9; tensorflow/models research/slim/nets/mobile
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
 
 from mobilenets_jax.models import get_spec
 from mobilenets_jax.models.specs import NetworkSpec
@@ -101,6 +100,8 @@ def fit(rows: np.ndarray, milliseconds: np.ndarray) -> np.ndarray:
     Returns:
         float [4], in the order of `operations.OPERATION_NAMES`.
     """
+    from scipy.optimize import nnls  # a large import that commands which fit nothing are spared
+
     return nnls(rows / milliseconds[:, None], np.ones(len(rows)))[0]
 
 

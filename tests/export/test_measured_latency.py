@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_networks import SIZE
 
+from mobilenets_jax import latency_command
 from mobilenets_jax.__main__ import main
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.export import flatbuffer, timing
@@ -44,7 +45,7 @@ def test_what_the_fit_does_not_know_is_named(packages, name, width, unknown):
     ('file', 'madds', 'unknown'),
     [  # golden counts of 1000 classes, and the products of class 1001
         ('tflite_mobilenet_v1_0.25_224_float.tflite', 41_030_272 + 256, ()),
-        ('tflite_mobilenet_v2_1.0_224_quant.tflite', 300_774_272 + 1280, ('8 bit',)),
+        ('tflite_mobilenet_v2_1.0_224_quant.tflite', 300_774_272 + 1280, ('weights in uint8',)),
     ],
 )
 def test_files_of_others(packages, file, madds, unknown):
@@ -98,14 +99,16 @@ def test_a_line_for_each_network(in_8_bit, tmp_path, capsys):
     assert about[-1].endswith('here are 0')
     assert output.err == (
         'no latency of a Pixel 1 is predicted for 1 of 2, which have what the fitted networks have not: '
-        f'{path} (8 bit)\n'
+        f'{path} (weights in int8)\n'
     )
 
 
 def test_named_networks_in_8_bit(in_8_bit):
     """Weights, input and output in 8 bit; the same products."""
     counted = file_madds(in_8_bit)
-    assert counted.by_kind == madds_by_kind(get_spec('mobilenet_v2', 0.35), SIZE) and counted.unknown == ('8 bit',)
+    assert counted.by_kind == madds_by_kind(get_spec('mobilenet_v2', 0.35), SIZE) and counted.unknown == (
+        'weights in int8',
+    )
     graph = flatbuffer.unpack(in_8_bit).subgraphs[0]
     int8 = flatbuffer.schema().TensorType.INT8
     assert [graph.tensors[index].type for index in (*graph.inputs, *graph.outputs)] == [int8, int8]
@@ -124,3 +127,22 @@ def test_files_that_cannot_be_predicted_or_timed(packages):
     model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].shapeSignature = [1, -1, -1, 3]
     with pytest.raises(UserError, match=r'^f takes \[\[1, -1, -1, 3\]\], where one image \[1, H, W, 3\] of a fixed'):
         timing.TimedNetwork(flatbuffer.pack(model), 'f', 1)
+
+
+@pytest.mark.parametrize(
+    ('networks', 'message'),
+    [
+        (['mobilenet_v2:wide'], "'mobilenet_v2:wide': the width 'wide' is no number, such as 0.75."),
+        (['mobilenet_v2', 'mobilenet_v2:-1'], 'width_multiplier=-1.0 must be positive.'),
+        (['mobilenet_v9'], "model.name='mobilenet_v9' is unknown. Known: "),
+        (['mobilenet_v2', 'none.tflite'], 'none.tflite cannot be read: No such file or directory.'),
+        (['mobilenet_v2', 'text.tflite'], 'text.tflite is no TFLite file that LiteRT can run: '),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_converted(packages, tmp_path, monkeypatch, capsys, networks, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'text.tflite').write_text('no network')
+    monkeypatch.setattr(latency_command, 'untrained_file', pytest.fail)
+    assert main(['latency', *networks]) == 2
+    output = capsys.readouterr()
+    assert output.out == '' and output.err.startswith(f'error: {message}') and output.err.count('\n') == 1

@@ -12,20 +12,22 @@ from mobilenets_jax import (
     export_command,
     inspect_command,
     lasting_output,
+    latency_command,
     predict_command,
     tensorflow_settings,
 )
 from mobilenets_jax.data import prepare_command
 from mobilenets_jax.errors import describe
-from mobilenets_jax.report import models_command
+from mobilenets_jax.report import models_command, tables_command
 from mobilenets_jax.stop_signals import Interruptible
 from mobilenets_jax.weights import weights_command
 
 # Each has `add_parser(subparsers)`, which sets `run` to a function of the parsed arguments; and `reads_config` if these
 # shall hold what is unknown to the parser as `config_flags`.
 COMMANDS = (
-    *(models_command, weights_command, predict_command, compare_command),
+    *(models_command, weights_command, predict_command, compare_command, tables_command),
     *(prepare_command, inspect_command, compile_command, export_command, evaluate_tflite_command),
+    latency_command,
 )
 
 

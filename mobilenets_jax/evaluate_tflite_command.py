@@ -15,7 +15,7 @@ from mobilenets_jax.config import ConfigView
 from mobilenets_jax.data import Dataset, Layout
 from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError, check
-from mobilenets_jax.export.litert import LiteNetwork
+from mobilenets_jax.export.litert import LiteNetwork, read_file
 from mobilenets_jax.export.metadata import read_record
 from mobilenets_jax.identity import CLASSIFICATION, check_classes
 from mobilenets_jax.image_size import height_and_width
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     from mobilenets_jax.experiment import dataset_of
 
     check(arguments.threads > 0, '--threads', arguments.threads, 'must be positive')
-    content = _read(arguments.file)
+    content = read_file(arguments.file)
     network = LiteNetwork(content, arguments.file, arguments.threads)
     record = read_record(content, arguments.file) or _foreign(arguments.file, network)
     own_config = cli.value_of(['', *arguments.config_flags], 'config') is not None
@@ -76,13 +76,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     metrics = measure(dataset, logits_of, reference)
     print(json.dumps({'model': record['model'], **metrics, 'file': arguments.file}), flush=True)
-
-
-def _read(path: str) -> bytes:
-    try:
-        return pathlib.Path(path).expanduser().read_bytes()
-    except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}.') from error
 
 
 def _foreign(path: str, network: LiteNetwork) -> dict[str, Any]:

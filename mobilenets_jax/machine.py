@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import platform
 
 
 def cache_folder() -> pathlib.Path:
@@ -11,8 +12,17 @@ def cache_folder() -> pathlib.Path:
 
 def processor_features() -> str:
     """What the processor can do, as Linux tells it; empty elsewhere."""
+    return next((line for line in _processor_lines() if line.startswith(('flags', 'Features'))), '')
+
+
+def processor_name() -> str:
+    """What the processor is called; where nobody says it, its architecture."""
+    names = (line.partition(':')[2].strip() for line in _processor_lines() if line.startswith('model name'))
+    return next(names, '') or platform.processor() or platform.machine()
+
+
+def _processor_lines() -> list[str]:
     try:
-        lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+        return pathlib.Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:
-        return ''
-    return next((line for line in lines if line.startswith(('flags', 'Features'))), '')
+        return []

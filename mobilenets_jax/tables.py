@@ -15,6 +15,12 @@ def aligned(table: Sequence[Sequence[str]], text_columns: Collection[int]) -> li
     ]
 
 
+def markdown(table: Sequence[Sequence[str]], text_columns: Collection[int]) -> list[str]:
+    """The lines of a table in Markdown, whose first line is the header; columns as of `aligned`."""
+    rule = ['---' if column in text_columns else '---:' for column in range(len(table[0]))]
+    return [f'| {" | ".join(line)} |' for line in (table[0], rule, *table[1:])]
+
+
 def output_names(class_names: Sequence[str], count: int) -> list[str]:
     """A name for each of the `count` outputs of a network, which may have more of them than there are classes."""
     return [*class_names, *(f'class {index}' for index in range(len(class_names), count))]

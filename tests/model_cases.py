@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
+from mobilenets_jax.export.untrained import random_variables as random_variables
 from mobilenets_jax.models import create_model, list_models
 
 # One network for each kind of block: what takes seconds a network is checked for these, and for all by the long tests.
@@ -37,24 +37,6 @@ def abstract_outputs(name: str, image_size: int = 224, train: bool = False, **kw
     """((logits, endpoints), variables) of a network of 10 classes, as shapes and dtypes."""
     model = create_model(name, 10, **kwargs)
     return _abstract(model, image_size, train)
-
-
-def random_variables(model, image_size: int, seed: int = 0):
-    """Variables with He-scaled kernels, scales and variances near 1 and small offsets, as NumPy arrays."""
-    generator = np.random.default_rng(seed)
-
-    def fill(path, leaf):
-        noise = generator.standard_normal(leaf.shape)
-        if path[-1].key == 'kernel':
-            values = noise * np.sqrt(2 / np.prod(leaf.shape[:-1]))
-        elif path[-1].key in ('scale', 'var'):
-            values = np.exp(0.1 * noise)
-        else:
-            values = 0.1 * noise
-        return values.astype(leaf.dtype)
-
-    _, variables = _abstract(model, image_size, train=False)
-    return jax.tree_util.tree_map_with_path(fill, variables)
 
 
 def compile_quickly(function, *args):

@@ -24,7 +24,7 @@ ALLOWED = {
     'checkpoints': set(),
     'evaluation': {'training', 'data'},
     'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},
-    'report': {'models', 'heads', 'ops', 'training', 'evaluation', 'data'},
+    'report': {'models', 'heads', 'ops', 'training', 'evaluation', 'data', 'search'},
     'export': {'models', 'ops', 'data', 'weights', 'inference'},
     'search': {'models'},
     'tasks': {

@@ -1,6 +1,7 @@
 """LiteRT: a TFLite file of an image network as a function of images, and what of it runs in a delegate."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,7 @@ class LiteNetwork:
         self._input_scale = Scale.of(inputs[0], f'the input of {label}')
         self._output_scale = Scale.of(outputs[0], f'the output of {label}')
         self.float_input = self._input_scale.scale is None
-        # LiteRT tells nobody else what its delegates took.
-        self.delegates = sum(step['op_name'] == DELEGATE for step in self._interpreter._get_ops_details())
+        self.delegates = delegate_count(self._interpreter)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Outputs, float32 [n, num_outputs], of normalised images, float32 [n, H, W, 3]."""
@@ -102,3 +102,17 @@ def interpreter(content: bytes, label: str, threads: int = 1, **options: Any) ->
             reason = ' '.join(str(error).split())
             raise UserError(f'{label} is no TFLite file that LiteRT can run: {reason:.200}') from error
     return made
+
+
+def delegate_count(ready: Any) -> int:
+    """How many parts of the graph of an `interpreter` delegates run; 1 where the whole graph runs in one."""
+    # LiteRT tells nobody else what its delegates took.
+    return sum(step['op_name'] == DELEGATE for step in ready._get_ops_details())
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a file; raises `UserError` where it cannot be read."""
+    try:
+        return pathlib.Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}.') from error

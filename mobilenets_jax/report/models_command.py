@@ -14,7 +14,7 @@ from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models import get_architecture, list_models
 from mobilenets_jax.report import detectors_table
 from mobilenets_jax.report.counts import count_model
-from mobilenets_jax.tables import aligned
+from mobilenets_jax.tables import aligned, markdown
 
 HEADER = ('network', 'width', 'size', 'parameters', 'BN stats', 'madds', 'paper: params', 'madds', 'top-1', 'source')
 TEXT_COLUMNS = (0, len(HEADER) - 1)  # flush left; the others are numbers
@@ -158,8 +158,7 @@ def text_table(table: Table, rows: list[dict[str, Any]]) -> str:
 
 def markdown_table(table: Table, rows: list[dict[str, Any]]) -> str:
     """The same table and notes in Markdown."""
-    rule = ['---' if column in table.text_columns else '---:' for column in range(len(table.header))]
-    lines = ['| ' + ' | '.join(line) + ' |' for line in [table.header, rule, *map(table.cells, rows)]]
+    lines = markdown([table.header, *map(table.cells, rows)], table.text_columns)
     notes = [f'- `{subject}`: {note}' for subject, note in table.notes(rows)]
     if notes:
         lines += ['', table.about_notes, '', *notes]

@@ -4,7 +4,7 @@ Every model is of one device and one tool, and no two may be compared. `READERS`
 in their own formats; the files are theirs and not part of this project.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -48,8 +48,11 @@ class PapersPixel1:
 
     def milliseconds(self, spec: NetworkSpec, image_size: int = 224) -> float:
         """See `LatencyModel`."""
-        coefficients = np.array([self.coefficients[kind] for kind in OPERATION_NAMES])
-        return float(published_latencies.features(spec, image_size) @ coefficients)
+        return self.milliseconds_of(published_latencies.madds_by_kind(spec, image_size))
+
+    def milliseconds_of(self, madds: Mapping[str, int]) -> float:
+        """The same of a network of which the multiply-adds of each kind are known."""
+        return sum(self.coefficients[kind] * count / 1e9 for kind, count in madds.items())
 
 
 # Readers of tables that others published, by the name of the search that they were made for.

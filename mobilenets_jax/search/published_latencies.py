@@ -9,12 +9,13 @@ Source: 1905.02244v5 Tables 3 and 9; tensorflow/models research/slim/nets/mobile
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
 
 from mobilenets_jax.models import get_spec
+from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.search.operations import OPERATION_NAMES, operations
 
 DEVICE = 'Pixel 1, one big core, TensorFlow Lite float'
+SOURCE = '1905.02244v5 Tables 3 and 9, slim mobilenet/README.md@0ba83cf'
 
 
 class Measured(NamedTuple):
@@ -59,17 +60,34 @@ ROWS = (
 )
 
 
-def features(spec, image_size: int) -> np.ndarray:
-    """Billions of multiply-adds of each of `operations.OPERATION_NAMES`, float [4]."""
+class FitErrors(NamedTuple):
+    """How far a fit is from the printed latencies, in percent of them.
+
+    Attributes:
+        mean: of all rows.
+        largest: of all rows.
+        mean_left_out: the same of the fits that leave out the row which they then predict.
+        largest_left_out: of these.
+    """
+
+    mean: float
+    largest: float
+    mean_left_out: float
+    largest_left_out: float
+
+
+def madds_by_kind(spec: NetworkSpec, image_size: int) -> dict[str, int]:
+    """Multiply-adds of one image, of each of `operations.OPERATION_NAMES`."""
     madds = dict.fromkeys(OPERATION_NAMES, 0)
     for operation in operations(spec, image_size):
         madds[operation.kind] += operation.madds
-    return np.array([madds[kind] / 1e9 for kind in OPERATION_NAMES])
+    return madds
 
 
 def feature_rows() -> np.ndarray:
-    """The features of all `ROWS`, float [rows, 4]."""
-    return np.stack([features(get_spec(row.name, **row.fields), row.image_size) for row in ROWS])
+    """Billions of multiply-adds of each kind of all `ROWS`, float [rows, 4]."""
+    counts = (madds_by_kind(get_spec(row.name, **row.fields), row.image_size) for row in ROWS)
+    return np.array([[madds[kind] / 1e9 for kind in OPERATION_NAMES] for madds in counts])
 
 
 def fit(rows: np.ndarray, milliseconds: np.ndarray) -> np.ndarray:
@@ -82,4 +100,19 @@ def fit(rows: np.ndarray, milliseconds: np.ndarray) -> np.ndarray:
     Returns:
         float [4], in the order of `operations.OPERATION_NAMES`.
     """
+    from scipy.optimize import nnls  # a large import that commands which fit nothing are spared
+
     return nnls(rows / milliseconds[:, None], np.ones(len(rows)))[0]
+
+
+def left_out(rows: np.ndarray, milliseconds: np.ndarray) -> np.ndarray:
+    """What the fit of all other rows says of each row, float [rows]; arguments as of `fit`."""
+    kept = [np.arange(len(rows)) != number for number in range(len(rows))]
+    return np.array([row @ fit(rows[keep], milliseconds[keep]) for row, keep in zip(rows, kept, strict=True)])
+
+
+def fit_errors(rows: np.ndarray, milliseconds: np.ndarray) -> FitErrors:
+    """The errors of the fit of these rows; arguments as of `fit`."""
+    predictions = (rows @ fit(rows, milliseconds), left_out(rows, milliseconds))
+    fitted, others = (100 * np.abs(predicted / milliseconds - 1) for predicted in predictions)
+    return FitErrors(*(float(value) for errors in (fitted, others) for value in (errors.mean(), errors.max())))

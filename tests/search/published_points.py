@@ -2,10 +2,6 @@
 
 from mobilenets_jax.models import get_spec
 
-# Of TuNAS's archive (tunas/mobile_model_archive.py@0c1bbe5), layer by layer: kernels 3, 5, 7 at expansion 3, then at
-# expansion 6; 6 is a skipped layer.
-PROXYLESSNAS_MOBILE = (0, 1, 0, 6, 6, 2, 0, 1, 1, 5, 1, 1, 1, 4, 1, 1, 1, 5, 5, 2, 2, 5)
-
 # op, kernel, SE, layers beside MobileNetV2's, filters beside MobileNetV2's.
 MNASNET_A1 = (
     ('sepconv', 3, 0.0, 0, 1.0),
@@ -34,20 +30,6 @@ def mnasnet_options(blocks) -> dict:
         skip = 'none' if number == 1 else 'identity'
         chosen = {'op': op, 'kernel': kernel, 'se': se, 'layers': layers, 'filters': filters, 'skip': skip}
         options |= {f'block{number}/{part}': value for part, value in chosen.items()}
-    return options
-
-
-def proxylessnas_options(operations) -> dict:
-    options = {}
-    for number, operation in enumerate(operations, start=1):
-        name = f'layer{number:02d}'
-        if number == 1:
-            options[f'{name}/kernel'] = (3, 5, 7)[operation]
-            continue
-        if number < 22 and (number - 2) % 4:
-            options[f'{name}/skip'] = operation == 6
-        if operation != 6:
-            options |= {f'{name}/kernel': (3, 5, 7)[operation % 3], f'{name}/expand': (3, 6)[operation // 3]}
     return options
 
 

@@ -10,15 +10,15 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import yaml
-from published_points import PROXYLESSNAS_MOBILE, proxylessnas_options
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import get_spec
 from mobilenets_jax.models.found import to_text
 from mobilenets_jax.report.counts import count_model
+from mobilenets_jax.search import proxylessnas_mobile
 from mobilenets_jax.search.latency import PapersPixel1, latency_model
 from mobilenets_jax.search.operations import operations
-from mobilenets_jax.search.published_latencies import ROWS, feature_rows, fit
+from mobilenets_jax.search.published_latencies import ROWS, feature_rows, fit, fit_errors, left_out
 from mobilenets_jax.search.spaces import get_space
 
 SHARED = pathlib.Path(os.environ.get('MOBILENETS_JAX_SHARED', '../shared')) / 'luts'
@@ -77,12 +77,18 @@ def test_fit_of_the_printed_latencies():
     )
     errors = 100 * np.abs(predicted / milliseconds - 1)
     assert len(ROWS) == 25 and (round(errors.mean(), 1), round(errors.max(), 1)) == (3.3, 9.3)
-    kept = [np.arange(len(ROWS)) != left_out for left_out in range(len(ROWS))]
-    predicted = [rows[number] @ fit(rows[keep], milliseconds[keep]) for number, keep in enumerate(kept)]
-    errors = 100 * np.abs(predicted / milliseconds - 1)
-    assert (round(errors.mean(), 1), round(errors.max(), 1)) == (4.0, 11.4)
+    assert [round(error, 1) for error in fit_errors(rows, milliseconds)] == [3.3, 9.3, 4.0, 11.4]
     coefficients = {kind: round(value, 1) for kind, value in model.coefficients.items()}
     assert coefficients == {'pointwise': 141.6, 'depthwise': 1172.9, 'fully_connected': 733.3, 'dense_kxk': 22.8}
+
+
+def test_a_row_that_is_left_out_has_no_part_in_its_prediction():
+    rows, milliseconds = feature_rows(), np.array([row.milliseconds for row in ROWS])
+    changed = milliseconds.copy()
+    changed[3] *= 2
+    before, after = left_out(rows, milliseconds), left_out(rows, changed)
+    assert after[3] == before[3] == pytest.approx(rows[3] @ fit(np.delete(rows, 3, 0), np.delete(milliseconds, 3)))
+    assert np.abs(np.delete(after / before, 3) - 1).min() > 1e-6
 
 
 def test_fit_is_least_squares_of_relative_errors_without_negative_coefficients():
@@ -112,7 +118,7 @@ def test_tunas_own_test_vector():
         next(indices)  # the block's width, which is not decided
     assert next(indices, None) is None and layer == 22
     assert model.milliseconds_of(model.space.decisions(options)) == pytest.approx(84.0, abs=0.05)
-    mobile = model.space.decisions(proxylessnas_options(PROXYLESSNAS_MOBILE))
+    mobile = model.space.decisions(proxylessnas_mobile.options())
     assert (
         model.milliseconds(model.space.spec(mobile)) == model.milliseconds_of(mobile) == pytest.approx(84.4, abs=0.05)
     )

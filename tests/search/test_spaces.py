@@ -4,19 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from published_points import (
-    MNASNET_A1,
-    MNASNET_B1,
-    PROXYLESSNAS_MOBILE,
-    mnasnet_options,
-    proxylessnas_options,
-    v3_options,
-)
+from published_points import MNASNET_A1, MNASNET_B1, mnasnet_options, v3_options
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import create_model, get_spec
 from mobilenets_jax.models.found import to_text
 from mobilenets_jax.report.counts import count_model
+from mobilenets_jax.search import proxylessnas_mobile
 from mobilenets_jax.search.space import Choice, Space
 from mobilenets_jax.search.spaces import SPACES, get_space
 
@@ -62,7 +56,7 @@ def test_published_network_is_a_point(space, options, published):
 def test_proxylessnas_mobile_is_a_point():
     """320M multiply-adds (1812.00332 Table 2) and 4.0M parameters (1905.02244 Table 3)."""
     space = get_space('proxylessnas')
-    spec = space.spec(space.decisions(proxylessnas_options(PROXYLESSNAS_MOBILE)))
+    spec = space.spec(space.decisions(proxylessnas_mobile.options()))
     counts = count_model('found', table=to_text('found', spec))
     assert round(counts.madds / 1e6) == 320
     assert round((counts.params - counts.norm_params) / 1e6, 1) == 4.0

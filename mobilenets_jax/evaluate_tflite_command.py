@@ -1,7 +1,8 @@
-"""`evaluate_tflite`: what a TFLite file scores on the data of a config, read as eval.py reads them, run by LiteRT."""
+"""`evaluate_tflite`: what a TFLite file scores on the data of a config, measured as eval.py does, run by LiteRT."""
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -12,32 +13,38 @@ import jax
 import numpy as np
 
 from mobilenets_jax.config import ConfigView
-from mobilenets_jax.data import Dataset, Layout
 from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.evaluation.evaluator import Evaluator
+from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.export.litert import LiteNetwork, read_file
-from mobilenets_jax.export.metadata import read_record
+from mobilenets_jax.export.lowering import OUTPUT
+from mobilenets_jax.export.metadata import read_anchors, read_record
 from mobilenets_jax.identity import CLASSIFICATION, check_classes
-from mobilenets_jax.image_size import height_and_width
 from mobilenets_jax.inference import freeze
-from mobilenets_jax.training.classification import label_rank
+from mobilenets_jax.tasks import get_task
+from mobilenets_jax.tasks.detector import decoding
+from mobilenets_jax.training.progress import finite_or_none
 from mobilenets_jax.weights import files, load_pretrained
 from mobilenets_jax.weights.cards import PREPROCESSING
 from mobilenets_jax.weights.trained import is_folder
 
-BATCH_SIZE = 64  # images that are read at once; LiteRT runs them one by one
 BACKGROUND_OUTPUTS = 1001  # of networks trained with TensorFlow on ImageNet, whose first class is none of its 1000
 BASE_CONFIG = pathlib.Path(__file__).parents[1] / 'configs' / 'base.py'
+RANGE = 'data.normalization'
+NETWORK_SECTIONS = ('model', 'segmentation', 'detection')
 
-Classify = Callable[[np.ndarray], np.ndarray | jax.Array]
+Network = Callable[[np.ndarray], Any]
 
 
 def add_parser(subparsers) -> None:
     """Registers the command."""
     parser = subparsers.add_parser('evaluate_tflite', help='measure a TFLite file on the data of a config')
-    parser.add_argument('file', metavar='F.tflite', help='a classifier, float or with quantized input and output')
+    parser.add_argument('file', metavar='F.tflite', help='that `export` wrote; or a classifier of others')
     parser.add_argument(
-        '--reference', metavar='WEIGHTS', help='weights or a workdir: also how often the network itself says the same'
+        '--reference',
+        metavar='WEIGHTS',
+        help='weights or a workdir: also how often that classifier itself says the same',
     )
     parser.add_argument('--threads', type=int, default=1, help='that LiteRT takes')
     parser.set_defaults(run=run, reads_config=True)
@@ -47,68 +54,101 @@ def run(arguments: argparse.Namespace) -> None:
     """Reads `--config` and its overrides as eval.py does, and prints one JSON object."""
     from mobilenets_jax import cli  # defines the flags
     from mobilenets_jax.config_use import check_used_in_evaluation
-    from mobilenets_jax.experiment import dataset_of
 
     check(arguments.threads > 0, '--threads', arguments.threads, 'must be positive')
     content = read_file(arguments.file)
     network = LiteNetwork(content, arguments.file, arguments.threads)
     record = read_record(content, arguments.file) or _foreign(arguments.file, network)
     own_config = cli.value_of(['', *arguments.config_flags], 'config') is not None
-    config_file = [] if own_config else [f'--config={BASE_CONFIG}:{CLASSIFICATION}']
+    config_file = [] if own_config else [f'--config={BASE_CONFIG}:{record["task"]}']
     cli.parse(['evaluate_tflite', *config_file, *arguments.config_flags])
-    config = cli.config_view({'batch_size': BATCH_SIZE, **_fields(record, cli.overrides(), arguments.file)})
-    check(config.task == CLASSIFICATION, 'task', config.task, f'is not that of {arguments.file}, a classifier')
-    fits = height_and_width(config.image_size) == network.image_size
-    check(fits, 'image_size', config.image_size, f'is not that of {arguments.file}: {network.image_size[0]}')
-    dataset = dataset_of(config, batch_size=config.batch_size)
+    config = cli.config_view(_fields(record, cli.overrides(), arguments.file))
+    task = config.task
+    check(task == record['task'], 'task', task, f'is not that of {arguments.file}, which is {record["task"]!r}')
+    experiment = Experiment(config)
     check_used_in_evaluation(config, cli.overrides())
-    has_background = network.num_outputs == dataset.num_classes + 1 == BACKGROUND_OUTPUTS
-    classes = network.num_outputs - has_background
-    if has_background:
-        print(f'{arguments.file}: 1 of its {network.num_outputs} classes is left out: background', file=sys.stderr)
-    check(classes == dataset.num_classes, 'data', dataset.num_classes, f'classes, where {arguments.file} has {classes}')
-    if record['class_names']:
-        check_classes(arguments.file, record['class_names'], dataset.class_names, dataset.name, exact=False)
-    reference = arguments.reference and _reference(arguments.reference, config, classes)
-
-    def logits_of(images: np.ndarray) -> np.ndarray:
-        return network(images)[:, int(has_background) :]
-
-    metrics = measure(dataset, logits_of, reference)
-    print(json.dumps({'model': record['model'], **metrics, 'file': arguments.file}), flush=True)
+    has_background = _check_fits(experiment, record, network, arguments.file)
+    _check_decoding(experiment, record, content, network, arguments.file)
+    reference = arguments.reference and _reference(arguments.reference, config, experiment, arguments.file, network)
+    run_file = (lambda images: network(images)[:, 1:]) if has_background else network
+    metrics = measure(experiment, run_file, reference)
+    print(json.dumps({'model': record['model'], **finite_or_none(metrics), 'file': arguments.file}), flush=True)
 
 
 def _foreign(path: str, network: LiteNetwork) -> dict[str, Any]:
     """What is known of a file that this project did not write: the range of its input, where the file tells it."""
+    classes = network.shapes.get(OUTPUT, ())
+    if len(network.shapes) != 1 or len(classes) != 1:
+        shapes = [*network.shapes.values()]
+        raise UserError(f'{path} returns {shapes} for an image: of files of others only classifiers are measured.')
     try:
         value_range = files.read(pathlib.Path(path).expanduser()).contents.value_range
-    except UserError:  # the readers know classifiers alone; LiteRT runs any network
+    except UserError:  # the readers know networks of this project alone; LiteRT runs any
         value_range = None
-    preprocessing = {**dataclasses.asdict(PREPROCESSING['tflite']), 'image_size': network.image_size[0]}
-    return {'model': path, 'class_names': (), 'preprocessing': {**preprocessing, 'value_range': value_range}}
+    preprocessing = dataclasses.asdict(PREPROCESSING[CLASSIFICATION]['tflite'])
+    config = {f'data.{name}': preprocessing[name] for name in ('crop_fraction', 'interpolation')}
+    config |= {'image_size': network.image_size[0], 'data.eval_crop': preprocessing['crop'], RANGE: value_range}
+    return {'task': CLASSIFICATION, 'model': path, 'class_names': (), 'config': config}
 
 
-def _fields(record: dict[str, Any], given: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The fields of the config that the file decides, by dotted path."""
-    preprocessing = record['preprocessing']
-    value_range = given.get('data.normalization', preprocessing['value_range'])
-    if value_range is None:
+def _fields(record: Mapping[str, Any], given: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The fields of the config that the file decides, by dotted path.
+
+    Args:
+        record: of the file.
+        given: what the command line sets; of the network it may set nothing else.
+        path: of the file.
+    """
+    fields = dict(record['config'])
+    if fields.get(RANGE) is None:
+        fields[RANGE] = given.get(RANGE)
+    if fields[RANGE] is None:
         known = ', '.join(NORMALIZATIONS)
-        raise UserError(f'{path} does not say the range of its input: set --config.data.normalization, one of {known}.')
-    stated = preprocessing['value_range']
-    check(stated in (None, value_range), 'data.normalization', value_range, f'is not that of {path}: {stated}')
-    return {
-        'image_size': preprocessing['image_size'],
-        'data.eval_crop': preprocessing['crop'],
-        'data.crop_fraction': preprocessing['crop_fraction'],
-        'data.interpolation': preprocessing['interpolation'],
-        'data.normalization': value_range,
-    }
+        raise UserError(f'{path} does not say the range of its input: set --config.{RANGE}, one of {known}.')
+    task = get_task(record['task'])
+    for name, value in given.items():
+        of_network = name == RANGE or name.partition('.')[0] in NETWORK_SECTIONS
+        if of_network and name not in task.reading_fields:
+            check(name in fields and fields[name] == value, name, value, f'is not that of {path}: {fields.get(name)!r}')
+    return {'batch_size': task.images_per_device * jax.device_count(), **fields}
 
 
-def _reference(source: str, config: ConfigView, classes: int) -> Classify:
-    """The network of some weights, on the images that the file gets."""
-    size, value_range = config.image_size, config.data.normalization
+def _check_fits(experiment: Experiment, record: Mapping[str, Any], network: LiteNetwork, path: str) -> bool:
+    """Raises `UserError` unless the data are those of the file; whether its first class is none of theirs."""
+    dataset = experiment.dataset
+    size = dataset.eval_signature['image'].shape[:2]
+    check(size == network.image_size, 'image_size', size, f'is not that of {path}: {network.image_size}')
+    of_anchors = len(network.shapes) > 1  # whose first column is the background
+    columns = network.shapes[OUTPUT][-1] - of_anchors
+    has_background = columns == dataset.num_classes + 1 == BACKGROUND_OUTPUTS
+    if has_background:
+        print(f'{path}: 1 of its {columns} classes is left out: background', file=sys.stderr)
+    classes = columns - has_background
+    check(classes == dataset.num_classes, 'data', dataset.num_classes, f'classes, where {path} has {classes}')
+    if record['class_names']:
+        check_classes(path, tuple(record['class_names']), dataset.class_names, dataset.name, exact=False)
+    return has_background
+
+
+def _check_decoding(
+    experiment: Experiment, record: Mapping[str, Any], content: bytes, network: LiteNetwork, path: str
+) -> None:
+    """Raises `UserError` unless the config gives the anchors, the coder and the scores of the file, if it has some."""
+    found = read_anchors(content, path)
+    if found is None:
+        return
+    wanted = experiment.model.anchors(network.image_size)
+    same = found.shape == wanted.shape and np.allclose(found, wanted, rtol=0, atol=1e-6)
+    same = same and record['facts'] == decoding(experiment.model.head_spec)
+    if not same:
+        raise UserError(f'{path} has other anchors, codes or scores than config.detection gives; do not set them.')
+
+
+def _reference(source: str, config: ConfigView, experiment: Experiment, path: str, network: LiteNetwork) -> Network:
+    """The classifier of some weights, on the images that the file gets."""
+    classifies = len(network.shapes) == 1 and len(network.shapes[OUTPUT]) == 1
+    check(classifies, '--reference', source, f'is compared with classifiers, and {path} is none')
+    size, value_range, classes = config.image_size, config.data.normalization, experiment.dataset.num_classes
     of_a_run = is_folder(source, f'--reference={source!r}')
     told = {} if of_a_run else {'value_range': value_range}
     pretrained = load_pretrained(source, image_size=size, option='--reference', **told)
@@ -120,27 +160,43 @@ def _reference(source: str, config: ConfigView, classes: int) -> Classify:
     return freeze(pretrained.model, pretrained.variables)
 
 
-def measure(dataset: Dataset, logits_of: Classify, reference: Classify | None) -> dict[str, float]:
-    """Top-1 and top-5, and how often the reference's likeliest class is the file's, in percent; 'count' of the images.
+def measure(experiment: Experiment, network: Network, reference: Network | None = None) -> dict[str, float]:
+    """The metrics of the task; and 'same_as_reference', how many percent of the images have the reference's class.
 
     Args:
-        dataset: whose evaluation split is read.
-        logits_of: normalised images, float32 [n, H, W, 3], to logits [n, classes]; classes of equal logits stand in
-            the order of their index, as in eval.py.
-        reference: the same of another network; None: there is none.
+        experiment: its data are read, and its task makes results of what the network returns.
+        network: normalised images, float32 [n, H, W, 3], to what a model of the task returns for them.
+        reference: logits [n, classes] of the same images by another network; None: there is none.
     """
-    alone = Layout(process_index=0, process_count=1, local_device_count=1)
-    ranks, same = [], []
-    for batch in dataset.eval_batches(alone):
-        batch = {name: values[0] for name, values in batch.items()}
+    same: list[np.ndarray] = []
+    of_outputs = jax.jit(experiment.task.measure)
+
+    def step(params: None, batch_stats: None, batch: Mapping[str, jax.Array]):
+        batch = {name: np.asarray(leaf).reshape(-1, *leaf.shape[2:]) for name, leaf in batch.items()}
+        images = np.asarray(experiment.dataset.device_preprocess(batch, train=False))
         real = batch['mask'] > 0
-        images = np.asarray(dataset.device_preprocess(batch, train=False))
-        logits = logits_of(images[real])
-        ranks.append(np.asarray(label_rank(logits, batch['label'][real])))
+        outputs = jax.tree.map(functools.partial(_with_padding, real), network(images[real]))
         if reference is not None:
-            expected = np.asarray(reference(images))[real]  # of all, so that it is compiled for one shape
-            same.append(expected.argmax(axis=1) == logits.argmax(axis=1))
-    rank = np.concatenate(ranks)
-    metrics = {f'top{k}': 100 * float(np.mean(rank < k)) for k in (1, 5)}
+            expected = np.asarray(reference(images))  # of all, so that it is compiled for one shape
+            same.append((expected.argmax(axis=1) == outputs.argmax(axis=1))[real])
+        sums, rows = of_outputs(outputs, batch)
+        rows = {**rows, 'index': batch['index'], 'mask': batch['mask']}
+        return jax.device_put((sums, {name: np.asarray(leaf)[None] for name, leaf in rows.items()}))
+
+    dataset = experiment.dataset
+    evaluate = Evaluator(
+        step,
+        functools.partial(dataset.eval_batches, experiment.layout, with_index=True),
+        dataset.num_eval,
+        functools.partial(experiment.definition.to_metrics, dataset),
+    )
+    metrics = evaluate(None, None).metrics
     agrees = {} if reference is None else {'same_as_reference': 100 * float(np.mean(np.concatenate(same)))}
-    return {**metrics, **agrees, 'count': len(rank)}
+    return {**metrics, **agrees}
+
+
+def _with_padding(real: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The rows of the real examples of a batch, and zeros for its padding, float32 [n, ...]."""
+    padded = np.zeros((len(real), *rows.shape[1:]), rows.dtype)
+    padded[real] = rows
+    return padded

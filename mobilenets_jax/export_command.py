@@ -1,4 +1,4 @@
-"""`export`: a classifier with published weights, or of a run, as a TFLite file for phones, float or in 8 bit."""
+"""`export`: a network of any task, with published weights or of a run, as a TFLite file, float or in 8 bit."""
 
 import argparse
 import pathlib
@@ -13,14 +13,15 @@ from mobilenets_jax.export.exporting import NONE, Exported, export
 from mobilenets_jax.export.images import find_images, spread
 from mobilenets_jax.export.packages import PACKAGES, needed
 from mobilenets_jax.export.quantization import RECIPES
-from mobilenets_jax.tasks.image_files import read_image
-from mobilenets_jax.weights.cards import Preprocessing, WeightCard
-from mobilenets_jax.weights.weight_arguments import add_weight_arguments, load_weights
+from mobilenets_jax.inference import TrainedNetwork
+from mobilenets_jax.tasks import get_task
+from mobilenets_jax.weights.pretrained import task_of_source
+from mobilenets_jax.weights.weight_arguments import add_weight_arguments
 
 
 def add_parser(subparsers) -> None:
     """Registers the command."""
-    parser = subparsers.add_parser('export', help='write a classifier as a TFLite file, float or in 8 bit')
+    parser = subparsers.add_parser('export', help='write a network as a TFLite file, float or in 8 bit')
     add_weight_arguments(parser)
     parser.add_argument('--out', required=True, metavar='F.tflite', help='the file to write')
     parser.add_argument(
@@ -40,12 +41,13 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     for package in PACKAGES:
         needed(package)
-    pretrained = load_weights(arguments)
-    pixels = None if arguments.calibration is None else _pixels(arguments.calibration, pretrained.card.preprocessing)
+    source = arguments.weights if arguments.workdir is None else arguments.workdir
+    network = get_task(task_of_source(source)).trained_network(arguments)
+    pixels = None if arguments.calibration is None else _pixels(arguments.calibration, network)
     percentile = WHOLE if arguments.percentile is None else arguments.percentile
-    exported = export(pretrained, arguments.quantize, pixels, percentile)
+    exported = export(network, arguments.quantize, pixels, percentile)
     write_bytes(arguments.out, exported.content)
-    print(text(arguments, pretrained.card, exported))
+    print(text(arguments, network, exported))
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -61,30 +63,31 @@ def _check(arguments: argparse.Namespace) -> None:
     check(has_ranges, '--percentile', arguments.percentile, f'has no effect with --quantize={arguments.quantize}')
 
 
-def _pixels(directory: str, preprocessing: Preprocessing) -> np.ndarray:
-    """Images of a folder, cropped as the network's evaluation does, uint8 [n, size, size, 3]."""
+def _pixels(directory: str, network: TrainedNetwork) -> np.ndarray:
+    """Images of a folder, as the network's evaluation has them, uint8 [n, H, W, 3]."""
     found = find_images(directory)
     chosen = spread(found)
     if len(chosen) < len(found):
         print(f'--calibration: {len(chosen)} of {len(found)} images are taken, evenly spread', file=sys.stderr)
-    return np.stack([read_image(path, preprocessing) for path in chosen])
+    return np.stack([network.read(path) for path in chosen])
 
 
-def text(arguments: argparse.Namespace, card: WeightCard, exported: Exported) -> str:
+def text(arguments: argparse.Namespace, network: TrainedNetwork, exported: Exported) -> str:
     """What was made, a line for each fact."""
     of_float, of_quantized = exported.float_agreement, exported.quantized_agreement
     operations = ', '.join(f'{name} {count}' for name, count in exported.operations.items())
-    size = card.preprocessing.image_size
+    name, width, convention = (network.config[f'model.{field}'] for field in ('name', 'width_multiplier', 'convention'))
+    size = 'x'.join(map(str, network.image_size))
     lines = [
-        f'network:     {card.model} {card.width_multiplier:g} ({card.convention}), {size} px, '
-        f'range {card.preprocessing.value_range}',
+        f'network:     {network.task}: {name} {width:g} ({convention}), {size} px, range {network.value_range}',
         f'operations:  {sum(exported.operations.values())}: {operations}',
         f'delegates:   {exported.delegates} (XNNPACK on this machine; 1 is the whole graph)',
-        f'conversion:  differs by {of_float.difference:.1e} of the largest logit on {of_float.images} images',
+        f'conversion:  differs by {of_float.difference:.1e} of the largest number on {of_float.images} images',
     ]
     if of_quantized is not None:
         lines.append(
             f'quantized:   {arguments.quantize}; on {of_quantized.images} images the same class as the float file for '
-            f'{of_quantized.same_class:.1f} %, correlation of the logits {of_quantized.correlation:.3f}'
+            f'{of_quantized.same_class:.1f} % of the {network.labelled}, correlation of the outputs '
+            f'{of_quantized.correlation:.3f}'
         )
     return '\n'.join([*lines, f'file:        {arguments.out}, {len(exported.content):,} bytes'])

@@ -1,12 +1,45 @@
-"""A trained network as a function of images alone."""
+"""A trained network as a function of images alone, and what one must know of it to use it elsewhere."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import numpy as np
 
 from mobilenets_jax.ops import fuse
+
+
+class TrainedNetwork(NamedTuple):
+    """A network of any task with its weights, and what must be known where it is used.
+
+    Attributes:
+        model: with the call contract of `mobilenets_jax.models`.
+        variables: 'params' and 'batch_stats'.
+        task: a key of `tasks.TASKS`.
+        image_size: height and width of its images, in pixels.
+        value_range: of them, a key of `data.options.NORMALIZATIONS`.
+        class_names: in the order of the labels; (): none are stated.
+        labels: a name for each of its logits, of a detector the background's first.
+        labelled: what has logits: 'images', 'pixels' or 'anchors'.
+        config: JSON-able, by dotted path: the fields with which eval.py measures it as it was meant to be.
+        read: an image file, as evaluation makes a network's input of it before it is normalised, uint8 [H, W, 3].
+        facts: JSON-able: what else makes results of its outputs.
+        anchors: of a detector's rows, [y, x, height, width] as fractions of the image, float32 [A, 4].
+    """
+
+    model: nn.Module
+    variables: Mapping[str, Any]
+    task: str
+    image_size: tuple[int, int]
+    value_range: str
+    class_names: Sequence[str]
+    labels: Sequence[str]
+    labelled: str
+    config: Mapping[str, Any]
+    read: Callable[[str], np.ndarray]
+    facts: Mapping[str, Any] = {}
+    anchors: np.ndarray | None = None
 
 
 def freeze(model: nn.Module, variables: Mapping[str, Any]) -> Callable[[jax.Array], jax.Array]:

@@ -1,10 +1,14 @@
 """Whether a file computes what the network does: what is measured on images before a file is kept."""
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from mobilenets_jax.errors import RunError
+from mobilenets_jax.export.lowering import OUTPUT, named
+
+Outputs = np.ndarray | Mapping[str, np.ndarray]
 
 # Of the largest logit: rounding in float32 stays well below it, a wrong operation far above.
 MAX_DIFFERENCE = 1e-4
@@ -15,13 +19,14 @@ MIN_CORRELATION = 0.7
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How two sets of logits of the same images agree.
+    """How what two networks return for the same images agrees.
 
     Attributes:
         images: how many.
-        difference: the largest one of two logits, as a part of the largest logit.
-        correlation: of the logits of an image, the mean over the images.
-        same_class: of how many percent of the images the likeliest class is the same.
+        difference: the largest one of two numbers, as a part of the largest number; of several outputs, of that which
+            differs most.
+        correlation: of the numbers of an image, the mean over the images; of several outputs that of the worst.
+        same_class: of how many percent of the images the likeliest class is the same; or of their pixels, or anchors.
     """
 
     images: int
@@ -30,12 +35,24 @@ class Agreement:
     same_class: float
 
 
-def agreement(expected: np.ndarray, found: np.ndarray) -> Agreement:
-    """Compares logits, float [n, classes] each."""
-    difference = np.abs(found - expected).max() / np.abs(expected).max()
-    correlations = [np.corrcoef(one, other)[0, 1] for one, other in zip(expected, found, strict=True)]
-    same = np.mean(expected.argmax(axis=1) == found.argmax(axis=1))
-    return Agreement(len(expected), float(difference), float(np.mean(correlations)), 100 * float(same))
+def agreement(expected: Iterable[Outputs], found: Iterable[Outputs]) -> Agreement:
+    """Compares what two networks return, image by image.
+
+    Args:
+        expected: of each image its logits, float [..., classes], or several outputs by name, one of which has that of
+            logits.
+        found: the same of the other network.
+    """
+    differences, magnitudes, correlations, same = [], [], [], []
+    for pair in zip(expected, found, strict=True):
+        wanted, got = map(named, pair)
+        differences.append([np.abs(got[name] - wanted[name]).max() for name in wanted])
+        magnitudes.append([np.abs(wanted[name]).max() for name in wanted])
+        correlations.append([np.corrcoef(wanted[name].ravel(), got[name].ravel())[0, 1] for name in wanted])
+        same.append(np.mean(wanted[OUTPUT].argmax(axis=-1) == got[OUTPUT].argmax(axis=-1)))
+    difference = (np.max(differences, axis=0) / np.max(magnitudes, axis=0)).max()
+    correlation = np.mean(correlations, axis=0).min()
+    return Agreement(len(same), float(difference), float(correlation), 100 * float(np.mean(same)))
 
 
 def check_float(found: Agreement) -> None:

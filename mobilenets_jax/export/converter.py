@@ -18,8 +18,8 @@ TIMEOUT_SECONDS = 1800
 UNSUPPORTED = ('STABLEHLO_', 'CUSTOM')  # what becomes of other operations: nothing on a phone runs it
 
 
-def to_tflite(program: str, input_name: str, output_name: str) -> bytes:
-    """Converts a program of one function with one input and one output to the bytes of a float TFLite file.
+def to_tflite(program: str, input_name: str, *output_names: str) -> bytes:
+    """Converts a program of one function with one input to the bytes of a float TFLite file; outputs in their order.
 
     Raises:
         RunError: the converter fails, or there is an operation that it does not know; the line has its reason.
@@ -29,7 +29,7 @@ def to_tflite(program: str, input_name: str, output_name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = pathlib.Path(folder, 'program.mlir'), pathlib.Path(folder, 'network.tflite')
         source.write_text(program)
-        command = [sys.executable, '-m', __name__, str(source), str(target), input_name, output_name]
+        command = [sys.executable, '-m', __name__, str(source), str(target), input_name, *output_names]
         try:
             ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -50,7 +50,7 @@ def _reason(output: str) -> str:
     return f'{(errors or lines[-1:] or ["it says nothing"])[0]:.300}'.rstrip('.')
 
 
-def main(source: str, target: str, input_name: str, output_name: str) -> None:
+def main(source: str, target: str, input_name: str, *output_names: str) -> None:
     """Converts the program in the file `source` to the file `target`."""
     from litert_converter import converter_api_ext
     from litert_converter.mlir import ir, passmanager
@@ -60,7 +60,7 @@ def main(source: str, target: str, input_name: str, output_name: str) -> None:
     with context, ir.Location.unknown():
         module = ir.Module.parse(pathlib.Path(source).read_text())
         passmanager.PassManager.parse('builtin.module(inline)').run(module.operation)
-        converter_api_ext.set_signature(module.operation, SIGNATURE, [input_name], [output_name])
+        converter_api_ext.set_signature(module.operation, SIGNATURE, [input_name], list(output_names))
         options = converter_api_ext.ConvertToTFLConfig()
         converter_api_ext.run_convert_to_tfl_passes(module, passmanager.PassManager(), options)
         pathlib.Path(target).write_bytes(converter_api_ext.export_flatbuffer_to_bytes(module.operation))

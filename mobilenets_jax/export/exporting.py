@@ -1,8 +1,9 @@
-"""A trained classifier as a TFLite file, float or quantized, that is compared with it before anybody gets it."""
+"""A trained network as a TFLite file, float or quantized, that is compared with it before anybody gets it."""
 
-import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from mobilenets_jax.data.augmentation import normalize
@@ -12,8 +13,7 @@ from mobilenets_jax.export.calibration import WHOLE
 from mobilenets_jax.export.images import photographs
 from mobilenets_jax.export.litert import LiteNetwork
 from mobilenets_jax.export.quantization import quantize
-from mobilenets_jax.inference import freeze
-from mobilenets_jax.weights.pretrained import Pretrained
+from mobilenets_jax.inference import TrainedNetwork, freeze
 
 NONE = 'none'
 COMPARED = 8  # images that the network itself computes, which takes it a while to be compiled for
@@ -38,48 +38,56 @@ class Exported(NamedTuple):
 
 
 def export(
-    pretrained: Pretrained, mode: str = NONE, pixels: np.ndarray | None = None, percentile: float = WHOLE
+    network: TrainedNetwork, mode: str = NONE, pixels: np.ndarray | None = None, percentile: float = WHOLE
 ) -> Exported:
     """Converts, quantizes and compares.
 
     Args:
-        pretrained: the network, its weights, and how an image becomes its input.
+        network: with its weights, and how an image becomes its input.
         mode: 'none', or a key of `quantization.RECIPES`.
-        pixels: images to calibrate with and to compare on, as the network's evaluation crops them, uint8
-            [n, size, size, 3]; None: parts of two photographs, on which nothing is calibrated.
+        pixels: images to calibrate with and to compare on, as the network's evaluation has them, uint8
+            [n, H, W, 3]; None: parts of two photographs, on which nothing is calibrated.
         percentile: of the activations, see `calibration.activation_ranges`.
 
     Raises:
         RunError: the converter or the quantizer fails, or what it makes computes something else.
         UserError: a package is missing, or there are too few images.
     """
-    size, value_range = pretrained.card.preprocessing.image_size, pretrained.card.preprocessing.value_range
+    size, value_range = network.image_size, network.value_range
     images = np.asarray(normalize(photographs(size) if pixels is None else pixels, value_range))
-    program = lowering.stablehlo(pretrained.model, pretrained.variables, (size, size))
-    content = converter.to_tflite(program, lowering.INPUT, lowering.OUTPUT)
-    network = freeze(lowering.in_float32(pretrained.model), pretrained.variables)
+    arguments = network.model, network.variables, size
+    program, outputs = lowering.stablehlo(*arguments), lowering.output_names(*arguments)
+    content = converter.to_tflite(program, lowering.INPUT, *outputs)
+    original = freeze(lowering.in_float32(network.model), network.variables)
     float_file = LiteNetwork(content, 'the converted network')
-    of_float = agreement(np.asarray(network(images[:COMPARED])), float_file(images[:COMPARED]))
+    of_float = agreement(_each(original, images[:COMPARED]), _each(float_file, images[:COMPARED]))
     check_float(of_float)
     of_quantized = None
     if mode != NONE:
         content = quantize(content, mode, None if pixels is None else images, value_range, percentile)
-        of_quantized = agreement(float_file(images), LiteNetwork(content, 'the quantized network')(images))
+        quantized_file = LiteNetwork(content, 'the quantized network')
+        of_quantized = agreement(_each(float_file, images), _each(quantized_file, images))
         check_quantized(of_quantized)
-    content = metadata.with_metadata(content, record(pretrained, mode), pretrained.class_names)
+    content = metadata.with_metadata(content, record(network, mode), outputs, network.labels, network.anchors)
     delegates = LiteNetwork(content, 'the file').delegates
     return Exported(content, flatbuffer.operation_counts(content), delegates, of_float, of_quantized)
 
 
-def record(pretrained: Pretrained, mode: str) -> dict[str, Any]:
+def _each(network: Callable[[np.ndarray], Any], images: np.ndarray) -> Iterator[Any]:
+    """What a network returns for each of the images by itself: of a segmentation network all would be much memory."""
+    for image in images:
+        yield jax.tree.map(lambda leaf: np.asarray(leaf[0]), network(image[None]))
+
+
+def record(network: TrainedNetwork, mode: str) -> dict[str, Any]:
     """What the file says about itself; see `metadata`."""
-    card = pretrained.card
     return {
-        'task': card.task,
-        'model': card.model,
-        'width_multiplier': card.width_multiplier,
-        'convention': card.convention,
+        'task': network.task,
+        'model': network.config['model.name'],
         'quantization': mode,
-        'preprocessing': dataclasses.asdict(card.preprocessing),
-        'class_names': list(card.class_names),
+        'image_size': list(network.image_size),
+        'value_range': network.value_range,
+        'class_names': list(network.class_names),
+        'config': dict(network.config),
+        'facts': dict(network.facts),
     }

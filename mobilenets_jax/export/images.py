@@ -29,8 +29,8 @@ def spread(paths: Sequence[str], count: int = MAX_IMAGES) -> list[str]:
     return [paths[index] for index in chosen]
 
 
-def photographs(image_size: int) -> np.ndarray:
-    """Parts of two photographs, uint8 [8, image_size, image_size, 3]."""
+def photographs(image_size: tuple[int, int]) -> np.ndarray:
+    """Parts of two photographs, uint8 [8, H, W, 3] of a height and width in pixels; they do not keep their aspect."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
@@ -40,5 +40,5 @@ def photographs(image_size: int) -> np.ndarray:
         right, low = photograph.width - side, photograph.height - side
         for left, top in ((0, 0), (right, 0), (0, low), (right, low)):
             part = photograph.crop((left, top, left + side, top + side))
-            parts.append(np.asarray(part.resize((image_size, image_size), Image.Resampling.BILINEAR)))
+            parts.append(np.asarray(part.resize(image_size[::-1], Image.Resampling.BILINEAR)))
     return np.stack(parts)

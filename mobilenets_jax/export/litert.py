@@ -1,12 +1,14 @@
 """LiteRT: a TFLite file of an image network as a function of images, and what of it runs in a delegate."""
 
 import dataclasses
+from collections.abc import Mapping
 import pathlib
 from typing import Any
 
 import numpy as np
 
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.export.lowering import OUTPUT
 from mobilenets_jax.export.packages import needed, quiet
 
 DELEGATE = 'DELEGATE'
@@ -49,7 +51,7 @@ class Scale:
 
 
 class LiteNetwork:
-    """A TFLite file that maps one image to one vector, run by LiteRT.
+    """A TFLite file that takes one image, run by LiteRT.
 
     Args:
         content: of the file.
@@ -58,7 +60,7 @@ class LiteNetwork:
 
     Attributes:
         image_size: height and width of the images, in pixels.
-        num_outputs: length of the vector.
+        shapes: of what it returns for an image, by name; a file with one output has 'logits', whatever it calls them.
         delegates: how many parts of the graph delegates run; 1 where the whole graph runs in one.
         float_input: whether the images are stored as float32.
 
@@ -68,27 +70,50 @@ class LiteNetwork:
 
     def __init__(self, content: bytes, label: str, threads: int = 1):
         self._interpreter = interpreter(content, label, threads)
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        shapes = [[list(map(int, details['shape'])) for details in side] for side in (inputs, outputs)]
-        images, vectors = shapes
-        fits = len(images) == len(vectors) == 1 and len(images[0]) == 4 and images[0][0] == 1 and images[0][3] == 3
-        if not fits or int(np.prod(vectors[0])) != vectors[0][-1]:
-            raise UserError(f'{label} maps {images} to {vectors}, where [1, H, W, 3] to [1, classes] is asked for.')
-        self.image_size, self.num_outputs = tuple(images[0][1:3]), vectors[0][-1]
-        self._input, self._output = inputs[0]['index'], outputs[0]['index']
-        self._input_scale = Scale.of(inputs[0], f'the input of {label}')
-        self._output_scale = Scale.of(outputs[0], f'the output of {label}')
+        inputs, outputs = self._interpreter.get_input_details(), _outputs(self._interpreter)
+        images = [_shape(details) for details in inputs]
+        if len(images) != 1 or len(images[0]) != 4 or images[0][0] != 1 or images[0][3] != 3:
+            raise UserError(f'{label} takes {images}, where one image [1, H, W, 3] is asked for.')
+        if outputs is None:
+            shapes = [_shape(details) for details in self._interpreter.get_output_details()]
+            raise UserError(f'{label} returns {shapes} without names, which the files of this project have.')
+        self.image_size = tuple(images[0][1:3])
+        self.shapes = {name: _without_batch(_shape(details)) for name, details in outputs.items()}
+        self._input, self._input_scale = inputs[0]['index'], Scale.of(inputs[0], f'the input of {label}')
+        self._outputs = {
+            name: (details['index'], Scale.of(details, f'the output of {label}')) for name, details in outputs.items()
+        }
         self.float_input = self._input_scale.scale is None
         self.delegates = delegate_count(self._interpreter)
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Outputs, float32 [n, num_outputs], of normalised images, float32 [n, H, W, 3]."""
-        return np.concatenate([self._run(image) for image in images])
+    def __call__(self, images: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        """Outputs, float32 [n, ...], of normalised images, float32 [n, H, W, 3]: an array, or several by their name."""
+        made = {name: np.empty((len(images), *shape), np.float32) for name, shape in self.shapes.items()}
+        for place, image in enumerate(images):
+            self._interpreter.set_tensor(self._input, self._input_scale.store(image[None]))
+            self._interpreter.invoke()
+            for name, (index, scale) in self._outputs.items():
+                made[name][place] = scale.read(self._interpreter.get_tensor(index)).reshape(self.shapes[name])
+        return made[OUTPUT] if [*made] == [OUTPUT] else made
 
-    def _run(self, image: np.ndarray) -> np.ndarray:
-        self._interpreter.set_tensor(self._input, self._input_scale.store(image[None]))
-        self._interpreter.invoke()
-        return self._output_scale.read(self._interpreter.get_tensor(self._output)).reshape(1, -1)
+
+def _outputs(network: Any) -> Mapping[str, dict[str, Any]] | None:
+    """LiteRT's details of the outputs by name; None where there are several and their names are not known."""
+    details = network.get_output_details()
+    if len(details) == 1:
+        return {OUTPUT: details[0]}
+    if len(network.get_signature_list()) != 1:
+        return None
+    return dict(sorted(network.get_signature_runner().get_output_details().items()))
+
+
+def _shape(details: Mapping[str, Any]) -> list[int]:
+    return [*map(int, details['shape'])]
+
+
+def _without_batch(shape: list[int]) -> tuple[int, ...]:
+    """The shape of an output of one image, of which some files make a map of one pixel."""
+    return (shape[-1],) if np.prod(shape) == shape[-1] else tuple(shape[1:])
 
 
 def interpreter(content: bytes, label: str, threads: int = 1, **options: Any) -> Any:

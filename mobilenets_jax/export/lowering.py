@@ -14,16 +14,28 @@ from mobilenets_jax.ops.backend import EXPORT, compiling_for
 
 INPUT, OUTPUT = 'images', 'logits'
 
+Outputs = jax.Array | Mapping[str, jax.Array]
+
 
 def in_float32(model: nn.Module) -> nn.Module:
     """The same network with activations in float32, which is what converters take."""
     return model.clone(settings=dataclasses.replace(model.settings, dtype=jnp.dtype(jnp.float32)))
 
 
-def forward(model: nn.Module, variables: Mapping[str, Any]) -> Callable[[jax.Array], jax.Array]:
+def named(outputs: Outputs) -> dict[str, jax.Array]:
+    """What a network returns, by name: one that has a single output returns its logits."""
+    return dict(outputs) if isinstance(outputs, Mapping) else {OUTPUT: outputs}
+
+
+def forward(model: nn.Module, variables: Mapping[str, Any]) -> Callable[[jax.Array], Outputs]:
     """From images, float32 [N, H, W, 3], to outputs, with the variables as constants."""
     kept = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), variables)
     return lambda images: model.apply(kept, images, train=False)[0]
+
+
+def output_names(model: nn.Module, variables: Mapping[str, Any], image_size: tuple[int, int]) -> list[str]:
+    """The names of what the program of `stablehlo` returns, in the order in which it does; arguments as there."""
+    return sorted(named(jax.eval_shape(forward(in_float32(model), variables), _image(image_size))))
 
 
 def stablehlo(model: nn.Module, variables: Mapping[str, Any], image_size: tuple[int, int]) -> str:
@@ -34,9 +46,12 @@ def stablehlo(model: nn.Module, variables: Mapping[str, Any], image_size: tuple[
         variables: its parameters and statistics.
         image_size: height and width of the image, in pixels.
     """
-    image = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
     with compiling_for(EXPORT), nn.intercept_methods(_convolve_in_groups):
-        return jax.jit(forward(in_float32(model), variables)).lower(image).as_text()
+        return jax.jit(forward(in_float32(model), variables)).lower(_image(image_size)).as_text()
+
+
+def _image(image_size: tuple[int, int]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
 
 
 def _convolve_in_groups(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:

@@ -1,7 +1,8 @@
-"""What an exported file says about itself: TFLite metadata, with its labels, and this project's own record.
+"""What an exported file says about itself: TFLite metadata, with labels and anchors, and this project's own record.
 
-TFLite's metadata are a flatbuffer inside of the file, and a zip archive behind it that holds the labels; Android Studio
-and MediaPipe read them. They do not know how an image is cropped: that, and which network it is, stands in the record.
+TFLite's metadata are a flatbuffer inside of the file, and a zip archive behind it that holds the labels, and a
+detector's anchors; Android Studio and MediaPipe read them. They do not know how an image is cropped: that, and which
+network it is, stands in the record.
 
 Reference: metadata_schema.fbs 1.5 of TensorFlow Lite Support, by the places of its fields.
 """
@@ -18,33 +19,45 @@ import numpy as np
 from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.export import flatbuffer
+from mobilenets_jax.export.lowering import OUTPUT
 
 TFLITE = b'TFLITE_METADATA'
 RECORD = b'mobilenets_jax'  # JSON
 LABELS = 'labels.txt'
+ANCHORS = 'anchors.csv'
+ANCHOR_COLUMNS = 'y,x,height,width'  # of the centre and the sides, as fractions of the image
 _IDENTIFIER = b'M001'
 _IMAGE_PROPERTIES, _NORMALIZATION, _RGB, _AXIS_LABELS = 2, 1, 1, 2
 _NEEDS_PARSER = '1.0.0'
 
 
-def with_metadata(content: bytes, record: Mapping[str, Any], labels: Sequence[str]) -> bytes:
-    """Adds metadata and labels to a file.
+def with_metadata(
+    content: bytes, record: Mapping[str, Any], outputs: Sequence[str], labels: Sequence[str], anchors: np.ndarray | None
+) -> bytes:
+    """Adds metadata, labels and anchors to a file.
 
     Args:
-        content: of a TFLite file with one input, images, and one output, a logit for each label.
-        record: JSON-able; its 'preprocessing' has the 'image_size' and the 'value_range' of `weights.Preprocessing`.
-        labels: the names of the classes, in the order of the outputs.
+        content: of a TFLite file with one input, images.
+        record: JSON-able, with the 'model', the 'image_size' (height, width) and the 'value_range' of the images.
+        outputs: the names of the file's outputs, in their order.
+        labels: the names of the classes, in the order of the logits.
+        anchors: of a detector, [A, 4], see `ANCHOR_COLUMNS`.
     """
     model = flatbuffer.unpack(content)
     model.metadata = list(model.metadata or [])
-    for name, data in ((TFLITE, _tflite_metadata(record)), (RECORD, json.dumps(record, sort_keys=True).encode())):
+    texts = {TFLITE: _tflite_metadata(record, outputs), RECORD: json.dumps(record, sort_keys=True).encode()}
+    for name, data in texts.items():
         entry, buffer = flatbuffer.schema().MetadataT(), flatbuffer.schema().BufferT()
         entry.name, entry.buffer, buffer.data = name, len(model.buffers), np.frombuffer(data, np.uint8)
         model.buffers.append(buffer)
         model.metadata.append(entry)
     whole = io.BytesIO(flatbuffer.pack(model))
+    files = {LABELS: '\n'.join(labels)}
+    if anchors is not None:
+        files[ANCHORS] = '\n'.join([ANCHOR_COLUMNS, *(','.join(map(str, row)) for row in anchors)])
     with zipfile.ZipFile(whole, 'a') as archive:  # with a fixed date, so that a file depends on the network alone
-        archive.writestr(zipfile.ZipInfo(LABELS, (1980, 1, 1, 0, 0, 0)), '\n'.join(labels) + '\n')
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), f'{text}\n')
     return whole.getvalue()
 
 
@@ -60,27 +73,49 @@ def read_record(content: bytes, label: str) -> dict[str, Any] | None:
         if RECORD not in entries:
             return None
         record = json.loads(bytes(model.buffers[entries[RECORD]].data))
-        return {'preprocessing': dict(record['preprocessing']), **record}
+        known = {'task': str(record['task']), 'model': str(record['model']), 'class_names': list(record['class_names'])}
+        return {**record, **known, 'config': _tuples(dict(record['config']))}
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, OverflowError) as error:
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise UserError(f'{label} cannot be read: {reason:.200}.') from error
 
 
-def _tflite_metadata(record: Mapping[str, Any]) -> bytes:
-    """ModelMetadata of one subgraph with one image and one vector."""
+def read_anchors(content: bytes, label: str) -> np.ndarray | None:
+    """The anchors in a file of this project, float32 [A, 4]; None where it has none.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if ANCHORS not in archive.namelist():
+                return None
+            lines = archive.read(ANCHORS).decode().splitlines()
+        return np.array([line.split(',') for line in lines[1:]], np.float32)
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise UserError(f'{label}: its {ANCHORS} cannot be read: {error}.') from error
+
+
+def _tuples(value: Any) -> Any:
+    """`value` with tuples for lists, as configs have them."""
+    if isinstance(value, dict):
+        return {name: _tuples(inner) for name, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _tflite_metadata(record: Mapping[str, Any], outputs: Sequence[str]) -> bytes:
+    """ModelMetadata of one subgraph with one image and the outputs."""
     builder = flatbuffers.Builder(1024)
-    preprocessing = record['preprocessing']
     image = _table(
         builder,
         {
             0: _text(builder, 'images'),
-            3: _content(builder, preprocessing['image_size']),
-            4: _vector(builder, [_normalization(builder, preprocessing['value_range'])]),
+            3: _content(builder, record['image_size']),
+            4: _vector(builder, [_normalization(builder, record['value_range'])]),
         },
     )
-    labels = _table(builder, {0: _text(builder, LABELS), 2: _byte(_AXIS_LABELS)})
-    logits = _table(builder, {0: _text(builder, 'logits'), 6: _vector(builder, [labels])})
-    subgraph = _table(builder, {2: _vector(builder, [image]), 3: _vector(builder, [logits])})
+    tensors = _vector(builder, [_output(builder, name) for name in outputs])
+    subgraph = _table(builder, {2: _vector(builder, [image]), 3: tensors})
     fields = {0: _text(builder, record['model']), 3: _vector(builder, [subgraph]), 7: _text(builder, _NEEDS_PARSER)}
     builder.Finish(_table(builder, fields), _IDENTIFIER)
     return bytes(builder.Output())
@@ -119,9 +154,20 @@ def _vector(builder: flatbuffers.Builder, tables: Sequence[int]) -> Field:
     return _offset(builder.EndVector())
 
 
-def _content(builder: flatbuffers.Builder, image_size: int) -> Field:
-    """An RGB image of a size."""
-    size = _table(builder, {0: _number(image_size), 1: _number(image_size)})
+def _output(builder: flatbuffers.Builder, name: str) -> int:
+    """An output with the file that says what its numbers belong to: the last axis of logits, or the rows of codes."""
+    if name == OUTPUT:
+        file = _table(builder, {0: _text(builder, LABELS), 2: _byte(_AXIS_LABELS)})
+    else:
+        what = f'the anchor of each row: {ANCHOR_COLUMNS}'
+        file = _table(builder, {0: _text(builder, ANCHORS), 1: _text(builder, what)})
+    return _table(builder, {0: _text(builder, name), 6: _vector(builder, [file])})
+
+
+def _content(builder: flatbuffers.Builder, image_size: Sequence[int]) -> Field:
+    """An RGB image of a height and width."""
+    height, width = image_size
+    size = _table(builder, {0: _number(width), 1: _number(height)})
     properties = _table(builder, {0: _byte(_RGB), 1: _offset(size)})
     return _offset(_table(builder, {0: _byte(_IMAGE_PROPERTIES), 1: _offset(properties)}))
 

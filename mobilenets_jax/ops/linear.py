@@ -1,13 +1,16 @@
 """Products of vectors of channels with a matrix: dense layers, and the two of squeeze-and-excitation.
 
 XLA:CPU takes one core for the product of a few vectors. Most of its time goes into reading the weights, which the
-kernels for CPUs (`ops.native`) divide among the cores.
+kernels for CPUs (`ops.native`) divide among the cores. For export the product of all pixels of an image is the 1x1
+convolution that it is: the converter fails at others, which stand in front of a reshape.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mobilenets_jax.ops.backend import EXPORT, backend
+from mobilenets_jax.ops.conv import conv
 from mobilenets_jax.ops.cpu import native
 from mobilenets_jax.ops.cpu.gradients import differentiated_as
 from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve
@@ -30,6 +33,8 @@ def dense_product(
     Returns:
       [..., F] of the dtype of `inputs`.
     """
+    if inputs.ndim == 4 and backend() == EXPORT:
+        return conv(inputs, kernel[None, None])
     if precision is None and inputs.ndim == 2 and native.supports(inputs.dtype):
         return _by_kernel(inputs, kernel)
     return lax.dot_general(inputs, kernel, dimension_numbers, precision)

@@ -1,5 +1,7 @@
 """Images resized bilinearly, by both rules that segmentation networks are trained with.
 
+For export it is one operation, by the name under which the converter of LiteRT knows it.
+
 Reference: `tf.compat.v1.image.resize_bilinear(align_corners=True)`, as deeplab calls it;
     `torch.nn.functional.interpolate` with `align_corners=False`, as torchvision does.
 """
@@ -8,13 +10,18 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from mobilenets_jax.ops.backend import EXPORT, backend
+
+# Reference: google-ai-edge/litert-torch, odml_torch/composite; its attributes are those of PyTorch's operation.
+COMPOSITE = 'odml.upsample_bilinear2d'
 
 
-@functools.partial(jax.jit, static_argnames=('size', 'align_corners'))
 def resize_bilinear(images: jax.Array, size: tuple[int, int], *, align_corners: bool) -> jax.Array:
     """Resizes without antialiasing.
 
-    In a traced program it is one function of this name, which `report.counts` leaves out.
+    In a traced program it is one function named `interpolate`, which `report.counts` leaves out.
 
     Args:
         images: floating point [N, H, W, C].
@@ -25,6 +32,18 @@ def resize_bilinear(images: jax.Array, size: tuple[int, int], *, align_corners: 
     Returns:
         [N, *size, C] of the dtype of `images`.
     """
+    if images.shape[1:3] == tuple(size):
+        return images
+    resize = functools.partial(interpolate, size=tuple(size), align_corners=align_corners)
+    if backend() != EXPORT:
+        return resize(images)
+    known = jax.lax.composite(lambda images, **attributes: resize(images), COMPOSITE)
+    return known(images, size=np.array(size, np.int64), align_corners=align_corners, is_nchw_op=False)
+
+
+@functools.partial(jax.jit, static_argnames=('size', 'align_corners'))
+def interpolate(images: jax.Array, size: tuple[int, int], align_corners: bool) -> jax.Array:
+    """See `resize_bilinear`."""
     for axis, target in enumerate(size, start=1):
         images = _resize_axis(images, axis, target, align_corners)
     return images

@@ -19,11 +19,11 @@ from jax.extend import core
 
 from mobilenets_jax.image_size import ImageSize, height_and_width
 from mobilenets_jax.models import create_model
-from mobilenets_jax.ops import resize_bilinear
 from mobilenets_jax.ops.backend import compiling_for
+from mobilenets_jax.ops.resize import interpolate
 
 PRODUCTS = ('conv_general_dilated', 'dot_general')
-UNCOUNTED = (resize_bilinear.__name__,)  # functions whose products are no layer's
+UNCOUNTED = (interpolate.__name__,)  # functions whose products are no layer's
 
 
 @dataclasses.dataclass(frozen=True)

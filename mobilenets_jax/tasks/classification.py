@@ -12,15 +12,17 @@ from mobilenets_jax.data import Dataset
 from mobilenets_jax.evaluation.classification import classification_metrics
 from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
 from mobilenets_jax.identity import CLASSIFICATION
+from mobilenets_jax.inference import TrainedNetwork
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.report.predictions import write_report
-from mobilenets_jax.tasks.classified_images import classify
+from mobilenets_jax.tasks.classified_images import classify, trained_classifier
 from mobilenets_jax.tasks.definition import BatchView, Predicted, TaskDefinition
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.frozen import Frozen
 from mobilenets_jax.weights.init_from import LOGITS
+from mobilenets_jax.weights.weight_arguments import load_weights
 
 TITLE_LENGTH = 22  # characters of a class's name
 
@@ -66,6 +68,10 @@ class Classification(TaskDefinition):
     def predict(self, arguments: argparse.Namespace) -> Predicted:
         """The likeliest classes of each image."""
         return classify(arguments)
+
+    def trained_network(self, arguments: argparse.Namespace) -> TrainedNetwork:
+        """A classifier."""
+        return trained_classifier(load_weights(arguments))
 
 
 def _mixed(dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool) -> tuple[np.ndarray, ...]:

@@ -11,9 +11,11 @@ import numpy as np
 
 from mobilenets_jax.data.augmentation import normalize
 from mobilenets_jax.errors import check
-from mobilenets_jax.inference import freeze
+from mobilenets_jax.identity import CLASSIFICATION
+from mobilenets_jax.inference import TrainedNetwork, freeze
 from mobilenets_jax.tasks.definition import Predicted
 from mobilenets_jax.tasks.image_files import read_image, report_orientations, save_figure, whole_image
+from mobilenets_jax.weights.init_from import config_fields
 from mobilenets_jax.weights.pretrained import Pretrained
 from mobilenets_jax.weights.weight_arguments import load_weights
 
@@ -38,6 +40,23 @@ def classify(arguments: argparse.Namespace) -> Predicted:
         classes = [{'class': int(i), 'name': names[i], 'probability': float(probabilities[i])} for i in best]
         rows.append({'image': path, 'classes': classes})
     return Predicted(rows, '\n'.join(map(_text, rows)), functools.partial(_draw, rows))
+
+
+def trained_classifier(pretrained: Pretrained) -> TrainedNetwork:
+    """A classifier as it is exported."""
+    preprocessing = pretrained.card.preprocessing
+    return TrainedNetwork(
+        model=pretrained.model,
+        variables=pretrained.variables,
+        task=CLASSIFICATION,
+        image_size=(preprocessing.image_size, preprocessing.image_size),
+        value_range=preprocessing.value_range,
+        class_names=pretrained.card.class_names,
+        labels=pretrained.class_names,
+        labelled='images',
+        config=config_fields(pretrained),
+        read=functools.partial(read_image, preprocessing=preprocessing),
+    )
 
 
 def _probabilities(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.data import Dataset
 from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
+from mobilenets_jax.inference import TrainedNetwork
 from mobilenets_jax.training.frozen import Frozen
 from mobilenets_jax.training.task import Measures, Task
 from mobilenets_jax.weights.init_from import Head
@@ -56,12 +57,15 @@ class TaskDefinition(Protocol):
         head: what of its network starts afresh with new_head.
         examples: which it learns from, a key of `data.SOURCES_OF_TASKS`.
         images_per_device: in a batch that published weights are evaluated on, unless the config says otherwise.
+        reading_fields: of the config, by dotted path: those of its sections by which results are made of the network's
+            outputs; all others belong to the network.
     """
 
     measures: Measures
     head: Head
     examples: str
     images_per_device: int
+    reading_fields: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def create_model(self, config: ConfigView, dataset: Dataset) -> nn.Module:
@@ -118,5 +122,17 @@ class TaskDefinition(Protocol):
 
         Raises:
             UserError: a file or a value is wrong, or an option means nothing to the task.
+        """
+        ...
+
+    @abc.abstractmethod
+    def trained_network(self, arguments: argparse.Namespace) -> TrainedNetwork:
+        """The network that weights or a run have, and what must be known of it where it is used: what is exported.
+
+        Args:
+            arguments: of `weights.weight_arguments`.
+
+        Raises:
+            UserError: there is no such network, or nobody says what its input is.
         """
         ...

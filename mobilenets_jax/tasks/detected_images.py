@@ -18,17 +18,21 @@ from mobilenets_jax.data.detection_options import DetectionOptions
 from mobilenets_jax.errors import check
 from mobilenets_jax.heads import chosen_head, create_detector
 from mobilenets_jax.identity import DETECTION
-from mobilenets_jax.inference import freeze
+from mobilenets_jax.inference import TrainedNetwork, freeze
 from mobilenets_jax.report.detection import LEAST_SCORE, paint_detections
 from mobilenets_jax.tables import output_names
 from mobilenets_jax.tasks.definition import Predicted
-from mobilenets_jax.tasks.detector import nms_spec
+from mobilenets_jax.tasks.detector import decoding, nms_spec
 from mobilenets_jax.tasks.image_files import read_whole_image, report_orientations, save_figure, whole_image
-from mobilenets_jax.weights.trained import network_of
+from mobilenets_jax.tasks.network import fields_of_run
+from mobilenets_jax.weights.init_from import config_fields
+from mobilenets_jax.weights.pretrained import Pretrained
+from mobilenets_jax.weights.trained import Trained, network_of
 from mobilenets_jax.weights.weight_arguments import load_weights, read_run
 
 PyTree = Any
 
+BACKGROUND = 'background'  # the label of what is no object
 COLUMNS = 2
 PANEL_INCHES = 6
 
@@ -53,13 +57,14 @@ class LoadedDetector(NamedTuple):
 
 def find(arguments: argparse.Namespace) -> Predicted:
     """The boxes of the objects in each image; see `TaskDefinition.predict`."""
-    for option in ('masks', *(('image_size', 'convention', 'normalization') if arguments.workdir else ())):
+    for option in ('masks', *(('image_size',) if arguments.workdir else ())):
         value = getattr(arguments, option)
         check(value is None, f'--{option}', value, 'means nothing to a detector')
     least = LEAST_SCORE if arguments.min_score is None else arguments.min_score
     check(0 <= least <= 1, '--min_score', least, 'must be in [0, 1]')
     check(arguments.top is None or arguments.top > 0, '--top', arguments.top, 'must be positive')
-    loaded = _published(arguments) if arguments.workdir is None else _of_a_run(arguments)
+    published = arguments.workdir is None
+    loaded = _published(load_weights(arguments, DETECTION)) if published else _of_a_run(read_run(arguments))
     detect = _detector(loaded)
     images = [read_whole_image(path) for path in arguments.images]
     report_orientations(arguments.images)
@@ -71,8 +76,41 @@ def find(arguments: argparse.Namespace) -> Predicted:
     return Predicted(rows, text, functools.partial(_draw, rows, loaded.class_names))
 
 
-def _published(arguments: argparse.Namespace) -> LoadedDetector:
-    pretrained = load_weights(arguments, DETECTION)
+def trained_detector(arguments: argparse.Namespace) -> TrainedNetwork:
+    """A detector as it is exported."""
+    if arguments.workdir is None:
+        pretrained = load_weights(arguments, DETECTION)
+        loaded, class_names, config = _published(pretrained), pretrained.card.class_names, config_fields(pretrained)
+    else:
+        trained = read_run(arguments)
+        loaded, class_names = _of_a_run(trained, arguments.image_size), trained.class_names or ()
+        config = {**fields_of_run(trained, DETECTION), 'data.resize': loaded.options.resize}
+    options, head = loaded.options, loaded.model.head_spec
+    size = options.image_size
+    return TrainedNetwork(
+        model=loaded.model,
+        variables=loaded.variables,
+        task=DETECTION,
+        image_size=size,
+        value_range=options.normalization,
+        class_names=class_names,
+        labels=[BACKGROUND, *loaded.class_names],
+        labelled='anchors',
+        config={**config, 'image_size': size},
+        read=lambda path: _resized(read_whole_image(path), options),
+        facts=decoding(head),
+        anchors=loaded.model.anchors(size),
+    )
+
+
+def _resized(image: np.ndarray, options: DetectionOptions) -> np.ndarray:
+    """An image, uint8 [H, W, 3], at the size of a detector's input."""
+    from mobilenets_jax.data.detection_preprocessing import resize
+
+    return resize(image, options).numpy()
+
+
+def _published(pretrained: Pretrained) -> LoadedDetector:
     preprocessing = pretrained.card.preprocessing
     return LoadedDetector(
         model=pretrained.model,
@@ -83,14 +121,14 @@ def _published(arguments: argparse.Namespace) -> LoadedDetector:
     )
 
 
-def _of_a_run(arguments: argparse.Namespace) -> LoadedDetector:
-    trained = read_run(arguments)
+def _of_a_run(trained: Trained, image_size: int | None = None) -> LoadedDetector:
+    """The detector of a run, for images of another size where one is given."""
     section = trained.config.get('detection', {})
     return LoadedDetector(
         model=network_of(trained, create_detector, head_fields=trained.identity['head_fields']),
         variables=trained.variables,
         options=_options(
-            tuple(trained.config['image_size']),
+            image_size or tuple(trained.config['image_size']),
             trained.fields['normalization'],
             trained.config.get('data', {}).get('resize', DetectionOptions.resize),
         ),
@@ -105,8 +143,6 @@ def _options(image_size: int | tuple[int, int], normalization: str, resize: str)
 
 def _detector(loaded: LoadedDetector) -> Callable[[np.ndarray], Detections]:
     """From an image, uint8 [H, W, 3], to its detections, whose boxes are fractions of it."""
-    from mobilenets_jax.data.detection_preprocessing import resize
-
     run, head = freeze(loaded.model, loaded.variables), loaded.model.head_spec
     anchors = loaded.model.anchors(loaded.options.image_size)
 
@@ -116,7 +152,7 @@ def _detector(loaded: LoadedDetector) -> Callable[[np.ndarray], Detections]:
         return postprocess(outputs, anchors, head.coder, head.scores, loaded.nms)
 
     def of_image(image: np.ndarray) -> Detections:
-        found = detect(resize(image, loaded.options).numpy()[None])
+        found = detect(_resized(image, loaded.options)[None])
         return Detections(*(np.asarray(leaf[0]) for leaf in found))
 
     return of_image

@@ -15,11 +15,12 @@ from mobilenets_jax.evaluation.detection import check_installed, detection_metri
 from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
 from mobilenets_jax.heads import Detector, create_detector
 from mobilenets_jax.identity import DETECTION
+from mobilenets_jax.inference import TrainedNetwork
 from mobilenets_jax.report.boxes import paint_boxes
 from mobilenets_jax.report.detection import paint_objects, write_report
 from mobilenets_jax.tasks.definition import BatchView, Predicted, TaskDefinition
-from mobilenets_jax.tasks.detected_images import find
-from mobilenets_jax.tasks.detector import head_fields, head_of, loss_spec, nms_spec
+from mobilenets_jax.tasks.detected_images import find, trained_detector
+from mobilenets_jax.tasks.detector import NMS_FIELDS, head_fields, head_of, loss_spec, nms_spec
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training.detection import DetectionTask, detection_targets
 from mobilenets_jax.training.frozen import Frozen
@@ -36,6 +37,7 @@ class Detection(TaskDefinition):
     head = DETECTION_HEAD
     examples = DETECTION
     images_per_device = 8
+    reading_fields = tuple(f'{DETECTION}.{name}' for name in NMS_FIELDS)
 
     def create_model(self, config: ConfigView, dataset: Dataset) -> Detector:
         """The backbone of `config.model` with the head of `config.detection`."""
@@ -91,6 +93,10 @@ class Detection(TaskDefinition):
     def predict(self, arguments: argparse.Namespace) -> Predicted:
         """The boxes of the objects in each image."""
         return find(arguments)
+
+    def trained_network(self, arguments: argparse.Namespace) -> TrainedNetwork:
+        """A detector, whose codes and logits become detections by its anchors."""
+        return trained_detector(arguments)
 
 
 def _evaluation_view(dataset: Dataset, batch: Mapping[str, np.ndarray], images: np.ndarray) -> BatchView:

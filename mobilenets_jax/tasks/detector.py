@@ -9,6 +9,7 @@ from mobilenets_jax.boxes.suppression import MOBILENEXT_NMS, TF_NMS, TORCHVISION
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.heads import chosen_head
+from mobilenets_jax.heads.ssdlite import SsdliteSpec
 from mobilenets_jax.training.detection import CLASSIFICATIONS, LOSSES, DetectionLossSpec
 
 HEAD_FIELDS = ('bn_momentum', 'class_bias')  # of `heads.ssdlite.SsdliteSpec`, by the same names
@@ -58,6 +59,12 @@ def nms_spec(section: Mapping[str, Any], head: str) -> NmsSpec:
         head: a key of `heads.DETECTION_HEADS`, whose fields are taken where nothing sets them.
     """
     return dataclasses.replace(_NMS_OF_HEAD.get(head, TF_NMS), **_given(section, NMS_FIELDS))
+
+
+def decoding(head: SsdliteSpec) -> dict[str, Any]:
+    """What makes boxes and scores of a head's outputs beside its anchors, JSON-able."""
+    fields = head.to_fields()
+    return {name: fields[name] for name in ('coder', 'scores')}
 
 
 def _given(section: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import jax
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.data import Dataset
 from mobilenets_jax.errors import check, check_choice
+from mobilenets_jax.identity import NETWORK_FIELDS, field_name
 from mobilenets_jax.models import DTYPES
 from mobilenets_jax.training import parallel
+from mobilenets_jax.weights.trained import Trained
 
 
 def network_arguments(config: ConfigView, dataset: Dataset) -> dict[str, Any]:
@@ -44,3 +46,15 @@ def network_arguments(config: ConfigView, dataset: Dataset) -> dict[str, Any]:
         **fields,
         **{name: value for name, value in overrides.items() if value is not None},
     }
+
+
+def fields_of_run(trained: Trained, section: str) -> dict[str, Any]:
+    """The fields of the config, by dotted path, with which the network of a run is built again.
+
+    Args:
+        trained: a checkpoint of the run.
+        section: of the config, which describes the head.
+    """
+    network = {path: trained.fields[field_name(path)] for path in NETWORK_FIELDS}
+    head = {f'{section}.{name}': value for name, value in trained.config.get(section, {}).items()}
+    return {**network, 'model.num_classes': trained.num_classes, **head}

@@ -17,10 +17,11 @@ from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
 from mobilenets_jax.evaluation.segmentation import segmentation_metrics
 from mobilenets_jax.heads import Segmenter, create_segmenter, head_name
 from mobilenets_jax.identity import SEGMENTATION
+from mobilenets_jax.inference import TrainedNetwork
 from mobilenets_jax.report.segmentation import paint, write_report
 from mobilenets_jax.tasks.definition import BatchView, Predicted, TaskDefinition
 from mobilenets_jax.tasks.network import network_arguments
-from mobilenets_jax.tasks.segmented_images import segment
+from mobilenets_jax.tasks.segmented_images import segment, trained_segmenter
 from mobilenets_jax.training.frozen import Frozen
 from mobilenets_jax.training.segmentation import SegmentationTask
 from mobilenets_jax.weights.init_from import ALL_BUT_BACKBONE
@@ -89,3 +90,7 @@ class Segmentation(TaskDefinition):
     def predict(self, arguments: argparse.Namespace) -> Predicted:
         """The class of each pixel of each image."""
         return segment(arguments)
+
+    def trained_network(self, arguments: argparse.Namespace) -> TrainedNetwork:
+        """A segmentation network of images of one size."""
+        return trained_segmenter(arguments)

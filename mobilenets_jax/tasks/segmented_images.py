@@ -3,6 +3,7 @@
 import argparse
 import functools
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,12 +17,16 @@ from mobilenets_jax.data.segmentation_options import SegmentationOptions, sides
 from mobilenets_jax.errors import UserError, check
 from mobilenets_jax.heads import create_segmenter
 from mobilenets_jax.identity import SEGMENTATION
+from mobilenets_jax.inference import TrainedNetwork
 from mobilenets_jax.report.segmentation import paint
 from mobilenets_jax.tables import output_names
 from mobilenets_jax.tasks.definition import Predicted
 from mobilenets_jax.tasks.image_files import read_whole_image, report_orientations, save_figure
+from mobilenets_jax.tasks.network import fields_of_run
 from mobilenets_jax.training.segmentation import SegmentationTask
-from mobilenets_jax.weights.trained import network_of
+from mobilenets_jax.weights.init_from import config_fields
+from mobilenets_jax.weights.pretrained import Pretrained
+from mobilenets_jax.weights.trained import Trained, network_of
 from mobilenets_jax.weights.weight_arguments import load_weights, read_run
 
 PyTree = Any
@@ -58,10 +63,11 @@ class LoadedSegmenter(NamedTuple):
 
 def segment(arguments: argparse.Namespace) -> Predicted:
     """The class of each pixel of each image; see `TaskDefinition.predict`."""
-    for option in ('top', 'min_score', *(('image_size', 'convention', 'normalization') if arguments.workdir else ())):
+    for option in ('top', 'min_score', *(('image_size',) if arguments.workdir else ())):
         value = getattr(arguments, option)
         check(value is None, f'--{option}', value, 'means nothing to a segmentation network')
-    loaded = _published(arguments) if arguments.workdir is None else _of_a_run(arguments)
+    published = arguments.workdir is None
+    loaded = _published(load_weights(arguments, SEGMENTATION)) if published else _of_a_run(read_run(arguments))
     images = [read_whole_image(path) for path in arguments.images]
     report_orientations(arguments.images)
     masks = _masks(loaded, images)
@@ -73,8 +79,58 @@ def segment(arguments: argparse.Namespace) -> Predicted:
     return Predicted(rows, '\n'.join(map(_text, rows)), draw)
 
 
-def _published(arguments: argparse.Namespace) -> LoadedSegmenter:
-    pretrained = load_weights(arguments, SEGMENTATION)
+def trained_segmenter(arguments: argparse.Namespace) -> TrainedNetwork:
+    """A segmentation network as it is exported: of images of one size, each seen once."""
+    if arguments.workdir is None:
+        pretrained = load_weights(arguments, SEGMENTATION)
+        loaded, resize = _published(pretrained), pretrained.card.preprocessing.image_size
+        class_names, config = pretrained.card.class_names, config_fields(pretrained)
+    else:
+        trained = read_run(arguments)
+        loaded = _of_a_run(trained)
+        resize = arguments.image_size or loaded.eval_resize
+        class_names, config = trained.class_names or (), fields_of_run(trained, SEGMENTATION)
+        _report_views(loaded)
+    size = (resize, resize) if resize else loaded.eval_size
+    if size is None:
+        raise UserError(f'{arguments.workdir!r} does not set data.eval_size: give the file a size by --image_size.')
+    # Images that are not resized are padded to the size.
+    places = {'data.eval_resize': resize} if resize else {'data.eval_resize': 0, 'data.eval_size': size}
+    once = {'segmentation.eval_scales': (1.0,), 'segmentation.eval_flip': False, 'segmentation.class_weights': ()}
+    return TrainedNetwork(
+        model=loaded.model,
+        variables=loaded.variables,
+        task=SEGMENTATION,
+        image_size=size,
+        value_range=loaded.normalization,
+        class_names=class_names,
+        labels=loaded.class_names,
+        labelled='pixels',
+        config={**config, **places, **once},
+        read=lambda path: _fitted(read_whole_image(path), size, resize, loaded.normalization),
+    )
+
+
+def _report_views(loaded: LoadedSegmenter) -> None:
+    if (loaded.eval_scales, loaded.eval_flip) != ((1.0,), False):
+        views = f'segmentation.eval_scales={loaded.eval_scales} and eval_flip={loaded.eval_flip}'
+        print(f'the run is evaluated with {views}; the file sees each image once, as it is', file=sys.stderr)
+
+
+def _fitted(image: np.ndarray, size: tuple[int, int], resize: int, normalization: str) -> np.ndarray:
+    """An image, uint8 [H, W, 3], at a size: resized and padded as in evaluation, or padded or cut off."""
+    from mobilenets_jax.data.segmentation_preprocessing import fit_into, pad_image
+
+    if resize:
+        image, _ = fit_into(image, resize, image.shape[:2])
+    return pad_image(image[: size[0], : size[1]], size, _mean_pixel(normalization)).numpy()
+
+
+def _mean_pixel(normalization: str) -> tuple[int, int, int]:
+    return SegmentationOptions(1, 1, 0, normalization).mean_pixel
+
+
+def _published(pretrained: Pretrained) -> LoadedSegmenter:
     preprocessing, names = pretrained.card.preprocessing, pretrained.class_names
     return LoadedSegmenter(
         model=pretrained.model,
@@ -92,8 +148,7 @@ def _palette(names: Sequence[str]) -> Sequence[Colour]:
     return next(known, [*map(voc_colour, range(len(names)))])
 
 
-def _of_a_run(arguments: argparse.Namespace) -> LoadedSegmenter:
-    trained = read_run(arguments)
+def _of_a_run(trained: Trained) -> LoadedSegmenter:
     identity = trained.identity
     model = network_of(trained, create_segmenter, head=identity['head'], head_fields=identity['head_fields'])
     data, evaluation = (trained.config.get(section, {}) for section in ('data', 'segmentation'))
@@ -130,7 +185,7 @@ def _masks(loaded: LoadedSegmenter, images: Sequence[np.ndarray]) -> list[np.nda
         return task.log_probabilities(params, batch_stats, images)[0].argmax(axis=-1)
 
     variables = loaded.variables['params'], loaded.variables['batch_stats']
-    mean = SegmentationOptions(1, 1, 0, loaded.normalization).mean_pixel
+    mean = _mean_pixel(loaded.normalization)
     masks = []
     for image in images:
         size, padded_size, places = image.shape[:2], image.shape[:2], None

@@ -87,7 +87,11 @@ class ClassificationTask(Task):
             whether the label is the likeliest class or one of the five likeliest.
         """
         images = self.preprocess(batch, train=False)
-        logits = forward_in_evaluation(self.model, params, batch_stats, images)
+        return self.measure(forward_in_evaluation(self.model, params, batch_stats, images), batch)
+
+    def measure(self, outputs: jax.Array, batch: PyTree) -> tuple[Arrays, Arrays]:
+        """See `Task.measure`; the outputs are logits [n, classes]."""
+        logits = outputs
         labels, real = batch['label'], batch['mask'] > 0
         rank = label_rank(logits, labels)
         losses = smoothed_cross_entropy(logits, labels, 0.0)

@@ -265,8 +265,11 @@ class DetectionTask(Task):
             No sums. Rows: 'boxes' float32 [n, K, 4], 'scores' float32 [n, K] and 'labels' int32 [n, K] of `Detections`.
         """
         images = self.preprocess(batch, train=False)
-        outputs = forward_in_evaluation(self.model, params, batch_stats, images)
-        return {}, self.detections(outputs, images.shape[1:3])._asdict()
+        return self.measure(forward_in_evaluation(self.model, params, batch_stats, images), batch)
+
+    def measure(self, outputs: Mapping[str, jax.Array], batch: PyTree) -> tuple[dict, dict[str, jax.Array]]:
+        """See `Task.measure`; the outputs are codes and logits of anchors."""
+        return {}, self.detections(outputs, batch['image'].shape[1:3])._asdict()
 
     def detections(self, outputs: Mapping[str, jax.Array], image_size: tuple[int, int]) -> Detections:
         """The detections of each image; see `boxes.postprocessing.postprocess`.

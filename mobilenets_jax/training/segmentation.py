@@ -98,14 +98,18 @@ class SegmentationTask(Task):
             No sums. Rows: 'confusion', int32 [n, classes, classes], how many pixels of each class (rows) were taken for
             each (columns); and 'loss' [n], the sum of the cross-entropy over them.
         """
-        images, labels = self.preprocess(batch, train=False), batch['segmentation'].astype(jnp.int32)
-        log_probabilities = self.log_probabilities(params, batch_stats, images)
+        images = self.preprocess(batch, train=False)
+        return self.measure(self.log_probabilities(params, batch_stats, images), batch)
+
+    def measure(self, outputs: jax.Array, batch: PyTree) -> tuple[dict, dict[str, jax.Array]]:
+        """See `Task.measure`; the outputs are logits of each pixel [n, H, W, classes], such as log probabilities."""
+        labels = batch['segmentation'].astype(jnp.int32)
         if 'rows' in batch:  # the images were resized, the labels were not
             at_labels = jax.vmap(lambda values, rows, columns: values[rows][:, columns])
-            log_probabilities = at_labels(log_probabilities, batch['rows'], batch['columns'])
-        losses = self._cross_entropy(log_probabilities, labels)
-        predicted = jnp.argmax(log_probabilities, axis=-1)
-        confused = lax.map(lambda pair: confusion(*pair, log_probabilities.shape[-1]), (labels, predicted))
+            outputs = at_labels(outputs, batch['rows'], batch['columns'])
+        losses = self._cross_entropy(outputs, labels)
+        predicted = jnp.argmax(outputs, axis=-1)
+        confused = lax.map(lambda pair: confusion(*pair, outputs.shape[-1]), (labels, predicted))
         return {}, {'confusion': confused, 'loss': losses.sum(axis=(1, 2))}
 
     def log_probabilities(self, params: PyTree, batch_stats: PyTree, images: jax.Array) -> jax.Array:

@@ -101,6 +101,16 @@ class Task(Measures, Protocol):
         ...
 
     @abc.abstractmethod
+    def measure(self, outputs: Any, batch: PyTree) -> tuple[dict[str, jax.Array], PyTree]:
+        """What `evaluate` returns, of the outputs of any network for the batch's images, such as an exported one.
+
+        Args:
+            outputs: as the model returns them, but for its endpoints.
+            batch: as of `evaluate`.
+        """
+        ...
+
+    @abc.abstractmethod
     def training_metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The metrics `logged`, by name.
 

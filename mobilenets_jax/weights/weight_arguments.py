@@ -3,6 +3,7 @@
 import argparse
 
 from mobilenets_jax.data.options import NORMALIZATIONS
+from mobilenets_jax.errors import check
 from mobilenets_jax.identity import CLASSIFICATION
 from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
 from mobilenets_jax.weights.trained import PARAMS, Trained, parse_step, read_trained
@@ -34,6 +35,13 @@ def load_weights(arguments: argparse.Namespace, task: str = CLASSIFICATION) -> P
 
 
 def read_run(arguments: argparse.Namespace) -> Trained:
-    """The checkpoint of --workdir, with its config; raises `UserError` as `read_trained` does."""
+    """The checkpoint of --workdir, with its config.
+
+    Raises:
+        UserError: as `read_trained` does; or an option says what the run itself does.
+    """
+    for option in ('convention', 'normalization'):
+        value = getattr(arguments, option)
+        check(value is None, f'--{option}', value, 'has no effect with --workdir: a run has its own')
     label = f'weights={arguments.workdir!r}'
     return read_trained(arguments.workdir, label, step=parse_step(arguments.step), params=arguments.params or 'ema')

@@ -18,6 +18,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from configs import base  # noqa: E402
+from mobilenets_jax.errors import UserError  # noqa: E402
 from mobilenets_jax.tasks import TASKS  # noqa: E402
 from mobilenets_jax.tasks.definition import BatchView, Predicted, TaskDefinition  # noqa: E402
 from mobilenets_jax.tasks.network import network_arguments  # noqa: E402
@@ -67,7 +68,12 @@ class BrightnessTask(Task):
         """No sums: the metrics are made of the rows."""
         images = self._preprocess(batch, train=False)
         estimate, _ = self._model.apply({'params': params, 'batch_stats': batch_stats}, images, train=False)
-        return {}, {'estimate': estimate, 'truth': images.mean(axis=(1, 2, 3))}
+        return self.measure(estimate, batch)
+
+    def measure(self, outputs, batch):
+        """Estimates of any network."""
+        images = self._preprocess(batch, train=False)
+        return {}, {'estimate': outputs, 'truth': images.mean(axis=(1, 2, 3))}
 
     def training_metrics(self, sums):
         """Per image."""
@@ -109,6 +115,10 @@ class Brightness(TaskDefinition):
     def predict(self, arguments):
         """Says the names of the files."""
         return Predicted([{'image': image} for image in arguments.images], '\n'.join(arguments.images), print)
+
+    def trained_network(self, arguments):
+        """None is exported."""
+        raise UserError(f'{NAME} is not exported.')
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ from small_networks import SIZE, pixels, small_network
 from mobilenets_jax import evaluate_tflite_command
 from mobilenets_jax.__main__ import main
 from mobilenets_jax.export import exporting, metadata, packages
+from mobilenets_jax.tasks.classified_images import trained_classifier
 from mobilenets_jax.weights import load_pretrained
 from mobilenets_jax.weights.readers import tflite_metadata
 
@@ -20,7 +21,7 @@ from mobilenets_jax.weights.readers import tflite_metadata
 @pytest.fixture(scope='module')
 def exported(packages):
     pretrained = small_network()
-    return pretrained, exporting.export(pretrained, 'int8', pixels())
+    return pretrained, exporting.export(trained_classifier(pretrained), 'int8', pixels())
 
 
 def test_a_file_says_what_it_is(exported, tmp_path):
@@ -29,19 +30,19 @@ def test_a_file_says_what_it_is(exported, tmp_path):
     path.write_bytes(made.content)
     record = metadata.read_record(made.content, 'small.tflite')
     assert record['model'] == 'mobilenet_v2' and record['quantization'] == 'int8'
-    assert record['preprocessing']['image_size'] == SIZE and record['class_names'][9] == 'kind 9'
+    assert record['image_size'] == [SIZE, SIZE] and record['class_names'][9] == 'kind 9'
     assert zipfile.ZipFile(path).read('labels.txt').decode().splitlines() == list(pretrained.class_names)
     entries = metadata.flatbuffer.unpack(made.content)
     (tflite,) = (entry for entry in entries.metadata if entry.name == tflite_metadata.NAME)
     mean, std = tflite_metadata.normalization(bytes(entries.buffers[tflite.buffer].data))
     assert mean.tolist() == std.tolist() == [127.5] * 3
-    assert metadata.read_record(made.content, 'x') == exporting.record(pretrained, 'int8')
+    assert metadata.read_record(made.content, 'x') == exporting.record(trained_classifier(pretrained), 'int8')
 
 
 def test_a_file_is_read_as_weights_again(packages, tmp_path):
     pretrained = small_network()
     path = tmp_path / 'small.tflite'
-    path.write_bytes(exporting.export(pretrained).content)
+    path.write_bytes(exporting.export(trained_classifier(pretrained)).content)
     again = load_pretrained(str(path))
     assert again.card.model == 'mobilenet_v2' and again.card.width_multiplier == 0.35
     assert again.card.preprocessing.image_size == SIZE and again.card.preprocessing.value_range == 'symmetric'
@@ -131,9 +132,18 @@ def test_a_missing_package_names_the_extra(monkeypatch, capsys, tmp_path):
 
 
 def test_a_foreign_file_is_asked_for_its_range(monkeypatch):
-    record = {'preprocessing': {**dict.fromkeys(('image_size', 'crop', 'crop_fraction', 'interpolation'), 1)}}
-    record['preprocessing']['value_range'] = None
+    record = {'task': 'classification', 'config': {'image_size': 224, 'data.normalization': None}}
     with pytest.raises(ValueError, match='^F does not say the range of its input: set --config.data.normalization'):
         evaluate_tflite_command._fields(record, {}, 'F')
     fields = evaluate_tflite_command._fields(record, {'data.normalization': 'unit'}, 'F')
     assert fields['data.normalization'] == 'unit'
+
+
+def test_the_command_line_cannot_change_the_network_of_a_file():
+    config = {'data.normalization': 'symmetric', 'model.name': 'mobilenet_v2'}
+    record = {'task': 'classification', 'config': config}
+    others = {'model.name': 'mobilenet_v1'}, {'model.divisor': 4}, {'segmentation.eval_flip': True}
+    for given in ({'data.normalization': 'unit'}, *others):
+        ((name, value),) = given.items()
+        with pytest.raises(ValueError, match=f'^{name}={value!r} is not that of F: {config.get(name)!r}'):
+            evaluate_tflite_command._fields(record, given, 'F')

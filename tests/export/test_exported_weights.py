@@ -17,6 +17,7 @@ from mobilenets_jax.data.augmentation import normalize
 from mobilenets_jax.export.agreement import agreement
 from mobilenets_jax.export.exporting import export
 from mobilenets_jax.export.litert import LiteNetwork
+from mobilenets_jax.tasks.classified_images import trained_classifier
 from mobilenets_jax.tasks.image_files import read_image
 from mobilenets_jax.weights import load_pretrained
 
@@ -42,7 +43,7 @@ def test_int8_keeps_the_classes_of_a_small_network(folder):
     pretrained = load_pretrained(str(WEIGHTS / V1))
     paths = sorted(map(str, folder.glob('*/*')))[::20]
     pixels = np.stack([read_image(path, pretrained.card.preprocessing) for path in paths])
-    found = export(pretrained, 'int8', pixels).quantized_agreement
+    found = export(trained_classifier(pretrained), 'int8', pixels).quantized_agreement
     assert found.images == 50
     assert found.same_class >= 85 and found.correlation >= 0.985  # without the correction of biases: 77 and 0.972
 
@@ -62,7 +63,10 @@ def test_int8_keeps_the_accuracy(name, top1, same_class, folder):
     chosen = np.arange(CALIBRATED, 1000)
     preprocessing = pretrained.card.preprocessing
     calibration = np.stack([read_image(path, preprocessing) for path in paths[:CALIBRATED]])
-    files = [LiteNetwork(export(pretrained, mode, calibration).content, mode) for mode in ('none', 'int8')]
+    files = [
+        LiteNetwork(export(trained_classifier(pretrained), mode, calibration).content, mode)
+        for mode in ('none', 'int8')
+    ]
     logits = [[], []]
     for label in chosen:
         image = np.asarray(normalize(read_image(paths[label], preprocessing)[None], preprocessing.value_range))

@@ -82,7 +82,7 @@ def _others(model) -> int:
 
 
 def _resized(jaxpr) -> int:
-    calls = [equation for equation in jaxpr.eqns if equation.params.get('name') == 'resize_bilinear']
+    calls = [equation for equation in jaxpr.eqns if equation.params.get('name') == 'interpolate']
     return sum(call.outvars[0].aval.size for call in calls if call.outvars[0].aval.size > call.invars[0].aval.size)
 
 

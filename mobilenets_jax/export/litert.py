@@ -1,8 +1,8 @@
 """LiteRT: a TFLite file of an image network as a function of images, and what of it runs in a delegate."""
 
 import dataclasses
-from collections.abc import Mapping
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np

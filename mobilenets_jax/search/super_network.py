@@ -76,6 +76,13 @@ class SuperNetwork:
 
         A row whose input has as many channels as its output by chance, but not in the largest network, adds none.
         """
+        return self._networks(tuple(map(int, decisions)))
+
+    @functools.cached_property
+    def _networks(self) -> Callable[[tuple[int, ...]], NetworkSpec]:
+        return functools.lru_cache(maxsize=1024)(self._build)  # a search comes to draw the same ones
+
+    def _build(self, decisions: tuple[int, ...]) -> NetworkSpec:
         spec, rows = self.resolve(self.space.spec(decisions)), []
         for number, (row, in_channels) in zip(self._kept(decisions), _with_inputs(spec), strict=True):
             by_chance = row.adds_residual(in_channels) and not self._adds_residual(number)

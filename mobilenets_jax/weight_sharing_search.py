@@ -108,10 +108,18 @@ class WeightSharingSearch:
             warmup_steps or 0,
             self._config.seed,
         )
-        largest = networks.super_network
-        networks.milliseconds(largest.spec)  # a network that the latency model does not know is refused here
-        canonical(to_text(self._name, self._table(largest, largest.largest)), 'search.space')
+        self._check_latency(networks)
+        canonical(to_text(self._name, self._table(networks.super_network, networks.super_network.largest)), self._name)
         return networks
+
+    def _check_latency(self, networks: Networks) -> None:
+        """Raises `UserError` for networks of the space without a latency, and a target that none of them has."""
+        super_network, target = networks.super_network, self._config.search.target_ms
+        for decisions in super_network.neighbours():
+            networks.milliseconds(super_network.network(decisions))
+        least, most = networks.range
+        requirement = f'is no latency of {super_network.space.name}, whose networks take {least:.3g} to {most:.3g} ms'
+        check(least <= target <= most, 'search.target_ms', target, requirement)
 
     def _resolve(self, dropped_strides: int, spec: NetworkSpec) -> NetworkSpec:
         """A table of the space as the network that the section `model` makes of it."""
@@ -124,7 +132,9 @@ class WeightSharingSearch:
         spec, network = self._resolve(0, table), super_network.network(decisions)
         rows = zip(spec.blocks, network.blocks, strict=True)
         blocks = tuple(dataclasses.replace(row, residual=other.residual) for row, other in rows)
-        return dataclasses.replace(spec, blocks=blocks, convention=table.convention)
+        # Its widths are those of this divisor; all else of the convention is the training's.
+        convention = dataclasses.replace(table.convention, divisor=spec.convention.divisor)
+        return dataclasses.replace(spec, blocks=blocks, convention=convention)
 
     def initial_state(self) -> SearchState:
         """The state before the first step."""
@@ -234,13 +244,13 @@ class WeightSharingSearch:
 
     def describe(self) -> str:
         """What the search is about to do, in a few lines."""
-        networks, experiment = self.networks, self.experiment
-        space, largest = networks.super_network.space, networks.milliseconds(networks.super_network.spec)
+        networks, experiment, space = self.networks, self.experiment, self.networks.super_network.space
+        least, most = networks.range
         dataset, options = experiment.dataset, experiment.options
         held_out = self.task.held_out.count(dataset.num_train)
         return (
-            f'weight sharing over {space.name}: {space.num_networks:.2g} networks; the largest one takes '
-            f'{largest:.2f} ms on {self._latency.device}\n'
+            f'weight sharing over {space.name}: {space.num_networks:.2g} networks of {least:.3g} to {most:.3g} ms on '
+            f'{self._latency.device}\n'
             f'{dataset.name}: {dataset.num_train} training images, {held_out} of them held out to reward networks by\n'
             f'{jax.device_count()} device(s), a network on each; {options.total_steps} steps of batch '
             f'{options.batch_size}; the controller learns from step {networks.warmup_steps} on'

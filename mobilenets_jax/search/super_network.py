@@ -38,12 +38,12 @@ class SuperNetwork:
 
     def __post_init__(self):
         check(self.space.kept is not None, 'search.space', self.space.name, 'has networks that cannot share weights')
-        for decisions in self._neighbours():
+        for decisions in self.neighbours():
             self.sizes(decisions)
         for decisions in self.space.sample(np.random.default_rng(0), _TRIED):
             self.sizes(decisions)
 
-    def _neighbours(self) -> Iterator[np.ndarray]:
+    def neighbours(self) -> Iterator[np.ndarray]:
         """The largest network, and those that differ from it in one choice: they name what cannot be shared."""
         yield self.largest
         for number, count in enumerate(self.space.num_options):
@@ -55,7 +55,12 @@ class SuperNetwork:
     @functools.cached_property
     def largest(self) -> np.ndarray:
         """The decisions of the network with every layer at its largest, int [C]."""
-        return np.array([_largest_option(choice) for choice in self.space.choices])
+        return np.array([_ordered_options(choice)[-1] for choice in self.space.choices])
+
+    @functools.cached_property
+    def smallest(self) -> np.ndarray:
+        """Those of the network with every layer at its smallest, and as few as there can be, int [C]."""
+        return np.array([_ordered_options(choice)[0] for choice in self.space.choices])
 
     @functools.cached_property
     def table(self) -> NetworkSpec:
@@ -144,12 +149,11 @@ class SuperNetwork:
         )
 
 
-def _largest_option(choice: Choice) -> int:
-    """The number of the option that makes a network the largest: a layer that is not skipped, the greatest number."""
-    if choice.name.endswith('/skip'):
-        check(False in choice.options, choice.name, choice.options, 'must have the option False')
-        return choice.options.index(False)
-    return max(range(len(choice.options)), key=lambda option: choice.options[option])
+def _ordered_options(choice: Choice) -> list[int]:
+    """The numbers of the options, from the one that makes the smallest network on: a layer that is skipped is none."""
+    skips = choice.name.endswith('/skip')
+    check(not skips or False in choice.options, f'search.options: {choice.name}', choice.options, 'must have False')
+    return sorted(range(len(choice.options)), key=lambda option: choice.options[option], reverse=skips)
 
 
 def _with_inputs(spec: NetworkSpec) -> list[tuple[BlockSpec, int]]:

@@ -198,6 +198,13 @@ class Networks:
     warmup_steps: int
     seed: int
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Milliseconds of the smallest and of the largest network."""
+        ends = (self.super_network.smallest, self.super_network.largest)
+        least, most = (self.milliseconds(self.super_network.network(decisions)) for decisions in ends)
+        return least, most
+
     def decisions(self, policy: PolicyState, step: int, count: int) -> np.ndarray:
         """A network for each of `count` devices, int [count, C].
 

@@ -71,10 +71,15 @@ class WeightSharingSearch:
         self.experiment = Experiment(self._config)
         self._arguments = network_arguments(self._config, self.experiment.dataset)
         self._latency = latency_model(search.latency, search.latency_file)
-        self._reward = get_reward(search.reward, search.target_ms, search.exponent)
+        reward = get_reward(search.reward, search.target_ms, search.exponent)
         self.task = self._create_task(HeldOut(search.held_out_percent, config.seed))
         self.networks = self._create_networks(space)
         self._kept = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
+        self._schedule = self.experiment.schedule
+        search_step = make_search_step(
+            self.experiment.device_step(self.task), self.networks.controller, reward, self.networks.warmup_steps
+        )
+        self._compiled = parallel.parallel_train_step(search_step)
         check_used(self._config, given, config.to_dict())
 
     def _create_task(self, held_out: HeldOut) -> SharedWeightsTask:
@@ -147,10 +152,7 @@ class WeightSharingSearch:
 
     def step(self) -> Callable:
         """One step on all devices, as `loop.train` takes it: draws the networks, then runs the compiled step."""
-        inner = self.experiment.device_step(self.task)
-        networks, layout = self.networks, self.experiment.layout
-        search_step = make_search_step(inner, networks.controller, self._reward, networks.warmup_steps)
-        compiled = parallel.parallel_train_step(search_step)
+        networks, layout, compiled = self.networks, self.experiment.layout, self._compiled
         first = layout.process_index * layout.local_device_count
 
         def step(state: SearchState, batch: Any) -> tuple[SearchState, Any]:
@@ -200,7 +202,7 @@ class WeightSharingSearch:
                 evaluate=lambda state: self.networks.measured(parallel.to_host(state.policy)),
                 checkpoints=checkpoints,
                 progress=progress,
-                schedule=experiment.schedule,
+                schedule=self._schedule,
                 options=options,
                 stop=stop,
                 start_position=restored.meta['position'] if restored else 0,

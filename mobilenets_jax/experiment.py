@@ -28,6 +28,7 @@ from mobilenets_jax.training.profiling import parse_steps
 from mobilenets_jax.training.schedules import create_schedule
 from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
+from mobilenets_jax.training.task import Task
 from mobilenets_jax.weights.folding import unfold_batch_norms
 from mobilenets_jax.weights.init_from import StartingPoint, fit, fresh_variables
 
@@ -243,10 +244,14 @@ class Experiment:
 
     def train_step(self) -> Callable:
         """The training step, mapped over all devices; raises `UserError` for float16, which it would not train."""
+        return parallel.parallel_train_step(self.device_step(self.task), self._compiled_for)
+
+    def device_step(self, task: Task) -> Callable:
+        """The training step of one device, for this task or one made from it; raises as `train_step` does."""
         dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
         check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
-        step = make_train_step(
-            self.task,
+        return make_train_step(
+            task,
             self._optimizer,
             ema=self._ema,
             weight_decay=self.weight_decay,
@@ -254,7 +259,6 @@ class Experiment:
             accumulation_steps=self._config.optimizer.accumulation_steps,
             frozen=self.frozen,
         )
-        return parallel.parallel_train_step(step, self._compiled_for)
 
     def evaluator(self) -> Evaluator:
         """Measures parameters on the evaluation set."""

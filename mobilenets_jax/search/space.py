@@ -8,6 +8,7 @@ where the layer is left out. Such a choice is then not in force, and no controll
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -42,11 +43,14 @@ class Space:
         name: of the space.
         choices: all that is decided.
         build: from the chosen option of each choice, by name, to the network.
+        kept: from the same to whether each row of the network that leaves none out is there; None: the networks are no
+            parts of one that has all of their rows.
     """
 
     name: str
     choices: tuple[Choice, ...]
     build: Callable[[Mapping[str, Any]], NetworkSpec]
+    kept: Callable[[Mapping[str, Any]], Sequence[bool]] | None = None
 
     def __post_init__(self):
         names = [choice.name for choice in self.choices]
@@ -134,6 +138,28 @@ class Space:
         """The network of a vector of decisions, int [C]."""
         return self.build(self.options(decisions))
 
+    def restricted(self, rules: Sequence[tuple[str, Sequence]]) -> 'Space':
+        """The space with fewer options.
+
+        Args:
+            rules: (regular expression, options): a choice in whose name the expression is found has these options
+                alone; the first expression that is found counts.
+
+        Raises:
+            UserError: a rule is no such pair, is found in no choice, or names an option that a choice does not have.
+        """
+        names = [choice.name for choice in self.choices]
+        for rule in rules:
+            is_pair = isinstance(rule, list | tuple) and len(rule) == 2 and isinstance(rule[0], str)
+            is_pair = is_pair and isinstance(rule[1], list | tuple) and len(rule[1]) > 0
+            check(is_pair, 'search.options', rule, "is no pair of a pattern and options, as in (('/kernel$', (3, 5)),)")
+            try:
+                found = any(re.search(rule[0], name) for name in names)
+            except re.error as error:
+                raise UserError(f'search.options={rule[0]!r} is no regular expression: {error}.') from error
+            check(found, 'search.options', rule[0], f'is found in no choice of {self.name}; one is {names[0]}')
+        return dataclasses.replace(self, choices=tuple(_restricted(choice, rules) for choice in self.choices))
+
     def sample(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Uniformly random decisions, int [count, C]."""
         return rng.integers(0, self.num_options, (count, len(self.choices)))
@@ -142,3 +168,13 @@ class Space:
         decided, count = np.asarray(decisions), len(self.choices)
         fits = decided.shape == self.num_options.shape and np.all((decided >= 0) & (decided < self.num_options))
         check(bool(fits), f'decisions of {self.name}', list(decided.flat), f'must be {count} option numbers')
+
+
+def _restricted(choice: Choice, rules: Sequence[tuple[str, Sequence]]) -> Choice:
+    """The choice with the options of the first rule that is found in its name, in their old order."""
+    for pattern, options in rules:
+        if re.search(pattern, choice.name):
+            for option in options:
+                check_choice(f'search.options: {choice.name}', option, choice.options)
+            return dataclasses.replace(choice, options=tuple(old for old in choice.options if old in options))
+    return choice

@@ -12,6 +12,7 @@ Differs: MnasNet's paper says neither how scaled channels are rounded nor which 
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -106,7 +107,8 @@ def proxylessnas(name: str = 'proxylessnas', first_stage: int = 32) -> Space:
                 blocks.append(_row(chosen['kernel'], expanded, channels, stride, 'relu6'))
         return dataclasses.replace(mobilenet_v2.TABLE, blocks=tuple(blocks))
 
-    return Space(name=name, choices=tuple(choices), build=build)
+    kept = functools.partial(_not_skipped, count=len(layers) + 1)
+    return Space(name=name, choices=tuple(choices), build=build, kept=kept)
 
 
 def _row(
@@ -120,6 +122,11 @@ def _row(
         activation=activation,
         stride=stride,
     )
+
+
+def _not_skipped(options: Mapping[str, Any], count: int) -> list[bool]:
+    """Whether each of the first `count` layers is there."""
+    return [not options.get(f'layer{number:02d}/skip', False) for number in range(1, count + 1)]
 
 
 def _repeats(layers: Sequence[tuple[int, int]], index: int) -> bool:
@@ -152,7 +159,8 @@ def tunas_v3() -> Space:
             choices += _layer_choices(_layer(stage, position, first=2), parts, skippable=position > 0)
     choices.append(Choice(name='head_conv/channels', options=_scaled(512)))
     choices.append(Choice(name='pre_logits/channels', options=_scaled(1024)))
-    return Space(name='tunas_v3', choices=tuple(choices), build=_build_tunas_v3)
+    kept = functools.partial(_not_skipped, count=1 + 4 * len(_TUNAS_V3))
+    return Space(name='tunas_v3', choices=tuple(choices), build=_build_tunas_v3, kept=kept)
 
 
 def _build_tunas_v3(options: Mapping[str, Any]) -> NetworkSpec:
@@ -236,7 +244,8 @@ def around_v3(name: str) -> Space:
             width = out_channels
         return dataclasses.replace(table, blocks=tuple(blocks))
 
-    return Space(name=name, choices=tuple(choices), build=build)
+    kept = functools.partial(_not_skipped, count=len(inputs))
+    return Space(name=name, choices=tuple(choices), build=build, kept=kept)
 
 
 # Of the five stages of Once-for-All's space: channels, stride, activation, squeeze-excite.
@@ -256,7 +265,12 @@ def once_for_all() -> Space:
         for stage, position in itertools.product(range(5), range(4)):
             needs = (f'stage{stage + 1}/depth', tuple(range(position + 1, 5))) if position > 1 else None
             choices.append(Choice(name=f'{_layer(stage, position, first=1)}/{part}', options=options, needs=needs))
-    return Space(name='once_for_all', choices=tuple(choices), build=_build_once_for_all)
+    return Space(name='once_for_all', choices=tuple(choices), build=_build_once_for_all, kept=_kept_of_once_for_all)
+
+
+def _kept_of_once_for_all(options: Mapping[str, Any]) -> list[bool]:
+    depths = [options[f'stage{stage + 1}/depth'] for stage in range(5)]
+    return [True, *(position < depth for depth in depths for position in range(4))]
 
 
 def _build_once_for_all(options: Mapping[str, Any]) -> NetworkSpec:

@@ -184,10 +184,11 @@ class Progress:
         self._say(f'step {step}/{self._total_steps}  checkpoint: training waited {waited:.2f} s')
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Prints and writes the metrics of an evaluation, and the 'count' of its examples."""
+        """Prints and writes the metrics of an evaluation, and the 'count' of its examples where it has any."""
         told = [metric for metric in self._measures.metrics if metric.in_progress]
         measured = [f'{metric.label} {metric.written(metrics[metric.name])}  ' for metric in told]
-        self._say(f'step {step}/{self._total_steps}  evaluation: {"".join(measured)}({metrics["count"]} examples)')
+        examples = f'({metrics["count"]} examples)' if 'count' in metrics else ''
+        self._say(f'step {step}/{self._total_steps}  evaluation: {"".join(measured)}{examples}'.rstrip())
         self._write('eval', step, metrics)
         if self._primary and self._after_evaluation is not None:
             with self.measured('evaluation'):

@@ -1,0 +1,37 @@
+"""What all searches have beside the fields of a training run: the section `search`."""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+from configs import base
+
+
+def get_config(algorithm: str) -> ml_collections.ConfigDict:
+    """A training of classification with the section of a search."""
+    config = base.get_config()
+    config.search = ml_collections.ConfigDict()
+    config.search.algorithm = algorithm  # netadapt or weight_sharing
+    config.search.target_ms = placeholder(float)  # milliseconds of the network to find; also --target_ms
+    config.search.latency = 'papers_pixel1'  # whose milliseconds: papers_pixel1, or the format of a table
+    config.search.latency_file = ''  # of a table
+    config.search.held_out_percent = 5.0  # of the training images, to choose by; 0: the evaluation set is chosen by
+    return config
+
+
+def get_weight_sharing() -> ml_collections.ConfigDict:
+    """The fields of a search with shared weights (docs/search.md); `search.space` takes the place of `model.name`."""
+    config = get_config('weight_sharing')
+    config.search.space = 'proxylessnas'
+    config.search.options = ()  # (pattern, options): choices whose name has the pattern have these options alone
+    config.search.reward = 'absolute'  # absolute (TuNAS's), hard or soft (MnasNet's)
+    config.search.exponent = placeholder(float)  # how much latency counts, negative; unset: the paper's
+    config.search.learning_rate = 0.01  # of the controller
+    config.search.baseline_decay = 0.95  # of the moving average of the rewards
+    # So long the controller does not learn, and options give way to the largest ones with a falling probability.
+    for unit, kind in (('steps', int), ('epochs', float), ('examples', int), ('percent', float)):
+        config.search[f'warmup_{unit}'] = placeholder(kind)
+    config.search.warmup_percent = 25.0
+    config.model.dropout_rate = 0.0  # as it must be
+    config.ema.decay = 0.0  # weights that no network is evaluated with need no average
+    config.checkpoint.keep_best = False  # the last state decides
+    return config

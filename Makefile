@@ -10,7 +10,7 @@ PARITY_INSTALLED := $(PARITY_VENV)/.installed
 DEMO_DIR ?= runs/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-part test-slow test-export test-launch chaos parity bench bench-gpu bench-input golden lint format clean
+.PHONY: help install demo test test-part test-slow test-export test-wheel test-launch chaos parity bench bench-gpu bench-input golden lint format clean
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,11 +50,22 @@ EXPORT_INSTALLED := $(EXPORT_VENV)/.installed
 
 $(EXPORT_INSTALLED): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(EXPORT_VENV)
-	$(EXPORT_VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[export]'
+	$(EXPORT_VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[export]'
 	@touch $@
 
 test-export: $(EXPORT_INSTALLED)  ## Convert, quantize and run networks by LiteRT, in an environment of its own.
 	$(EXPORT_VENV)/bin/python -m pytest tests/export
+
+WHEEL_VENV := .venv-wheel
+
+test-wheel:  ## Build the wheel, install it alone, and train the digits with it: no checkout, no TensorFlow.
+	rm -rf $(WHEEL_VENV)
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL_VENV)/dist .
+	$(WHEEL_VENV)/bin/pip install --quiet --disable-pip-version-check $(WHEEL_VENV)/dist/*.whl
+	cd $(WHEEL_VENV) && bin/mobilenets train --config=digits --workdir=digits --config.num_steps=40
+	cd $(WHEEL_VENV) && bin/mobilenets eval --workdir=digits && bin/mobilenets models mobilenet_v3_small
+	! $(WHEEL_VENV)/bin/python -c 'import tensorflow' 2> /dev/null
 
 LAUNCH_VENV := .venv-launch
 LAUNCH_INSTALLED := $(LAUNCH_VENV)/.installed
@@ -116,4 +127,4 @@ format: $(INSTALLED)  ## Mend what `make lint` can mend by itself.
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environments and the demo's output.
-	rm -rf $(VENV) $(PARITY_VENV) $(EXPORT_VENV) $(LAUNCH_VENV) $(DEMO_DIR)
+	rm -rf $(VENV) $(PARITY_VENV) $(EXPORT_VENV) $(WHEEL_VENV) $(LAUNCH_VENV) $(DEMO_DIR)

@@ -21,7 +21,7 @@ import optax
 
 from benchmarks.contenders import CLASSES
 from benchmarks.contenders.flax_plain import PlainNetwork
-from mobilenets_jax.compile_command import FLOPS_PER_MADD, MIB, costs, set_fake_devices, tpu_devices
+from mobilenets_jax.commands.compile import FLOPS_PER_MADD, MIB, costs, set_fake_devices, tpu_devices
 from mobilenets_jax.models import create_model
 from mobilenets_jax.ops.backend import compiling_for
 from mobilenets_jax.report.counts import count_module, product_sizes

@@ -1,34 +1,36 @@
-"""`python -m mobilenets_jax COMMAND`: the tools beside training and evaluation."""
+"""`mobilenets COMMAND`, or `python -m mobilenets_jax COMMAND`: training, evaluation and the tools beside them."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
-from mobilenets_jax import (
-    buckets,
-    compare_command,
-    compile_command,
-    evaluate_tflite_command,
-    export_command,
-    inspect_command,
-    lasting_output,
-    latency_command,
-    predict_command,
-    tensorflow_settings,
+from mobilenets_jax import buckets, lasting_output, tensorflow_settings
+from mobilenets_jax.commands import (
+    compare,
+    compile,
+    evaluate_tflite,
+    export,
+    inspect,
+    latency,
+    models,
+    predict,
+    prepare,
+    report,
+    weights,
 )
-from mobilenets_jax.data import prepare_command
 from mobilenets_jax.errors import describe
-from mobilenets_jax.report import models_command, tables_command
 from mobilenets_jax.stop_signals import Interruptible
-from mobilenets_jax.weights import weights_command
 
 # Each has `add_parser(subparsers)`, which sets `run` to a function of the parsed arguments; and `reads_config` if these
 # shall hold what is unknown to the parser as `config_flags`.
-COMMANDS = (
-    *(models_command, weights_command, predict_command, compare_command, tables_command),
-    *(prepare_command, inspect_command, compile_command, export_command, evaluate_tflite_command),
-    latency_command,
-)
+COMMANDS = (*(models, weights, predict, compare, report, prepare, inspect, compile, export, evaluate_tflite, latency),)
+
+# These parse their own flags, which are those of train.py and eval.py: (module, help).
+LAUNCHERS = {
+    'train': ('mobilenets_jax.commands.train', 'train a network, as train.py does'),
+    'eval': ('mobilenets_jax.commands.evaluate', 'evaluate a checkpoint or published weights, as eval.py does'),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,13 +41,20 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 2 for a user's mistake, 1 for a file's fault, 130 for Ctrl-C."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given and given[0] in LAUNCHERS:
+        module, _ = LAUNCHERS[given[0]]
+        importlib.import_module(module).run([f'mobilenets {given[0]}', *given[1:]])
+        return 0
     tensorflow_settings.quiet()
     buckets.use_one_client()
-    parser = _Parser(prog='python -m mobilenets_jax', description=__doc__)
+    parser = _Parser(prog='mobilenets', description=__doc__)
     subparsers = parser.add_subparsers(required=True, metavar='COMMAND')
+    for name, (_, about) in LAUNCHERS.items():
+        subparsers.add_parser(name, help=about)
     for command in COMMANDS:
         command.add_parser(subparsers)
-    arguments, arguments.config_flags = parser.parse_known_args(argv)
+    arguments, arguments.config_flags = parser.parse_known_args(given)
     if arguments.config_flags and not hasattr(arguments, 'reads_config'):
         parser.error(f'unrecognized arguments: {" ".join(arguments.config_flags)}')
     with Interruptible():

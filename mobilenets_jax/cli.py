@@ -3,6 +3,8 @@
 import contextlib
 import inspect
 import math
+import os
+import pathlib
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +41,7 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
 )
 
 SPEC_FILE = 'spec_file'  # the field of `model` that names a file of a table
+CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'  # beside the package, in a checkout and when installed
 _HELP = ('-h', '-help', '--help', '-helpshort', '--helpshort', '-helpfull', '--helpfull')
 
 
@@ -85,7 +88,7 @@ def run(
     with Interruptible():
         try:
             if any(argument in _HELP for argument in argv[1:]):
-                print(help_text(main, argv[0]), flush=True)
+                print(help_text(main), flush=True)
                 return
             background_errors.quiet()
             buckets.use_one_client()
@@ -93,7 +96,7 @@ def run(
                 lasting_output.install()
             if default_config is not None and value_of(argv, 'config') is None:
                 argv = [argv[0], f'--config={default_config(argv)}', *argv[1:]]
-            parse(argv)
+            parse(argv, inspect.getmodule(main).__name__)
             if trains and CONFIG.value is not None:
                 _keep_memory(CONFIG.value)
             compiled_programs.keep()
@@ -127,17 +130,17 @@ def _status_of(error: Exception) -> int:
     return RUN_ERROR_STATUS
 
 
-def help_text(main: Callable[[], None], program: str) -> str:
+def help_text(main: Callable[[], None]) -> str:
     """Usage, flags, and where the fields of a config are described."""
-    rows = []
-    for module in (program, __name__):
+    rows, command = [], inspect.getmodule(main)
+    for module in (command.__name__, __name__):
         for flag in flags.FLAGS.flags_by_module_dict().get(module, []):
             default = f' (default: {flag.default})' if flag.default not in (None, False) else ''
             rows.append((f'--{flag.name}', f'{flag.help}{default}'))
     width = max(len(name) for name, _ in rows)
     listed = '\n'.join(f'  {name:<{width}}  {text}' for name, text in rows)
     return (
-        f'{inspect.getdoc(inspect.getmodule(main))}\n\nflags:\n{listed}\n'
+        f'{inspect.getdoc(command)}\n\nflags:\n{listed}\n'
         f'  {"--config.FIELD":<{width}}  Any field of the config. configs/base.py names and describes all of them.'
     )
 
@@ -178,10 +181,16 @@ def value_of(argv: Sequence[str], flag: str) -> str | None:
     return found
 
 
-def parse(argv: Sequence[str]) -> None:
-    """Parses the flags; whatever a wrong flag or config raises becomes one line."""
+def parse(argv: Sequence[str], command: str = '') -> None:
+    """Parses the flags; whatever a wrong flag or config raises becomes one line.
+
+    Args:
+        argv: the name of the program, and flags.
+        command: the module that has flags of its own, if there is one.
+    """
+    argv = [_with_config_file(argument) for argument in argv]
     try:
-        rest = flags.FLAGS(list(argv))
+        rest = flags.FLAGS(argv)
         if CONFIG.value is not None:
             CONFIG.value.to_dict()  # raises only now where the file could not be read
             _check_unset(CONFIG.value, overrides())
@@ -192,9 +201,23 @@ def parse(argv: Sequence[str]) -> None:
         raise UserError(_one_line(error, argv)) from error
     if len(rest) > 1:
         raise UserError(f'{rest[1]!r} is not a flag; flags are spelled --name=value.')
-    for module in (argv[0], __name__):
+    for module in (command, __name__):
         for flag in flags.FLAGS.flags_by_module_dict().get(module, []):
             check(flag.value != '', f'--{flag.name}', flag.value, 'is empty')
+
+
+def _with_config_file(argument: str) -> str:
+    """`--config=NAME[:ARGUMENT]` with the file that `NAME` stands for: 'digits', 'detection/bccd'; others as they are.
+
+    A path that is not there, such as 'configs/digits.py', is looked for beside the package, too, where an installation
+    has them.
+    """
+    flag, _, value = argument.partition('=')
+    name, colon, rest = value.partition(':')
+    if flag not in ('-config', '--config') or '://' in value or not name or os.path.isfile(name):
+        return argument
+    named = CONFIGS / f'{name}.py' if not name.endswith('.py') else CONFIGS.parent / name
+    return f'{flag}={named}{colon}{rest}' if named.is_file() else argument
 
 
 def _read_table(config: ConfigDict) -> None:

@@ -14,6 +14,15 @@ from collections.abc import Iterable
 USER_ERROR_STATUS = 2
 RUN_ERROR_STATUS = 1
 
+# The extra of pyproject.toml that brings a package which not every command needs.
+EXTRAS = {
+    **dict.fromkeys(('tensorflow', 'tensorflow_datasets', 'array_record', 'yaml'), 'data'),
+    'h5py': 'weights',
+    **dict.fromkeys(('litert_converter', 'ai_edge_litert', 'ai_edge_quantizer'), 'export'),
+    **dict.fromkeys(('matplotlib', 'tensorboardX', 'scipy'), 'report'),
+    'faster_coco_eval': 'detection',
+}
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -54,6 +63,8 @@ def describe(error: BaseException) -> tuple[str, int] | None:
         return str(error), USER_ERROR_STATUS
     if isinstance(error, RunError):
         return str(error), RUN_ERROR_STATUS
+    if isinstance(error, ModuleNotFoundError) and (line := missing_package(error)):
+        return line, USER_ERROR_STATUS
     if isinstance(error, BrokenPipeError) and error.filename is None:
         return 'nobody reads the output.', RUN_ERROR_STATUS
     if isinstance(error, OSError) and error.filename is not None:
@@ -62,6 +73,15 @@ def describe(error: BaseException) -> tuple[str, int] | None:
             reason += free_space(error.filename)
         return f'{os.fsdecode(error.filename)}: {reason}.', RUN_ERROR_STATUS
     return None
+
+
+def missing_package(error: ModuleNotFoundError) -> str | None:
+    """A line with the extra that brings a package which is not installed; None if no extra does."""
+    package = (error.name or '').partition('.')[0]
+    if package not in EXTRAS:
+        return None
+    extra = f'mobilenets_jax[{EXTRAS[package]}]'
+    return f"the Python package {package} is needed and not installed: pip install '{extra}' brings it."
 
 
 def free_space(path: str | os.PathLike) -> str:

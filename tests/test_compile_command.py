@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import quick_compile
 
-from mobilenets_jax.compile_command import collectives, table, tpu_devices
+from mobilenets_jax.commands.compile import collectives, table, tpu_devices
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """

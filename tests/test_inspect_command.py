@@ -7,7 +7,8 @@ import sys
 import numpy as np
 from PIL import Image
 
-from mobilenets_jax import __main__, inspect_command
+from mobilenets_jax import __main__
+from mobilenets_jax.commands import inspect as inspect_command
 from mobilenets_jax.tasks.classification import batch_title
 
 ROOT = pathlib.Path(__file__).parents[1]

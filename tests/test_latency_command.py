@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mobilenets_jax import latency_command
 from mobilenets_jax.__main__ import main
-from mobilenets_jax.latency_command import Network, published_latency
+from mobilenets_jax.commands import latency as latency_command
+from mobilenets_jax.commands.latency import Network, published_latency
 from mobilenets_jax.models import get_spec
 
 

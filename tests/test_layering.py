@@ -79,9 +79,10 @@ def test_tables_are_plain_python():
         }  # fmt: skip
 
 
-def test_nothing_imports_the_configs():
+def test_commands_alone_import_the_configs():
     for path in PACKAGE.rglob('*.py'):
-        assert not any(name.split('.')[0] == 'configs' for name in imported_modules(path)), path
+        if path.parent.name != 'commands':
+            assert not any(name.split('.')[0] == 'configs' for name in imported_modules(path)), path
 
 
 def test_tensorflow_stays_out_of_the_parts_that_must_run_without_it():
@@ -96,8 +97,8 @@ def test_pmap_is_named_in_one_file():
 
 
 def test_launchers_are_short():
-    for name, limit in (('train.py', 150), ('eval.py', 130)):
-        assert len((ROOT / name).read_text().splitlines()) < limit
+    for name, limit in (('train.py', 150), ('evaluate.py', 130)):
+        assert len((PACKAGE / 'commands' / name).read_text().splitlines()) < limit
 
 
 def test_files_can_be_read_in_one_sitting():
@@ -108,13 +109,13 @@ def test_files_can_be_read_in_one_sitting():
 def test_no_part_that_serves_all_tasks_names_a_metric_of_one():
     generic = ['training/loop.py', 'training/progress.py', 'training/step.py', 'training/task.py', 'experiment.py']
     generic += ['evaluation/evaluator.py', 'report/run.py', 'report/curves.py', 'report/evaluation.py']
-    generic += [f'{command}_command.py' for command in ('compare', 'compile', 'inspect', 'predict')]
-    for path in (*(PACKAGE / name for name in generic), ROOT / 'train.py', ROOT / 'eval.py'):
+    generic += [f'commands/{name}.py' for name in ('compare', 'compile', 'inspect', 'predict', 'train', 'evaluate')]
+    for path in (PACKAGE / name for name in generic):
         constants = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
         assert not {'top1', 'top5', 'accuracy', 'logits'} & constants, path
 
 
 def test_tasks_are_told_apart_by_the_registry_alone():
-    for path in (*PACKAGE.rglob('*.py'), ROOT / 'train.py', ROOT / 'eval.py'):
+    for path in PACKAGE.rglob('*.py'):
         if path.parent.name != 'tasks':
             assert not re.search(r'\btask\s*(==|!=|in)\s*[(\'"]', path.read_text()), path

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mobilenets_jax.data.annotations import Annotations
-from mobilenets_jax.errors import RunError, UserError
+from mobilenets_jax.errors import RunError, UserError, missing_package
 
 Rows = Mapping[str, np.ndarray]
 
@@ -76,8 +76,8 @@ def check_installed() -> None:
     """Raises `UserError` where the package that computes COCO's metrics is missing."""
     try:
         import faster_coco_eval  # noqa: F401
-    except ImportError as error:
-        raise UserError(f'the task detection needs `pip install faster-coco-eval` to be measured: {error}.') from error
+    except ModuleNotFoundError as error:
+        raise UserError(missing_package(error) or str(error)) from error
 
 
 def detection_metrics(annotations: Sequence[Annotations], rows: Rows, num_classes: int) -> dict[str, float]:

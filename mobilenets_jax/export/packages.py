@@ -8,10 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.errors import UserError, missing_package
 
 PACKAGES = ('litert_converter', 'ai_edge_litert', 'ai_edge_quantizer')
-EXTRA = 'export'  # of pyproject.toml, which pins the versions
 
 
 def needed(module: str) -> ModuleType:
@@ -19,9 +18,7 @@ def needed(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"the Python package {error.name} is needed and not installed: pip install '.[{EXTRA}]' brings it."
-        ) from error
+        raise UserError(missing_package(error) or str(error)) from error
 
 
 @contextlib.contextmanager

@@ -209,5 +209,5 @@ def test_a_set_without_objects_that_count_cannot_be_measured():
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'faster_coco_eval', None)
-    with pytest.raises(UserError, match='needs `pip install faster-coco-eval`'):
+    with pytest.raises(UserError, match='package faster_coco_eval is needed and not installed'):
         detection_metrics([image([(0, 0, 50, 50)])], detections([]), 1)

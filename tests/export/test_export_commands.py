@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from small_networks import SIZE, pixels, small_network
 
-from mobilenets_jax import evaluate_tflite_command
 from mobilenets_jax.__main__ import main
+from mobilenets_jax.commands import evaluate_tflite as evaluate_tflite_command
 from mobilenets_jax.export import exporting, metadata, packages
 from mobilenets_jax.tasks.classified_images import trained_classifier
 from mobilenets_jax.weights import load_pretrained

@@ -17,8 +17,8 @@ from small_runs import load_run, save_run
 
 from configs import base
 from mobilenets_jax.__main__ import main
+from mobilenets_jax.commands.evaluate_tflite import _fields, measure
 from mobilenets_jax.config import ConfigView
-from mobilenets_jax.evaluate_tflite_command import _fields, measure
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.export import exporting, metadata
 from mobilenets_jax.export.litert import LiteNetwork

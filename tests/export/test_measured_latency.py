@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from small_networks import SIZE
 
-from mobilenets_jax import latency_command
 from mobilenets_jax.__main__ import main
+from mobilenets_jax.commands import latency as latency_command
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.export import flatbuffer, timing
 from mobilenets_jax.export.file_madds import file_madds

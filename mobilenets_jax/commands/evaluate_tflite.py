@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from configs import base
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError, check
@@ -30,7 +31,7 @@ from mobilenets_jax.weights.cards import PREPROCESSING
 from mobilenets_jax.weights.trained import is_folder
 
 BACKGROUND_OUTPUTS = 1001  # of networks trained with TensorFlow on ImageNet, whose first class is none of its 1000
-BASE_CONFIG = pathlib.Path(__file__).parents[1] / 'configs' / 'base.py'
+BASE_CONFIG = pathlib.Path(base.__file__)
 RANGE = 'data.normalization'
 NETWORK_SECTIONS = ('model', 'segmentation', 'detection')
 

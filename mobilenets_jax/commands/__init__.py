@@ -1,0 +1,1 @@
+"""What the command line offers: each module is one command of `mobilenets`."""

@@ -20,9 +20,8 @@ from mobilenets_jax.export.untrained import untrained_file
 from mobilenets_jax.models import create_model, get_spec
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.specs import NetworkSpec
-from mobilenets_jax.search import published_latencies
 from mobilenets_jax.search.latency import PapersPixel1
-from mobilenets_jax.search.published_latencies import ROWS
+from mobilenets_jax.search.published_latencies import DEVICE, ROWS, SOURCE, feature_rows, fit_errors, left_out, printed
 from mobilenets_jax.tables import aligned
 
 IMAGE_SIZE = 224  # pixels, unless it is given
@@ -143,16 +142,16 @@ def published_latency(spec: NetworkSpec, image_size: int) -> float | None:
 
 def _predictions(networks: Sequence[Network]) -> list[float | None]:
     """What the model says of each network; None of those that have what its fit has not, which is said."""
-    model, predictions, left_out = PapersPixel1(), [], []
+    model, predictions, without = PapersPixel1(), [], []
     for network in networks:
         counted = file_madds(network.content)
         predictions.append(None if counted.unknown else model.milliseconds_of(counted.by_kind))
         if counted.unknown:
-            left_out.append(f'{network.label} ({", ".join(counted.unknown)})')
-    if left_out:
+            without.append(f'{network.label} ({", ".join(counted.unknown)})')
+    if without:
         print(
-            f'no latency of a Pixel 1 is predicted for {len(left_out)} of {len(networks)}, which have what the fitted '
-            f'networks have not: {", ".join(left_out)}',
+            f'no latency of a Pixel 1 is predicted for {len(without)} of {len(networks)}, which have what the fitted '
+            f'networks have not: {", ".join(without)}',
             file=sys.stderr,
         )
     return predictions
@@ -171,16 +170,16 @@ def _cells(network: Network, milliseconds: np.ndarray, predicted: float | None) 
 
 def _about(arguments: argparse.Namespace, load: float) -> list[str]:
     """Where the figures of each column come from."""
-    errors = published_latencies.fit_errors(*_fitted())
+    errors = fit_errors(feature_rows(), printed())
     litert = importlib.metadata.version('ai-edge-litert')
     return [
         f'minimum, median, 90 %: ms, measured here by LiteRT {litert} on {machine.processor_name()}; '
         f'--threads={arguments.threads}, {arguments.runs} runs of each in turn after {WARM_UP} to warm up, '
         f'load before them {load:.1f} on {os.cpu_count()} cores',
         'delegates: parts of the graph that XNNPACK runs; 1 is the whole graph',
-        f'predicted: ms of a {published_latencies.DEVICE}, by a fit of {len(ROWS)} published ones: '
+        f'predicted: ms of a {DEVICE}, by a fit of {len(ROWS)} published ones: '
         f'mean error {errors.mean:.1f} %, {errors.mean_left_out:.1f} % for a network left out of the fit',
-        f'published: ms of a {published_latencies.DEVICE}; {published_latencies.SOURCE}',
+        f'published: ms of a {DEVICE}; {SOURCE}',
     ]
 
 
@@ -198,15 +197,10 @@ def _order(networks: Sequence[Network], minima: np.ndarray) -> str:
     return f'rank correlation (Spearman) of minimum and published: {correlation:.3f} of {len(known)} networks'
 
 
-def _fitted() -> tuple[np.ndarray, np.ndarray]:
-    """What the fit is made of: features and milliseconds of `ROWS`."""
-    return published_latencies.feature_rows(), np.array([row.milliseconds for row in ROWS])
-
-
 def fit_text() -> str:
     """The published rows with what the fit makes of them, its coefficients and its errors."""
-    model, (features, milliseconds) = PapersPixel1(), _fitted()
-    others = published_latencies.left_out(features, milliseconds)
+    model, features = PapersPixel1(), feature_rows()
+    others = left_out(features, printed())
     lines = []
     for row, without in zip(ROWS, others, strict=True):
         fitted = model.milliseconds(get_spec(row.name, **row.fields), row.image_size)
@@ -215,13 +209,13 @@ def fit_text() -> str:
         )
         for value in (fitted, without):
             lines[-1] += [f'{value:.1f}', f'{100 * (value / row.milliseconds - 1):+.1f} %']
-    errors = published_latencies.fit_errors(features, milliseconds)
+    errors = fit_errors(features, printed())
     coefficients = ', '.join(f'{kind} {value:.1f}' for kind, value in model.coefficients.items())
     return '\n'.join(
         [
             *aligned([FIT_HEADER, *lines], text_columns=(0,)),
             '',
-            f'published: ms of a {published_latencies.DEVICE}; {published_latencies.SOURCE}',
+            f'published: ms of a {DEVICE}; {SOURCE}',
             f'fitted: ms for a billion multiply-adds: {coefficients}',
             f'mean error {errors.mean:.1f} %, largest {errors.largest:.1f} %; '
             f'of a network left out of the fit {errors.mean_left_out:.1f} %, largest {errors.largest_left_out:.1f} %',

@@ -8,8 +8,6 @@ import pathlib
 import textwrap
 from collections.abc import Collection, Iterable, Sequence
 
-import numpy as np
-
 from mobilenets_jax.config import write_bytes, write_text
 from mobilenets_jax.errors import check
 from mobilenets_jax.report import published_figures
@@ -70,13 +68,13 @@ def text(figures: tuple[Figure, Figure]) -> str:
 
 
 def _about() -> str:
-    milliseconds = np.array([row.milliseconds for row in published_latencies.ROWS])
-    errors = published_latencies.fit_errors(published_latencies.feature_rows(), milliseconds)
+    count = len(published_latencies.ROWS)
+    errors = published_latencies.fit_errors(published_latencies.feature_rows(), published_latencies.printed())
     about = f"""Made by `python -m mobilenets_jax report tables --out=docs`. *Printed* is {SOURCE}, or the source in the
         last column; *counted* is the network of this project; *predicted* is `papers_pixel1` of
-        [search.md](search.md), a fit of the {len(milliseconds)} latencies of a Pixel 1 that the paper and its code
+        [search.md](search.md), a fit of the {count} latencies of a Pixel 1 that the paper and its code
         print, with a mean error of {errors.mean:.1f} %, and {errors.mean_left_out:.1f} % for a row left out of the
-        fit. All networks of the two tables are among the {len(milliseconds)} but ProxylessNAS, whose 7x7 kernels none
+        fit. All networks of the two tables are among the {count} but ProxylessNAS, whose 7x7 kernels none
         of them has. Nothing on this page was measured, and none of these networks was trained on ImageNet here:
         top-1 is what others reached."""
     return textwrap.fill(' '.join(about.split()), width=120, break_on_hyphens=False)

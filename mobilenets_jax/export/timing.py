@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.export.litert import delegate_count, interpreter
+from mobilenets_jax.export.litert import Scale, delegate_count, interpreter
 
 WARM_UP = 10  # runs of each network before any is timed
 
@@ -25,7 +24,7 @@ class TimedNetwork:
         image_size: height and width of its input, in pixels.
 
     Raises:
-        UserError: LiteRT cannot run the file, or it does not take one image of a fixed size.
+        UserError: LiteRT cannot run the file, or it does not take one image of a fixed size and a known type.
     """
 
     def __init__(self, content: bytes, label: str, threads: int):
@@ -34,7 +33,9 @@ class TimedNetwork:
         shapes = [[int(side) for side in details.get('shape_signature', details['shape'])] for details in inputs]
         if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][0] not in (1, -1) or min(shapes[0][1:]) < 1:
             raise UserError(f'{label} takes {shapes}, where one image [1, H, W, 3] of a fixed size is asked for.')
-        self._interpreter.set_tensor(inputs[0]['index'], _numbers(inputs[0]))
+        numbers = np.random.default_rng(0).uniform(-1, 1, inputs[0]['shape'])
+        stored = Scale.of(inputs[0], f'the input of {label}').store(numbers)
+        self._interpreter.set_tensor(inputs[0]['index'], stored)
         self.image_size = tuple(shapes[0][1:3])
         self.delegates = delegate_count(self._interpreter)
 
@@ -44,14 +45,6 @@ class TimedNetwork:
         started = time.perf_counter()
         self._interpreter.invoke()
         return 1000 * (time.perf_counter() - started)
-
-
-def _numbers(details: dict[str, Any]) -> np.ndarray:
-    generator, dtype = np.random.default_rng(0), np.dtype(details['dtype'])
-    if np.issubdtype(dtype, np.floating):
-        return generator.uniform(-1, 1, details['shape']).astype(dtype)
-    limits = np.iinfo(dtype)
-    return generator.integers(max(limits.min, -128), min(limits.max, 255), details['shape'], dtype, endpoint=True)
 
 
 def measure(networks: Sequence[TimedNetwork], runs: int) -> np.ndarray:

@@ -7,8 +7,6 @@ in their own formats; the files are theirs and not part of this project.
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import numpy as np
-
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.search import look_up_tables, published_latencies
@@ -42,8 +40,7 @@ class PapersPixel1:
     device = published_latencies.DEVICE
 
     def __init__(self):
-        measured = np.array([row.milliseconds for row in published_latencies.ROWS])
-        fitted = published_latencies.fit(published_latencies.feature_rows(), measured)
+        fitted = published_latencies.fit(published_latencies.feature_rows(), published_latencies.printed())
         self.coefficients = dict(zip(OPERATION_NAMES, fitted.tolist(), strict=True))
 
     def milliseconds(self, spec: NetworkSpec, image_size: int = 224) -> float:

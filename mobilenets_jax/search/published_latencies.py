@@ -90,6 +90,11 @@ def feature_rows() -> np.ndarray:
     return np.array([[madds[kind] / 1e9 for kind in OPERATION_NAMES] for madds in counts])
 
 
+def printed() -> np.ndarray:
+    """The milliseconds of all `ROWS`, float [rows]."""
+    return np.array([row.milliseconds for row in ROWS])
+
+
 def fit(rows: np.ndarray, milliseconds: np.ndarray) -> np.ndarray:
     """Milliseconds for a billion multiply-adds of each kind: no coefficient negative, least squares of relative errors.
 

@@ -18,7 +18,7 @@ from mobilenets_jax.report.counts import count_model
 from mobilenets_jax.search import proxylessnas_mobile
 from mobilenets_jax.search.latency import PapersPixel1, latency_model
 from mobilenets_jax.search.operations import operations
-from mobilenets_jax.search.published_latencies import ROWS, feature_rows, fit, fit_errors, left_out
+from mobilenets_jax.search.published_latencies import ROWS, feature_rows, fit, fit_errors, left_out, printed
 from mobilenets_jax.search.spaces import get_space
 
 SHARED = pathlib.Path(os.environ.get('MOBILENETS_JAX_SHARED', '../shared')) / 'luts'
@@ -70,7 +70,7 @@ def test_operations_of_other_rows_are_refused():
 
 def test_fit_of_the_printed_latencies():
     """Errors of the fit and of every row by a fit without it."""
-    rows, milliseconds = feature_rows(), np.array([row.milliseconds for row in ROWS])
+    rows, milliseconds = feature_rows(), printed()
     model = PapersPixel1()
     predicted = np.array(
         [model.milliseconds(get_spec(row.name, **row.fields), row.image_size) for row in ROWS], np.float64
@@ -83,7 +83,7 @@ def test_fit_of_the_printed_latencies():
 
 
 def test_a_row_that_is_left_out_has_no_part_in_its_prediction():
-    rows, milliseconds = feature_rows(), np.array([row.milliseconds for row in ROWS])
+    rows, milliseconds = feature_rows(), printed()
     changed = milliseconds.copy()
     changed[3] *= 2
     before, after = left_out(rows, milliseconds), left_out(rows, changed)
@@ -93,7 +93,7 @@ def test_a_row_that_is_left_out_has_no_part_in_its_prediction():
 
 def test_fit_is_least_squares_of_relative_errors_without_negative_coefficients():
     """At its minimum no coefficient can be moved to a smaller error, but for one at zero that would have to fall."""
-    rows, milliseconds = feature_rows(), np.array([row.milliseconds for row in ROWS])
+    rows, milliseconds = feature_rows(), printed()
     milliseconds = milliseconds * np.where(rows[:, 0] > 5e-3, 0.7, 1.3)  # where large stems seem to save time
     relative = rows / milliseconds[:, None]
     found = fit(rows, milliseconds)

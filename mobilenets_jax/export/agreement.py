@@ -10,7 +10,7 @@ from mobilenets_jax.export.lowering import OUTPUT, named
 
 Outputs = np.ndarray | Mapping[str, np.ndarray]
 
-# Of the largest logit: rounding in float32 stays well below it, a wrong operation far above.
+# Of an output's largest number: rounding in float32 stays well below it, a wrong operation far above.
 MAX_DIFFERENCE = 1e-4
 # The least mean correlation with the logits of the float file. Networks that keep their accuracy in 8 bit have .9 and
 # more; one that has lost a layer is near 0.

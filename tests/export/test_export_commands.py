@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import types
 import zipfile
 
 import numpy as np
@@ -141,9 +142,19 @@ def test_a_foreign_file_is_asked_for_its_range(monkeypatch):
 
 def test_the_command_line_cannot_change_the_network_of_a_file():
     config = {'data.normalization': 'symmetric', 'model.name': 'mobilenet_v2'}
-    record = {'task': 'classification', 'config': config}
-    others = {'model.name': 'mobilenet_v1'}, {'model.divisor': 4}, {'segmentation.eval_flip': True}
+    record = {'task': 'detection', 'config': config}
+    others = {'model.name': 'mobilenet_v1'}, {'model.divisor': 4}, {'detection.min_scale': 0.1}
     for given in ({'data.normalization': 'unit'}, *others):
         ((name, value),) = given.items()
         with pytest.raises(ValueError, match=f'^{name}={value!r} is not that of F: {config.get(name)!r}'):
             evaluate_tflite_command._fields(record, given, 'F')
+    suppression = {'detection.iou_threshold': 0.5}  # of what the file returns
+    assert evaluate_tflite_command._fields(record, suppression, 'F')['model.name'] == 'mobilenet_v2'
+
+
+def test_of_files_of_others_only_classifiers_are_measured():
+    for shapes in ({'logits': (5, 5, 2)}, {'boxes': (10, 4), 'scores': (10,)}):
+        with pytest.raises(
+            ValueError, match=r'^F returns \[\(.*\)\] for an image: of files of others only classifiers'
+        ):
+            evaluate_tflite_command._foreign('F', types.SimpleNamespace(shapes=shapes))

@@ -6,9 +6,11 @@ does if it computes the same, and its outputs are read with the right places, an
 
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -29,6 +31,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 NETWORK = {'model.name': 'mobilenet_v2', 'model.width_multiplier': 0.25}
 NAMES = ('ant', 'bee', 'cat', 'dog')
 IMAGES = 4
+SHARED = pathlib.Path(os.environ.get('MOBILENETS_JAX_SHARED', '../shared')).resolve()
+COCO = SHARED / 'data' / 'coco_val2017_92.zip'
 
 
 def pixels(count, height, width):
@@ -164,3 +168,18 @@ def test_a_size_that_nobody_says_is_asked_for(packages, tmp_path):
         load_run(tmp_path, 'segmentation')
     network = load_run(tmp_path, 'segmentation', image_size=33)
     assert network.image_size == (33, 33) and network.config['data.eval_resize'] == 33
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COCO.exists(), reason=f'{COCO} is missing')
+def test_a_published_segmenter_scores_as_a_file_what_eval_scores(packages, tmp_path):
+    """32.12 % is what eval.py finds with these weights; the photographs of COCO are those of the documentation."""
+    with zipfile.ZipFile(COCO) as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / 'images').rename(tmp_path / 'val')
+    (tmp_path / 'voc_masks').rename(tmp_path / 'valannot')
+    weights, file = SHARED / 'weights' / 'deeplabv3_257_float.tflite', tmp_path / 'file.tflite'
+    assert main(['export', f'--weights={weights}', f'--out={file}']) == 0
+    places = ('--config.data.name=mask_folder', f'--config.data.dir={tmp_path}', '--config.data.classes=voc')
+    metrics = evaluate(file, *places)
+    assert metrics['count'] == 92 and metrics['miou'] == pytest.approx(32.12, abs=0.01)

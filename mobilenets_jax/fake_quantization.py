@@ -155,8 +155,19 @@ class FakeQuantized:
                 mutable=mutable,
                 rngs=rngs,
             )
-        statistics = _with_ranges(updated['batch_stats'], followed, count + 1)
+        statistics = _with_ranges(updated.get('batch_stats', {}), followed, count + 1)
         return outputs, {**updated, 'batch_stats': statistics}
+
+    def describe(self, batch_stats: PyTree) -> str:
+        """When what is rounded, in a line.
+
+        Args:
+            batch_stats: of the network, arrays or their shapes.
+        """
+        delay, freeze = self.phases()
+        frozen = '' if freeze is None else f', statistics frozen from batch {freeze + 1} on'
+        ranges = len(ranges_of(batch_stats))
+        return f'8 bit: kernels and {ranges} ranges of activations, rounded from batch {delay + 1} on{frozen}'
 
     def _followed(self, before: jax.Array, values: jax.Array, frozen: jax.Array | None) -> jax.Array:
         """A range after a batch."""

@@ -69,19 +69,19 @@ def export(
     float_file = LiteNetwork(content, 'the converted network')
     of_float = agreement(np.asarray(network(images[:COMPARED])), float_file(images[:COMPARED]))
     check_float(of_float)
-    of_quantized, learned = None, None
+    of_quantized, learned = None, {} if pretrained.ranges else None
     if mode != NONE:
         expected = float_file(images)
-        if pretrained.ranges:
+        if pretrained.ranges and mode == INT8:
             learned = learned_ranges(content, network_in_float, pretrained.variables, pretrained.ranges, images)
-            expected = in_8_bit(pretrained, images) if mode == INT8 else expected
+            expected = in_8_bit(pretrained, images)
         content = quantize(content, mode, None if pixels is None else images, value_range, percentile, learned)
         of_quantized = agreement(expected, LiteNetwork(content, 'the quantized network')(images))
         check_quantized(of_quantized)
     content = metadata.with_metadata(content, record(pretrained, mode), pretrained.class_names)
     delegates = LiteNetwork(content, 'the file').delegates
     operations = flatbuffer.operation_counts(content)
-    return Exported(content, operations, delegates, of_float, of_quantized, len(learned or ()) if mode == INT8 else 0)
+    return Exported(content, operations, delegates, of_float, of_quantized, len(learned or ()))
 
 
 def in_8_bit(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:

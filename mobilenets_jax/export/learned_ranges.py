@@ -41,11 +41,12 @@ def learned_ranges(
     learned, missing = {}, set(points)
     for index in tensors[0]:
         values = np.stack([found[index].reshape(-1) for found in tensors])
-        point = _point_of(values, points)
-        if point is not None:
-            low, high = ranges[point]
+        differences = _fitting(values, points)
+        if differences:
+            low, high = ranges[min(differences, key=differences.get)]
             learned[names[index]] = (low, high) if low or high else (0.0, 1.0)  # as in `activation_ranges`
-            missing.discard(point)
+        # Two points may have the same values, such as an image of one pixel and its mean.
+        missing -= set(differences)
     if missing:
         raise RunError(
             f'{len(missing)} of {len(points)} learned range(s) belong to no tensor of the converted network, such as '
@@ -54,11 +55,12 @@ def learned_ranges(
     return learned
 
 
-def _point_of(values: np.ndarray, points: Mapping[str, np.ndarray]) -> str | None:
-    """The point that has the values, [n, size], of a tensor; the nearest, if several have."""
+def _fitting(values: np.ndarray, points: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The points that have the values, [n, size], of a tensor, with the largest difference."""
     differences = {}
     for name, point in points.items():
         if point.size == values.size:
-            differences[name] = np.abs(point.reshape(values.shape) - values).max(), TOLERANCE * np.abs(point).max()
-    fitting = {name: difference for name, (difference, allowed) in differences.items() if difference <= allowed}
-    return min(fitting, key=fitting.get, default=None)
+            difference = np.abs(point.reshape(values.shape) - values).max()
+            if difference <= TOLERANCE * np.abs(point).max():
+                differences[name] = float(difference)
+    return differences

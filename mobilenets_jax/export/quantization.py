@@ -45,8 +45,8 @@ def quantize(
             they are.
         value_range: of the images, a key of `data.options.NORMALIZATIONS`.
         percentile: of the activations, see `calibration.activation_ranges`.
-        learned: of a network that was trained for 8 bit, the ranges of some tensors, see `learned_ranges`. Its biases
-            stay as they are: they were trained with the rounded weights.
+        learned: of a network that was trained for 8 bit, the ranges of some tensors, see `learned_ranges`; None of all
+            others. Its biases stay as they are: they were trained with the rounded weights.
 
     Raises:
         RunError: a bias was lost.

@@ -114,22 +114,22 @@ class Experiment:
     @functools.cached_property
     def quantized(self) -> FakeQuantized | None:
         """The network as it is trained and evaluated in 8 bit, where the config asks for that."""
-        if not self._config.get('quantization', {}).get('enabled'):
+        fields = fields_in_use(self._config, 'quantization') if 'quantization' in self._config else {}
+        if not fields.get('enabled'):
             return None
-        momentum = self._config.quantization.range_momentum
+        momentum = fields['range_momentum']
         check(0.0 <= momentum < 1.0, 'quantization.range_momentum', momentum, 'must be in [0, 1)')
         return FakeQuantized(
             model=self.model,
             input_range=quantized_input_range(self._config.data.normalization),
             range_momentum=momentum,
-            phases=lambda: self._phases,
+            phases=functools.partial(self._phases, fields),
             axis_name=parallel.AXIS_NAME,
         )
 
-    @functools.cached_property
-    def _phases(self) -> Phases:
+    def _phases(self, fields: Mapping[str, Any]) -> Phases:
         """When the network is quantized, in parts of a batch as accumulation makes them."""
-        total_steps, fields = self.options.total_steps, fields_in_use(self._config, 'quantization')
+        total_steps = self.options.total_steps
         delay, freeze = (self._duration(fields, name, total_steps, 'quantization') for name in ('delay', 'freeze'))
         parts = self._config.optimizer.accumulation_steps
         return Phases(parts * (delay or 0), None if freeze is None else parts * freeze)
@@ -284,6 +284,8 @@ class Experiment:
         """The training step, mapped over all devices; raises `UserError` for float16, which it would not train."""
         dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
         check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
+        if self.quantized is not None:
+            self.quantized.phases()  # a length that is wrong ends the run now
         step = make_train_step(
             self.task,
             self._optimizer,

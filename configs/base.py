@@ -117,7 +117,17 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
     return config
 
 
+def _add_quantization(config: ml_collections.ConfigDict) -> None:
+    config.quantization = ml_collections.ConfigDict()
+    config.quantization.enabled = False  # weights and activations are rounded as in 8 bit, see docs/export.md
+    config.quantization.range_momentum = 0.99  # decay of the activations' ranges, which each batch moves
+    _durations(config.quantization, 'delay')  # nothing is rounded in training until then; unset: from the first step
+    # From then on batch norms run by their running statistics, and these and the ranges stay; unset: never.
+    _durations(config.quantization, 'freeze')
+
+
 def _add_classification(config: ml_collections.ConfigDict) -> None:
+    _add_quantization(config)
     config.label_smoothing = 0.0  # share of the target spread evenly over the classes
     config.data.repeated_augmentation = 1  # how many times an example stands in a batch, each time augmented anew
     config.data.random_erasing = 0.0  # probability that a rectangle of a training image is erased

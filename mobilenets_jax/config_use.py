@@ -92,6 +92,7 @@ def _of_the_data() -> Iterator[tuple[str, Condition]]:
 
 def _conditions() -> dict[str, list[Condition]]:
     found: dict[str, list[Condition]] = {}
+    quantized = Condition(('quantization.enabled',), bool, 'quantization.enabled=True')
     switches = {
         'new_head': Condition(('init_from',), bool, 'an init_from'),
         'weight_decay.decoupled': _above_zero('weight_decay.rate'),
@@ -101,6 +102,7 @@ def _conditions() -> dict[str, list[Condition]]:
         'segmentation.atrous_rates': _one_of('segmentation.head', ['aspp']),
         **{f'segmentation.{name}': _one_of('segmentation.head', ['lr_aspp']) for name in LR_ASPP_FIELDS},
         'schedule.warmup_from': _above_zero(*spellings('schedule.warmup')),
+        **{f'quantization.{name}': quantized for name in ('range_momentum', *spellings('delay'), *spellings('freeze'))},
     }
     of_sections = (*_of_the_data(), *_declared('optimizer', OPTIMIZERS), *_declared('schedule', SCHEDULES))
     for path, condition in (*of_sections, *switches.items()):

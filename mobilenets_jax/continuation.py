@@ -40,6 +40,7 @@ OF_THE_ARRAYS: dict[str, Callable[[Any], Any]] = {
     'ema.decay': bool,
     'ema.batch_stats': bool,
     'model.dtype': lambda value: value == 'float64',
+    'quantization.enabled': bool,
 }
 
 

@@ -8,14 +8,17 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
 from mobilenets_jax.config import ConfigView, duration, spellings
 from mobilenets_jax.config_use import fields_in_use
 from mobilenets_jax.data import Dataset, Layout, create_dataset, fingerprint
+from mobilenets_jax.data.options import quantized_input_range
 from mobilenets_jax.errors import check
 from mobilenets_jax.evaluation.evaluator import Evaluation, Evaluator
+from mobilenets_jax.fake_quantization import QUANTIZATION, FakeQuantized, Phases, float_statistics
 from mobilenets_jax.hosts import check_agreement
 from mobilenets_jax.identity import Identity, check_classes, network_fields
 from mobilenets_jax.tasks import get_task
@@ -32,7 +35,7 @@ from mobilenets_jax.training.task import Task
 from mobilenets_jax.weights.folding import unfold_batch_norms
 from mobilenets_jax.weights.init_from import StartingPoint, fit, fresh_variables
 
-# From so many images a network with folded batch norms gets its statistics.
+# From so many images a network with folded batch norms gets its statistics, and a quantized one its first ranges.
 STATISTICS_IMAGES = 64
 
 
@@ -106,9 +109,37 @@ class Experiment:
             source, (names, data) = f'init_from={config.init_from!r}', self._classes
             check_classes(source, start.class_names, names, data, exact=False)
         self.model = self.definition.create_model(config, self.dataset)
-        self.task = self.definition.create_task(config, self.dataset, self.model, self.frozen)
+        self.task = self.definition.create_task(config, self.dataset, self._network, self.frozen)
         self._ema = EmaOptions(**fields_in_use(config, 'ema'))
         self.weight_decay = WeightDecayOptions(**fields_in_use(config, 'weight_decay'))
+
+    @functools.cached_property
+    def quantized(self) -> FakeQuantized | None:
+        """The network as it is trained and evaluated in 8 bit, where the config asks for that."""
+        fields = fields_in_use(self._config, 'quantization') if 'quantization' in self._config else {}
+        if not fields.get('enabled'):
+            return None
+        momentum = fields['range_momentum']
+        check(0.0 <= momentum < 1.0, 'quantization.range_momentum', momentum, 'must be in [0, 1)')
+        return FakeQuantized(
+            model=self.model,
+            input_range=quantized_input_range(self._config.data.normalization),
+            range_momentum=momentum,
+            phases=functools.partial(self._phases, fields),
+            axis_name=parallel.AXIS_NAME,
+        )
+
+    def _phases(self, fields: Mapping[str, Any]) -> Phases:
+        """When the network is quantized, in parts of a batch as accumulation makes them."""
+        total_steps = self.options.total_steps
+        delay, freeze = (self._duration(fields, name, total_steps, 'quantization') for name in ('delay', 'freeze'))
+        parts = self._config.optimizer.accumulation_steps
+        return Phases(parts * (delay or 0), None if freeze is None else parts * freeze)
+
+    @property
+    def _network(self) -> nn.Module | FakeQuantized:
+        """What is trained and evaluated."""
+        return self.quantized or self.model
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -121,6 +152,7 @@ class Experiment:
         names, data = self._classes
         fields = {**network_fields(self._config), 'num_classes': self.model.num_classes}
         fields |= self.definition.identity_fields(self.model)
+        fields |= {} if self.quantized is None else {'quantization': QUANTIZATION}
         return Identity(fields=fields, class_names=names, data=data, task=self._config.task)
 
     def check_data(self, checkpoint: str, stored: Mapping[str, fingerprint.Fingerprint] | None) -> None:
@@ -203,20 +235,20 @@ class Experiment:
 
     @functools.cached_property
     def _init(self) -> Callable[[jax.Array], TrainState]:
-        return make_init(self.model, self._optimizer, image_size=self._image_size, ema=self._ema)
+        return make_init(self._network, self._optimizer, image_size=self._image_size, ema=self._ema)
 
     def initial_state(self) -> TrainState:
         """The state before the first step."""
         state = create_state(self._init, self._config.seed)
-        if self._start is None:
+        if self._start is None and self.quantized is None:
             return state
-        fresh = {'params': state.params, 'batch_stats': state.batch_stats}
-        source, head = f'init_from={self._init_from!r}', self.definition.head
-        variables = fit(self._start.variables, fresh, source, head=head, new_head=self._new_head)
-        if self._start.folded:
-            new = {'is_fresh': fresh_variables(self._start.variables, fresh, head)} if self._new_head else {}
-            variables = unfold_batch_norms(self.model, variables, self._first_images(), **new)
+        variables = {'params': state.params, 'batch_stats': float_statistics(state.batch_stats)}
+        if self._start is not None:
+            variables = self._fitted(variables)
         params, batch_stats = variables['params'], variables['batch_stats']
+        if self.quantized is not None:
+            batch_stats = self.quantized.calibrated(variables, self._first_images())
+            batch_stats = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), batch_stats, state.batch_stats)
         # The averages are arrays of their own: the step donates all of them.
         return state.replace(
             params=params,
@@ -224,6 +256,15 @@ class Experiment:
             ema_params=None if state.ema_params is None else jax.tree.map(np.array, params),
             ema_batch_stats=None if state.ema_batch_stats is None else jax.tree.map(np.array, batch_stats),
         )
+
+    def _fitted(self, fresh: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables that the run starts from, in the structure of the fresh ones of its network."""
+        source, head = f'init_from={self._init_from!r}', self.definition.head
+        variables = fit(self._start.variables, fresh, source, head=head, new_head=self._new_head)
+        if self._start.folded:
+            new = {'is_fresh': fresh_variables(self._start.variables, fresh, head)} if self._new_head else {}
+            variables = unfold_batch_norms(self.model, variables, self._first_images(), **new)
+        return variables
 
     def _first_images(self) -> jax.Array:
         """Some normalised images of the first training batch, [n, H, W, 3], the same on every process."""
@@ -238,7 +279,7 @@ class Experiment:
 
     def abstract_variables(self) -> dict[str, Any]:
         """What evaluation takes of a checkpoint: shapes and dtypes of raw and averaged parameters and statistics."""
-        init = functools.partial(init_variables, self.model, image_size=self._image_size)
+        init = functools.partial(init_variables, self._network, image_size=self._image_size)
         params, batch_stats = jax.eval_shape(init, _abstract_key())
         return {'params': params, 'batch_stats': batch_stats, 'ema_params': params, 'ema_batch_stats': batch_stats}
 
@@ -250,6 +291,8 @@ class Experiment:
         """The training step of one device, for this task or one made from it; raises as `train_step` does."""
         dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
         check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
+        if self.quantized is not None:
+            self.quantized.phases()  # a length that is wrong ends the run now
         return make_train_step(
             task,
             self._optimizer,

@@ -26,6 +26,8 @@ class TrainedNetwork(NamedTuple):
         read: an image file, as evaluation makes a network's input of it before it is normalised, uint8 [H, W, 3].
         facts: JSON-able: what else makes results of its outputs.
         anchors: of a detector's rows, [y, x, height, width] as fractions of the image, float32 [A, 4].
+        ranges: of its activations, (least, largest value) by the names of `fake_quantization`, if it was trained for 8
+            bit.
     """
 
     model: nn.Module
@@ -40,6 +42,7 @@ class TrainedNetwork(NamedTuple):
     read: Callable[[str], np.ndarray]
     facts: Mapping[str, Any] = {}
     anchors: np.ndarray | None = None
+    ranges: Mapping[str, tuple[float, float]] = {}
 
 
 def freeze(model: nn.Module, variables: Mapping[str, Any]) -> Callable[[jax.Array], jax.Array]:

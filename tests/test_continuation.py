@@ -59,8 +59,16 @@ OTHER_VALUES = {
     'schedule.warmup_percent': 20.0, 'schedule.warmup_from': 0.1, 'weight_decay.decoupled': True,
     'weight_decay.skip': (), 'ema.decay': 0.0, 'ema.ramp': False, 'ema.batch_stats': False,
     'model.dropout_rate': 0.5, 'model.bn_momentum': 0.8, 'model.sync_bn': True, 'model.dtype': 'bfloat16',
+    'quantization.enabled': True,
 }  # fmt: skip
-MISFITS = {'optimizer.name', 'optimizer.clip_norm', 'weight_decay.decoupled', 'ema.decay', 'ema.batch_stats'}
+MISFITS = {
+    'optimizer.name',
+    'optimizer.clip_norm',
+    'weight_decay.decoupled',
+    'ema.decay',
+    'ema.batch_stats',
+    'quantization.enabled',
+}
 
 
 @pytest.mark.parametrize('path', OTHER_VALUES)

@@ -23,9 +23,9 @@ ALLOWED = {
     'training': {'ops', 'boxes'},
     'checkpoints': set(),
     'evaluation': {'training', 'data'},
-    'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},
+    'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads', 'fake_quantization'},
     'report': {'models', 'heads', 'ops', 'training', 'evaluation', 'data', 'search'},
-    'export': {'models', 'ops', 'data', 'weights', 'inference'},
+    'export': {'models', 'ops', 'data', 'weights', 'inference', 'fake_quantization'},
     'search': {'models', 'training'},
     'tasks': {
         'models',

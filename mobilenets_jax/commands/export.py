@@ -85,9 +85,12 @@ def text(arguments: argparse.Namespace, network: TrainedNetwork, exported: Expor
         f'conversion:  differs by {of_float.difference:.1e} of the largest number on {of_float.images} images',
     ]
     if of_quantized is not None:
+        other = 'the network as it was trained for 8 bit' if exported.learned_ranges else 'the float file'
         lines.append(
-            f'quantized:   {arguments.quantize}; on {of_quantized.images} images the same class as the float file for '
+            f'quantized:   {arguments.quantize}; on {of_quantized.images} images the same class as {other} for '
             f'{of_quantized.same_class:.1f} % of the {network.labelled}, correlation of the outputs '
             f'{of_quantized.correlation:.3f}'
         )
+    if exported.learned_ranges:
+        lines.append(f'ranges:      of {exported.learned_ranges} tensors learned in training, of the others calibrated')
     return '\n'.join([*lines, f'file:        {arguments.out}, {len(exported.content):,} bytes'])

@@ -134,6 +134,8 @@ def _announce(experiment: Experiment, target, start_step: int) -> None:
         f'batch {options.batch_size}, {options.total_steps} steps\n'
         f'{experiment.weight_decay.describe(target.params)}',
     )
+    if experiment.quantized:
+        print(experiment.quantized.describe(target.batch_stats))
     if experiment.frozen.params:
         print(experiment.frozen.describe(target.params))
     print(f'going on from the checkpoint of step {start_step}' if start_step else 'starting from step 0', flush=True)

@@ -40,6 +40,20 @@ EVALUATION_FIELDS = (
 )  # fmt: skip
 
 
+def quantized_input_range(normalization: str) -> tuple[float, float]:
+    """From black to white, in whichever channel they are furthest apart, and one of the 256 steps more.
+
+    Without that step all pixels in [-1, 1] would lie half-way between two of 256 values, as 0 is one, and be rounded by
+    chance.
+
+    Args:
+        normalization: a key of `NORMALIZATIONS`.
+    """
+    channels = list(zip(*NORMALIZATIONS[normalization], strict=True))
+    low, high = min((0 - mean) / std for mean, std in channels), max((1 - mean) / std for mean, std in channels)
+    return low, high + (high - low) / 255
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """The choices that hold for every source.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mobilenets_jax.data.options import NORMALIZATIONS
+from mobilenets_jax.data.options import quantized_input_range
 from mobilenets_jax.errors import check
 from mobilenets_jax.export import flatbuffer
 from mobilenets_jax.export.litert import interpreter
@@ -40,7 +40,7 @@ def activation_ranges(content: bytes, images: np.ndarray, value_range: str, perc
             found, known = _ends(values, percentile), ranges.get(names[index], (np.inf, -np.inf))
             ranges[names[index]] = min(found[0], known[0]), max(found[1], known[1])
     entrance = flatbuffer.unpack(content).subgraphs[0].inputs[0]
-    ranges[names[entrance]] = _black_to_white(value_range)
+    ranges[names[entrance]] = quantized_input_range(value_range)
     # What is always 0 would have a scale of 0, and the biases of the layer that reads it could not be stored.
     return {name: ends if any(ends) else (0.0, 1.0) for name, ends in ranges.items()}
 
@@ -79,13 +79,3 @@ def _ends(values: np.ndarray, percentile: float) -> tuple[float, float]:
         return float(values.min()), float(values.max())
     low, high = np.percentile(values, (WHOLE - percentile, percentile))
     return float(low), float(high)
-
-
-def _black_to_white(value_range: str) -> tuple[float, float]:
-    """The least and the largest value that a pixel can have in any channel, and one of the 256 steps more.
-
-    Without that step all pixels in [-1, 1] would lie half-way between two steps, as 0 is one, and be rounded by chance.
-    """
-    mean, std = map(np.array, NORMALIZATIONS[value_range])
-    low, high = ((0 - mean) / std).min(), ((1 - mean) / std).max()
-    return float(low), float(high + (high - low) / 255)

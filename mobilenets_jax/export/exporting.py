@@ -7,12 +7,15 @@ import jax
 import numpy as np
 
 from mobilenets_jax.data.augmentation import normalize
+from mobilenets_jax.data.options import quantized_input_range
 from mobilenets_jax.export import converter, flatbuffer, lowering, metadata
 from mobilenets_jax.export.agreement import Agreement, agreement, check_float, check_quantized
 from mobilenets_jax.export.calibration import WHOLE
 from mobilenets_jax.export.images import photographs
+from mobilenets_jax.export.learned_ranges import learned_ranges
 from mobilenets_jax.export.litert import LiteNetwork
-from mobilenets_jax.export.quantization import quantize
+from mobilenets_jax.export.quantization import INT8, quantize
+from mobilenets_jax.fake_quantization import apply_rounded
 from mobilenets_jax.inference import TrainedNetwork, freeze
 
 NONE = 'none'
@@ -27,7 +30,9 @@ class Exported(NamedTuple):
         operations: how many of each name.
         delegates: how many parts of the graph LiteRT's delegate runs on this machine; 1 where it runs all of it.
         float_agreement: of the float file with the network.
-        quantized_agreement: of the quantized file with the float file; None of a float file.
+        quantized_agreement: of the quantized file with the float file, or of an int8 file with the network as it was
+            trained for 8 bit; None of a float file.
+        learned_ranges: how many tensors are rounded by ranges that were learned in training.
     """
 
     content: bytes
@@ -35,6 +40,7 @@ class Exported(NamedTuple):
     delegates: int
     float_agreement: Agreement
     quantized_agreement: Agreement | None
+    learned_ranges: int
 
 
 def export(
@@ -55,22 +61,35 @@ def export(
     """
     size, value_range = network.image_size, network.value_range
     images = np.asarray(normalize(photographs(size) if pixels is None else pixels, value_range))
+    in_float = lowering.in_float32(network.model)
     arguments = network.model, network.variables, size
     program, outputs = lowering.stablehlo(*arguments), lowering.output_names(*arguments)
     content = converter.to_tflite(program, lowering.INPUT, *outputs)
-    original = freeze(lowering.in_float32(network.model), network.variables)
+    original = freeze(in_float, network.variables)
     float_file = LiteNetwork(content, 'the converted network')
     of_float = agreement(_each(original, images[:COMPARED]), _each(float_file, images[:COMPARED]))
     check_float(of_float)
-    of_quantized = None
+    of_quantized, learned = None, {} if network.ranges else None
     if mode != NONE:
-        content = quantize(content, mode, None if pixels is None else images, value_range, percentile)
+        expected = float_file
+        if network.ranges and mode == INT8:
+            learned = learned_ranges(content, in_float, network.variables, network.ranges, images)
+            expected = in_8_bit(network)
+        content = quantize(content, mode, None if pixels is None else images, value_range, percentile, learned)
         quantized_file = LiteNetwork(content, 'the quantized network')
-        of_quantized = agreement(_each(float_file, images), _each(quantized_file, images))
+        of_quantized = agreement(_each(expected, images), _each(quantized_file, images))
         check_quantized(of_quantized)
     content = metadata.with_metadata(content, record(network, mode), outputs, network.labels, network.anchors)
     delegates = LiteNetwork(content, 'the file').delegates
-    return Exported(content, flatbuffer.operation_counts(content), delegates, of_float, of_quantized)
+    operations = flatbuffer.operation_counts(content)
+    return Exported(content, operations, delegates, of_float, of_quantized, len(learned or ()))
+
+
+def in_8_bit(network: TrainedNetwork) -> Callable[[np.ndarray], jax.Array]:
+    """A network that was trained for 8 bit, rounded as in training: from normalised images to logits."""
+    model = lowering.in_float32(network.model)
+    options = {'ranges': network.ranges, 'input_range': quantized_input_range(network.value_range)}
+    return jax.jit(lambda images: apply_rounded(model, network.variables, images, **options)[0])
 
 
 def _each(network: Callable[[np.ndarray], Any], images: np.ndarray) -> Iterator[Any]:

@@ -18,17 +18,23 @@ from mobilenets_jax.export.bias_correction import correct_biases
 from mobilenets_jax.export.calibration import WHOLE, Ranges, activation_ranges
 from mobilenets_jax.export.packages import needed, quiet
 
+INT8 = 'int8'
 # By the names of `--quantize`: the quantizer's recipe, and what becomes of the numbers.
 RECIPES = {
     'dynamic': 'dynamic_wi8_afp32',  # weights stored in 8 bit, activations rounded to 8 bit image by image
-    'int8': 'static_wi8_ai8',  # weights and activations in 8 bit, by calibrated ranges; the only one without floats
+    INT8: 'static_wi8_ai8',  # weights and activations in 8 bit, by calibrated ranges; the only one without floats
     'weights': 'weight_only_wi8_afp32',  # weights stored in 8 bit, all computed in float32
 }
 LIFT = 1e-4  # of a layer's largest weight: the least that the largest weight of one of its channels is
 
 
 def quantize(
-    content: bytes, mode: str, images: np.ndarray | None, value_range: str, percentile: float = WHOLE
+    content: bytes,
+    mode: str,
+    images: np.ndarray | None,
+    value_range: str,
+    percentile: float = WHOLE,
+    learned: Ranges | None = None,
 ) -> bytes:
     """Quantizes a float TFLite file.
 
@@ -39,17 +45,20 @@ def quantize(
             they are.
         value_range: of the images, a key of `data.options.NORMALIZATIONS`.
         percentile: of the activations, see `calibration.activation_ranges`.
+        learned: of a network that was trained for 8 bit, the ranges of some tensors, see `learned_ranges`; None of all
+            others. Its biases stay as they are: they were trained with the rounded weights.
 
     Raises:
         RunError: a bias was lost.
         UserError: the quantizer is not installed, or there are too few images.
     """
     lifted, _ = lift_dead_channels(content)
-    if images is not None:
+    if images is not None and learned is None:
         lifted = correct_biases(lifted, _rounded(lifted, 'dynamic', None), images)
-    if mode != 'int8':
+    if mode != INT8:
         return _rounded(lifted, mode, None)
-    quantized = _rounded(lifted, mode, activation_ranges(lifted, images, value_range, percentile))
+    ranges = activation_ranges(lifted, images, value_range, percentile) | (learned or {})
+    quantized = _rounded(lifted, mode, ranges)
     check_biases(lifted, quantized)
     return quantized
 

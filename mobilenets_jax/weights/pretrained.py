@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import sys
+import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from mobilenets_jax.weights.layouts import LAYOUTS
 from mobilenets_jax.weights.network import trace
 from mobilenets_jax.weights.remote import local_file
 from mobilenets_jax.weights.timm_facts import TimmFacts, timm_facts, with_facts
-from mobilenets_jax.weights.trained import create_network, is_folder, preprocessing, read_trained
+from mobilenets_jax.weights.trained import Trained, create_network, is_folder, preprocessing, read_trained
 from mobilenets_jax.weights.wrappers import unwrapped
 
 PyTree = Any
@@ -50,11 +51,13 @@ class Pretrained(NamedTuple):
         model: its `apply(variables, images, train=...)` returns logits and endpoints.
         variables: 'params' and 'batch_stats', float32 NumPy arrays (float64 of a run in float64).
         card: where they are from and how images become the network's input.
+        ranges: of a run that trained for 8 bit, see `trained.Trained`.
     """
 
     model: FileNetwork
     variables: PyTree
     card: WeightCard
+    ranges: Mapping[str, tuple[float, float]] = types.MappingProxyType({})
 
     @property
     def class_names(self) -> list[str]:
@@ -133,8 +136,11 @@ def load_pretrained(
     """
     told = {'convention': convention, 'width_multiplier': width_multiplier}
     told |= {'image_size': image_size, 'value_range': value_range}
+    ranges: Mapping[str, tuple[float, float]] = {}
     if path_or_name not in CARDS and is_folder(path_or_name, f'{option}={path_or_name!r}'):
-        network, variables, card, notes = _of_a_run(path_or_name, model, told, step, params or 'ema')
+        trained = read_trained(path_or_name, f'weights={path_or_name!r}', step=step, params=params or 'ema')
+        network, variables, card, notes = _of_a_run(path_or_name, model, told, trained)
+        ranges = trained.ranges
     else:
         for name, value in (('step', step), ('params', params)):
             check(value is None, name, value, f'is of a run, which weights={path_or_name!r} is not')
@@ -155,16 +161,15 @@ def load_pretrained(
         notes.append('its classifier is left out: a new one takes its place.')
     for note in notes:
         print(f'{option}={path_or_name!r}: {" ".join(note.split())}', file=sys.stderr, flush=True)
-    return Pretrained(network, variables, card)
+    return Pretrained(network, variables, card, ranges)
 
 
 Loaded = tuple[FileNetwork, PyTree, WeightCard, list[str]]  # and what is to be said of them
 
 
-def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], step: int | str | None, params: str) -> Loaded:
+def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], trained: Trained) -> Loaded:
     """A checkpoint of a run, whose network and input are known; only another image size may be asked for."""
     label = f'weights={source!r}'
-    trained = read_trained(source, label, step=step, params=params)
     check(trained.task == CLASSIFICATION, 'weights', source, f'is a run of the task {trained.task!r}, no classifier')
     known = {**trained.fields, 'value_range': trained.fields['normalization']}
     for name, value in {'model': model, **told}.items():
@@ -185,6 +190,10 @@ def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], step: int
     if trained.config.get('data', {}).get('name') == 'digits':
         size = card.preprocessing.image_size
         notes.append(f'it knows handwritten digits of 8x8 pixels, light on dark, enlarged to {size} px.')
+    if trained.ranges:
+        notes.append(
+            'it was trained for 8 bit, to which only `eval.py --workdir` and `export --quantize=int8` round it.'
+        )
     return create_network(trained), trained.variables, card, notes
 
 

@@ -15,6 +15,7 @@ from mobilenets_jax.checkpoints import BEST, CheckpointManager, find_checkpoints
 from mobilenets_jax.data import fields_of_source
 from mobilenets_jax.data.options import ImageOptions
 from mobilenets_jax.errors import UserError, check, check_choice
+from mobilenets_jax.fake_quantization import float_statistics, ranges_of
 from mobilenets_jax.hosts import decided_by_primary
 from mobilenets_jax.identity import CLASS_NAMES, network_fields, task_of
 from mobilenets_jax.models import create_model
@@ -40,6 +41,8 @@ class Trained(NamedTuple):
         step: after how many updates it was saved.
         task: a key of `tasks.TASKS`.
         identity: what else was saved of its network, such as a task's head.
+        ranges: that the activations of a network trained for 8 bit are rounded by, (least, largest value) by the name
+            of the point; {} of all others. See `fake_quantization`.
     """
 
     variables: PyTree
@@ -50,6 +53,7 @@ class Trained(NamedTuple):
     step: int
     task: str
     identity: Mapping[str, Any]
+    ranges: Mapping[str, tuple[float, float]]
 
 
 def is_folder(source: str, label: str) -> bool:
@@ -109,11 +113,13 @@ def read_trained(source: str, label: str, *, step: int | str | None = None, para
     state, config, names = restored.state, restored.meta.get('config', {}), restored.identity.get(CLASS_NAMES)
     prefix = 'ema_' if params == 'ema' else ''
     variables = {name: state.get(f'{prefix}{name}', state.get(name, {})) for name in ('params', 'batch_stats')}
+    ranges = {name: tuple(map(float, ends)) for name, ends in ranges_of(variables['batch_stats']).items()}
+    variables['batch_stats'] = float_statistics(variables['batch_stats'])
     fields = network_fields(config, restored.identity)
     num_classes = restored.identity['num_classes']
     task = task_of(restored.identity)
     return Trained(
-        variables, fields, num_classes, names and tuple(names), config, restored.step, task, restored.identity
+        variables, fields, num_classes, names and tuple(names), config, restored.step, task, restored.identity, ranges
     )
 
 

@@ -25,7 +25,7 @@ from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.loop import LoopOptions
 from mobilenets_jax.training.optimizers import WeightDecayOptions, check_rate_factors, create_optimizer
 from mobilenets_jax.training.schedules import create_schedule
-from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
+from mobilenets_jax.training.state import TrainState, create_state, first_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
 from mobilenets_jax.weights.folding import unfold_batch_norms
 from mobilenets_jax.weights.init_from import StartingPoint, fit, fresh_variables
@@ -241,9 +241,20 @@ class Experiment:
 
     def train_step(self) -> Callable:
         """The training step, mapped over all devices; raises `UserError` for float16, which it would not train."""
+        return parallel.parallel_train_step(self._step(over_devices=True), self._compiled_for)
+
+    def candidate_step(self) -> Callable:
+        """The training step of states that have a device each, stacked; raises as `train_step`."""
+        return parallel.parallel_candidates(self._step(over_devices=False), donate=True)
+
+    def candidate_state(self, params: Any, batch_stats: Any) -> TrainState:
+        """The state before the first step of a candidate with these variables."""
+        return first_state(params, batch_stats, self._optimizer, self._ema)
+
+    def _step(self, *, over_devices: bool) -> Callable:
         dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
         check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
-        step = make_train_step(
+        return make_train_step(
             self.task,
             self._optimizer,
             ema=self._ema,
@@ -251,8 +262,8 @@ class Experiment:
             seed=self._config.seed,
             accumulation_steps=self._config.optimizer.accumulation_steps,
             frozen=self.frozen,
+            over_devices=over_devices,
         )
-        return parallel.parallel_train_step(step, self._compiled_for)
 
     def evaluator(self) -> Evaluator:
         """Measures parameters on the evaluation set."""

@@ -26,7 +26,7 @@ ALLOWED = {
     'weights': {'models', 'ops', 'data', 'checkpoints', 'identity', 'inference', 'heads'},
     'report': {'models', 'heads', 'ops', 'training', 'evaluation', 'data'},
     'export': {'models', 'ops', 'data', 'weights', 'inference'},
-    'search': {'models'},
+    'search': {'models', 'training'},
     'tasks': {
         'models',
         'heads',

@@ -13,6 +13,7 @@ from mobilenets_jax import (
     inspect_command,
     lasting_output,
     predict_command,
+    search_command,
     tensorflow_settings,
 )
 from mobilenets_jax.data import prepare_command
@@ -26,6 +27,7 @@ from mobilenets_jax.weights import weights_command
 COMMANDS = (
     *(models_command, weights_command, predict_command, compare_command),
     *(prepare_command, inspect_command, compile_command, export_command, evaluate_tflite_command),
+    search_command,
 )
 
 

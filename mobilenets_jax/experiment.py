@@ -27,6 +27,7 @@ from mobilenets_jax.training.optimizers import WeightDecayOptions, check_rate_fa
 from mobilenets_jax.training.schedules import create_schedule
 from mobilenets_jax.training.state import TrainState, create_state, first_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
+from mobilenets_jax.training.task import Task
 from mobilenets_jax.weights.folding import unfold_batch_norms
 from mobilenets_jax.weights.init_from import StartingPoint, fit, fresh_variables
 
@@ -241,21 +242,27 @@ class Experiment:
 
     def train_step(self) -> Callable:
         """The training step, mapped over all devices; raises `UserError` for float16, which it would not train."""
-        return parallel.parallel_train_step(self._step(over_devices=True), self._compiled_for)
+        return parallel.parallel_train_step(self.device_step(self.task), self._compiled_for)
 
     def candidate_step(self) -> Callable:
-        """The training step of states that have a device each, stacked; raises as `train_step`."""
-        return parallel.parallel_candidates(self._step(over_devices=False), donate=True)
+        """The training step of states that have a device each, stacked; raises as `train_step` does."""
+        return parallel.parallel_candidates(self.device_step(self.task, over_devices=False), donate=True)
 
     def candidate_state(self, params: Any, batch_stats: Any) -> TrainState:
         """The state before the first step of a candidate with these variables."""
         return first_state(params, batch_stats, self._optimizer, self._ema)
 
-    def _step(self, *, over_devices: bool) -> Callable:
+    def device_step(self, task: Task, *, over_devices: bool = True) -> Callable:
+        """The training step of one device, for this task or one made from it; raises as `train_step` does.
+
+        Args:
+            task: see `make_train_step`, as for `over_devices`.
+            over_devices: as well.
+        """
         dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
         check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
         return make_train_step(
-            self.task,
+            task,
             self._optimizer,
             ema=self._ema,
             weight_decay=self.weight_decay,

@@ -35,7 +35,7 @@ def draw_candidates(start: Mapping[str, float], rounds: Sequence[Mapping[str, An
     axes.set(xlabel='predicted milliseconds', ylabel=f'{metric.label}, {metric.unit}'.removesuffix(', '))
     axes.grid(alpha=0.3)
     axes.legend()
-    axes.set_title('each after its short training, on the images chosen by')
+    axes.set_title('NetAdapt: each network after its short training, on the images to choose by')
     png = io.BytesIO()
     figure.savefig(png, dpi=120)
     return png.getvalue()

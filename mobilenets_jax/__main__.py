@@ -17,6 +17,7 @@ from mobilenets_jax.commands import (
     predict,
     prepare,
     report,
+    search,
     weights,
 )
 from mobilenets_jax.errors import describe
@@ -24,7 +25,10 @@ from mobilenets_jax.stop_signals import Interruptible
 
 # Each has `add_parser(subparsers)`, which sets `run` to a function of the parsed arguments; and `reads_config` if these
 # shall hold what is unknown to the parser as `config_flags`.
-COMMANDS = (*(models, weights, predict, compare, report, prepare, inspect, compile, export, evaluate_tflite, latency),)
+COMMANDS = (
+    *(models, weights, predict, compare, report, prepare, inspect, compile, export, evaluate_tflite, latency),
+    search,
+)
 
 # These parse their own flags, which are those of train.py and eval.py: (module, help).
 LAUNCHERS = {

@@ -29,7 +29,7 @@ from mobilenets_jax.training.loop import LoopOptions
 from mobilenets_jax.training.optimizers import WeightDecayOptions, check_rate_factors, create_optimizer
 from mobilenets_jax.training.profiling import parse_steps
 from mobilenets_jax.training.schedules import create_schedule
-from mobilenets_jax.training.state import TrainState, create_state, init_variables, make_init
+from mobilenets_jax.training.state import TrainState, create_state, first_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step
 from mobilenets_jax.training.task import Task
 from mobilenets_jax.weights.folding import unfold_batch_norms
@@ -287,8 +287,21 @@ class Experiment:
         """The training step, mapped over all devices; raises `UserError` for float16, which it would not train."""
         return parallel.parallel_train_step(self.device_step(self.task), self._compiled_for)
 
-    def device_step(self, task: Task) -> Callable:
-        """The training step of one device, for this task or one made from it; raises as `train_step` does."""
+    def candidate_step(self) -> Callable:
+        """The training step of states that have a device each, stacked; raises as `train_step` does."""
+        return parallel.parallel_candidates(self.device_step(self.task, over_devices=False), donate=True)
+
+    def candidate_state(self, params: Any, batch_stats: Any) -> TrainState:
+        """The state before the first step of a candidate with these variables."""
+        return first_state(params, batch_stats, self._optimizer, self._ema)
+
+    def device_step(self, task: Task, *, over_devices: bool = True) -> Callable:
+        """The training step of one device, for this task or one made from it; raises as `train_step` does.
+
+        Args:
+            task: see `make_train_step`, as for `over_devices`.
+            over_devices: as well.
+        """
         dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
         check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
         if self.quantized is not None:
@@ -301,6 +314,7 @@ class Experiment:
             seed=self._config.seed,
             accumulation_steps=self._config.optimizer.accumulation_steps,
             frozen=self.frozen,
+            over_devices=over_devices,
         )
 
     def evaluator(self) -> Evaluator:

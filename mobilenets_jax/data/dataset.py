@@ -116,6 +116,19 @@ class Dataset(abc.ABC):
         layout.rows(self._options.batch_size)
         return map(layout.split_over_devices, self._padded_eval_rows(layout, with_index))
 
+    def holding_out(self, percent: float) -> 'Dataset':
+        """The same data with so many percent of the training examples in the place of the evaluation set.
+
+        Which ones depends on the seed alone. They are prepared as evaluation examples are.
+
+        Raises:
+            UserError: the source cannot, or it would leave one of both sets empty.
+        """
+        raise UserError(
+            f'data.name={self.name!r} cannot hold training images out. Take search.held_out_percent=0, and for '
+            "data.train_split and data.eval_split two parts of them, such as 'train[:95%]' and 'train[95%:]' of TFDS."
+        )
+
     def device_preprocess(self, batch: dict[str, jax.Array], *, train: bool) -> jax.Array:
         """Normalised images, float32 [n, H, W, 3], of one device's batch; pure JAX, to be called inside the step."""
         options = self._options

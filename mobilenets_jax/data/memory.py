@@ -10,8 +10,11 @@ from mobilenets_jax.data.dataset import AUGMENTATION, Dataset
 from mobilenets_jax.data.fingerprint import Fingerprint
 from mobilenets_jax.data.options import Options
 from mobilenets_jax.data.order import Layout
+from mobilenets_jax.errors import check
 
 Arrays = tuple[np.ndarray, np.ndarray]
+
+_HELD_OUT = 2**31  # an epoch that no run reaches: its permutation draws what is held out
 
 
 class MemoryDataset(Dataset):
@@ -43,6 +46,23 @@ class MemoryDataset(Dataset):
         self._train = train
         self._evaluation = evaluation
         self._augment = augment
+
+    def holding_out(self, percent: float) -> 'MemoryDataset':
+        """See `Dataset`."""
+        images, labels = self._train
+        count = round(percent / 100 * len(labels))
+        check(0 < count < len(labels), 'search.held_out_percent', percent, f'are {count} of {len(labels)} images')
+        drawn = order.permutation(self._options.seed, _HELD_OUT, len(labels))
+        held_out, others = np.sort(drawn[:count]), np.sort(drawn[count:])
+        return MemoryDataset(
+            name=self.name,
+            class_names=self.class_names,
+            train=(images[others], labels[others]),
+            evaluation=(images[held_out], labels[held_out]),
+            augment=self._augment,
+            options=self._options,
+            fingerprints=self.fingerprints,
+        )
 
     def _train_rows(self, layout: Layout, start: int) -> Iterator[dict[str, np.ndarray]]:
         images, labels = self._train

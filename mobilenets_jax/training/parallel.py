@@ -3,6 +3,8 @@
 State is replicated and un-stacked: every device holds a copy, and arrays keep their plain shapes (`in_axes=None`).
 Batches carry a leading [local_devices] axis. A step must reduce whatever it returns over the axis, because a value
 returned with `out_axes=None` is taken to be the same on all devices without a check.
+
+A search trains candidates, which are states of their own: they are stacked, and nothing is reduced.
 """
 
 import collections
@@ -54,6 +56,21 @@ def parallel_train_step(step: Callable, devices: Sequence[jax.Device] | None = N
 def parallel_eval_step(step: Callable) -> Callable:
     """Maps `step(params, batch_stats, batch) -> (sums, rows)` over all devices of all processes."""
     return jax.pmap(step, axis_name=AXIS_NAME, in_axes=(None, None, 0), out_axes=None)
+
+
+def parallel_candidates(step: Callable, *, donate: bool = False) -> Callable:
+    """Maps a step over all devices of all processes, each with arguments and results of its own, [local_devices, ...].
+
+    Args:
+        step: of one device; it may not reduce over the devices.
+        donate: whether the first argument is donated.
+    """
+    return jax.pmap(step, donate_argnums=0 if donate else ())
+
+
+def put_stacked(trees: Sequence[PyTree]) -> PyTree:
+    """Puts one tree of host arrays on each local device, stacked to [local_devices, ...]."""
+    return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *trees), _sharding(AXIS_NAME))
 
 
 def copy_checksums(tree: PyTree) -> list[list[int]]:

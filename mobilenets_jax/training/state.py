@@ -81,16 +81,23 @@ def make_init(
 
     def init(key: jax.Array) -> TrainState:
         params, batch_stats = init_variables(model, key, image_size)
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            batch_stats=batch_stats,
-            opt_state=optimizer.init(params),
-            ema_params=params if ema.enabled else None,
-            ema_batch_stats=batch_stats if ema.enabled and ema.batch_stats else None,
-        )
+        return first_state(params, batch_stats, optimizer, ema)
 
     return init
+
+
+def first_state(
+    params: PyTree, batch_stats: PyTree, optimizer: optax.GradientTransformation, ema: EmaOptions
+) -> TrainState:
+    """The state before the first step of a run that starts from some variables."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        ema_params=params if ema.enabled else None,
+        ema_batch_stats=batch_stats if ema.enabled and ema.batch_stats else None,
+    )
 
 
 def create_state(init: Callable[[jax.Array], TrainState], seed: int) -> TrainState:

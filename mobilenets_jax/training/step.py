@@ -32,6 +32,7 @@ def make_train_step(
     seed: int,
     accumulation_steps: int = 1,
     frozen: Frozen = NOTHING,
+    over_devices: bool = True,
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, PyTree]]:
     """One update, to be mapped over the devices by `parallel.parallel_train_step`.
 
@@ -43,6 +44,8 @@ def make_train_step(
         seed: of dropout; the key of a step is a function of (seed, step, device).
         accumulation_steps: each device's batch is taken in so many parts, one after the other.
         frozen: what keeps its value, bit for bit. The L2 term counts it, but does not move it.
+        over_devices: whether all devices train one state. If not, each trains one of its own, as it would alone, and
+            nothing is reduced; see `parallel.parallel_candidates`.
 
     Returns:
         A function of (state, batch) that returns the new state; and the task's sums over the global batch, with the
@@ -77,12 +80,13 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, PyTree]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        key = jax.random.fold_in(key, lax.axis_index(AXIS_NAME))
+        key = jax.random.fold_in(key, lax.axis_index(AXIS_NAME) if over_devices else 0)
         grads, batch_stats, metrics, l2 = gradients(state, batch, key)
 
-        # Statistics are averaged even if each device normalises by its own: all copies of the state must stay equal.
-        grads, batch_stats, l2 = lax.pmean((grads, batch_stats, l2), AXIS_NAME)
-        metrics = lax.psum(metrics, AXIS_NAME)
+        if over_devices:
+            # Statistics are averaged even if each device normalises by its own: all copies of the state stay equal.
+            grads, batch_stats, l2 = lax.pmean((grads, batch_stats, l2), AXIS_NAME)
+            metrics = lax.psum(metrics, AXIS_NAME)
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = frozen.keep_params(optax.apply_updates(state.params, updates), state.params)

@@ -10,6 +10,7 @@ import pytest
 from scipy import ndimage
 
 from mobilenets_jax.data import Layout, create_dataset, digits
+from mobilenets_jax.errors import UserError
 
 # SHA-256 of the split's images and labels, and of the 32 pixel training images.
 SPLIT_SHA256 = 'e2473b2a502800d829a48a366e6ef6870f696e1c687b2f419fc9ce6d6124b1a8'
@@ -108,6 +109,28 @@ def test_augmentation_changes_with_seed_and_epoch():
     for i, first in enumerate(images):
         for second in images[:i]:
             assert np.abs(first - second).max(axis=(1, 2, 3)).min() > 0.1  # Every example differs.
+
+
+def test_held_out_images_are_training_images_and_trained_on_no_more():
+    """A tenth of them, in the place of the test images; which ones depends on the seed alone."""
+    whole, layout = make(batch_size=1437), Layout(0, 1, 1)
+    held_out = whole.holding_out(10.0)
+    assert (held_out.num_train, held_out.num_eval) == (1293, 144)
+
+    def rows(batch):
+        return sorted(image.tobytes() for image, real in zip(batch['image'][0], batch['mask'][0], strict=True) if real)
+
+    (evaluated,) = held_out.eval_batches(layout)
+    trained = next(held_out.train_batches(layout))
+    trained['mask'] = (np.arange(1437) < 1293)[None]  # an epoch, and the beginning of the next
+    everything = next(whole.train_batches(layout))
+    everything['mask'] = np.ones((1, 1437))
+    assert sorted(rows(evaluated) + rows(trained)) == rows(everything)
+    for batch_size, seed, same in ((200, 0, True), (200, 1, False)):
+        (again,) = make(batch_size=batch_size, seed=seed).holding_out(10.0).eval_batches(layout)
+        assert (rows(again) == rows(evaluated)) is same
+    with pytest.raises(UserError, match='search.held_out_percent=0.01 are 0 of 1437 images'):
+        whole.holding_out(0.01)
 
 
 def test_runs_where_tensorflow_cannot_be_imported():

@@ -127,9 +127,8 @@ def test_mistakes_in_one_line(exported, tmp_path, capsys):
 def test_a_missing_package_names_the_extra(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, 'litert_converter', None)
     assert main(['export', '--weights=w.h5', f'--out={tmp_path}/f.tflite']) == 2
-    assert capsys.readouterr().err == (
-        "error: the Python package litert_converter is needed and not installed: pip install '.[export]' brings it.\n"
-    )
+    needed = "litert_converter is needed and not installed: pip install 'mobilenets_jax[export]' brings it."
+    assert capsys.readouterr().err == f'error: the Python package {needed}\n'
 
 
 def test_a_foreign_file_is_asked_for_its_range(monkeypatch):

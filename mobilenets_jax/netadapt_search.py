@@ -1,0 +1,246 @@
+"""NetAdapt from a config to the table that it finds; see `search.adaptation`."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from mobilenets_jax.checkpoints import CheckpointManager, Description
+from mobilenets_jax.config import ConfigView, spellings, write_bytes, write_json, write_text
+from mobilenets_jax.config_use import check_used
+from mobilenets_jax.continuation import OF_GOING_ON, OF_THE_START, REPORTING, newest_checkpoint
+from mobilenets_jax.data import Layout
+from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.experiment import Experiment
+from mobilenets_jax.identity import NETWORK_FIELDS
+from mobilenets_jax.models import get_spec
+from mobilenets_jax.models.found import canonical, to_text
+from mobilenets_jax.models.network import ImageClassifier
+from mobilenets_jax.models.specs import NetworkSpec
+from mobilenets_jax.report.adaptation import draw_candidates
+from mobilenets_jax.search.adaptation import Adaptation, SearchState, abstract_arrays
+from mobilenets_jax.search.channels import Channels, Kept
+from mobilenets_jax.search.found import Found
+from mobilenets_jax.search.latency import LatencyModel, latency_model
+from mobilenets_jax.search.netadapt import as_table, with_strides
+from mobilenets_jax.search.population import Population, Variables
+from mobilenets_jax.tasks import get_task
+from mobilenets_jax.tasks.network import network_arguments
+from mobilenets_jax.training.task import headline_metric
+from mobilenets_jax.training.watchdog import Watchdog
+from mobilenets_jax.weights.init_from import starting_point
+
+NAME = 'netadapt'
+# A search reads them when it starts, or they change nothing of what it does next.
+_MAY_DIFFER = (*OF_GOING_ON, *OF_THE_START, 'search.target_ms', 'data.dir', 'data.num_threads')
+# What of `network_arguments` says nothing about the table.
+_NOT_OF_THE_TABLE = ('num_classes', 'bn_axis_name', 'dropped_strides', 'output_stride', 'dropout_rate', 'dtype')
+
+
+class NetAdaptSearch:
+    """A search, built from its config and checked before anything compiles.
+
+    Args:
+        config: of a training of classification with the section 'search'; `init_from` has the network to start from,
+            and `num_steps` is how long each candidate is trained.
+        given: what the command line sets of it, by dotted path.
+        workdir: of the search, which goes on from its newest checkpoint.
+        stop: see `Population`.
+
+    Raises:
+        UserError: for any value that cannot be run, or a workdir that is of another run.
+    """
+
+    def __init__(self, config: ConfigView, given: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]):
+        self._workdir, self._stop = workdir, stop
+        _check_no_training_run(config)
+        self._found = newest_checkpoint(workdir / 'checkpoints')
+        start = None
+        if self._found is None:
+            check(config.init_from != '', 'init_from', config.init_from, 'must name the trained network to start from')
+            head = get_task(config.task).head
+            start = starting_point(config.init_from, given, head=head, new_head=config.new_head)
+            config = config.updated(start.fields)
+        else:
+            config = config.updated(_network_of_start(self._found, given))
+        self._config = config
+        self.experiment = Experiment(config, start)
+        self._check_network()
+        percent = config.search.held_out_percent
+        dataset = self.experiment.dataset
+        self.dataset = dataset.holding_out(percent) if percent else dataset
+        self._table = self._published_table()
+        self.channels = Channels(self.experiment.model.spec)
+        self._latency = latency_model(config.search.latency, config.search.latency_file)
+        self._kept = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
+        self.adaptation = Adaptation(
+            channels=self.channels,
+            milliseconds=functools.partial(_milliseconds, self._latency, config.image_size),
+            population=self._population(),
+            target=config.search.target_ms,
+            saved_percent=config.search.saved_percent,
+            save=self._save,
+            say=_say,
+        )
+        canonical(to_text('start', self._spec(self.channels.all_kept)), 'the network that the search starts from')
+        check_used(config, given, config.to_dict())
+        if self._found is not None:
+            self._check_continuation()
+
+    def _check_network(self) -> None:
+        model, config = self.experiment.model, self._config
+        check(isinstance(model, ImageClassifier), 'task', config.task, "cannot be searched for; 'classification' can")
+        stride = model.output_stride
+        check(stride == 32, 'model.output_stride', stride, 'must be 32 in a search: no latency model knows dilation')
+        check(
+            not config.model.sync_bn, 'model.sync_bn', True, 'cannot be in a search whose devices train networks alone'
+        )
+
+    def _published_table(self) -> NetworkSpec:
+        """The network with all of its strides, those that training drops included."""
+        fields = network_arguments(self._config, self.dataset)
+        return get_spec(**{name: value for name, value in fields.items() if name not in _NOT_OF_THE_TABLE})
+
+    def _population(self) -> Population:
+        experiment, dataset = self.experiment, self.dataset
+        # Every candidate sees whole batches, on whatever device of whatever process it is.
+        whole = Layout(process_index=0, process_count=1, local_device_count=1)
+        best_by = headline_metric(experiment.task)
+
+        def score(sums: Mapping[str, np.ndarray]) -> float:
+            return best_by.score(float(experiment.definition.to_metrics(dataset, sums, {})[best_by.name]))
+
+        return Population(
+            task=experiment.task,
+            train_step=experiment.candidate_step(),
+            first_state=experiment.candidate_state,
+            train_batches=lambda position: dataset.train_batches(whole, start=position),
+            eval_batches=functools.partial(dataset.eval_batches, whole),
+            score=score,
+            num_steps=experiment.options.total_steps,
+            batch_size=experiment.batch_size,
+            stop=self._ends,
+            log_every=experiment.options.log_every,
+            say=_say,
+        )
+
+    def _ends(self, step: int) -> bool:
+        self._watchdog.reset()
+        return self._stop(step)
+
+    def run(self) -> Found | None:
+        """Searches until the target is reached; None where it was stopped before."""
+        variables = self.experiment.abstract_variables()
+        target = abstract_arrays(self.channels, variables['params'], variables['batch_stats'])
+        folder, identity = self._workdir / 'checkpoints', self.experiment.identity
+        self._watchdog = Watchdog(self.experiment.options.hang_timeout_seconds)
+        with CheckpointManager(folder, identity=identity, **self._kept) as self._checkpoints, self._watchdog:
+            restored = self._checkpoints.restore(target)
+            if restored:
+                self.experiment.check_data(f'step {restored.step}', restored.meta.get('fingerprints'))
+                state = SearchState.restored(restored.state, restored.meta['search']['state'])
+                _say(f'going on from round {len(state.rounds) + 1}, {len(state.tried)} of its candidates tried')
+                self._write(state)  # a kill may have come between the checkpoint and these files
+            else:
+                self._describe()
+                trained = self.experiment.initial_state()
+                state = self.adaptation.first(Variables(*jax.device_get((trained.params, trained.batch_stats))))
+                self._save(state)
+            _say(f'{state.milliseconds:.3f} ms, {state.score:.2f}')
+            last = self.adaptation.run(state)
+        return None if last is None else self.found(last)
+
+    def found(self, state: SearchState) -> Found:
+        """The network of a state."""
+        name = f'{self.experiment.identity.model}_{state.milliseconds:.3f}ms'
+        metrics = {'milliseconds': state.milliseconds, 'score': state.score, 'rounds': len(state.rounds)}
+        return Found(name, self._spec(state.network.kept), metrics)
+
+    def _spec(self, kept: Kept) -> NetworkSpec:
+        """The network of some channels with all strides."""
+        return as_table(with_strides(self.adaptation.spec(kept), self._table))
+
+    def _save(self, state: SearchState) -> None:
+        """Writes a checkpoint, and what people look at."""
+        self._watchdog.reset()
+        facts = {'algorithm': NAME, 'state': state.facts}
+        meta = {'search': facts, 'config': self._config.to_dict(), 'fingerprints': self.experiment.dataset.fingerprints}
+        self._checkpoints.save(state.step, state.arrays, meta=meta)
+        self._checkpoints.wait()
+        self._write(state)
+
+    def _write(self, state: SearchState) -> None:
+        """What was tried, as JSON; and after each round its network and a picture."""
+        if jax.process_index() != 0:
+            return
+        write_json(self._workdir / 'search.json', {'device': self._latency.device, **state.facts})
+        if not state.tried:
+            write_text(self._workdir / 'found.json', self.found(state).json)
+            picture = draw_candidates(state.start, state.rounds, headline_metric(self.experiment.task))
+            write_bytes(self._workdir / 'search.png', picture)
+
+    def _check_continuation(self) -> None:
+        """Raises `UserError` if the search would go on with another config."""
+        now = ConfigView(json.loads(json.dumps(self._config.to_dict()))).leaves()
+        before = ConfigView(self._found.meta['config']).leaves()
+        for path in sorted({*now, *before}):
+            field = path.removeprefix('config.')
+            if now.get(path) != before.get(path) and field not in _MAY_DIFFER and not field.startswith(REPORTING):
+                raise UserError(
+                    f'{field}={now.get(path)!r} instead of {before.get(path)!r} in checkpoint {self._found.step}: a '
+                    'search goes on with its own config alone. Give it a workdir of its own.'
+                )
+
+    def _describe(self) -> None:
+        experiment, dataset, config = self.experiment, self.dataset, self._config
+        chosen_by = 'held-out training' if config.search.held_out_percent else 'evaluation'
+        _say(
+            f'NetAdapt from {experiment.identity.model}: {len(self.channels.blocks)} blocks, latency on '
+            f'{self._latency.device}\n'
+            f'{dataset.name}: {dataset.num_train} training images, {dataset.num_eval} {chosen_by} images to choose by\n'
+            f'{jax.device_count()} device(s), a candidate on each; {experiment.options.total_steps} steps of batch '
+            f'{experiment.batch_size} for each candidate'
+        )
+        if not config.search.held_out_percent and jax.process_index() == 0:
+            line = 'search.held_out_percent=0: networks are chosen by the evaluation set, which is no test of them then'
+            print(line, file=sys.stderr, flush=True)
+
+
+def search(config: ConfigView, given: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]):
+    """See `commands.search.Algorithm`."""
+    return NetAdaptSearch(config, given, workdir, stop).run()
+
+
+def _check_no_training_run(config: ConfigView) -> None:
+    """Raises `UserError` where the config sets what has an effect in a training run alone."""
+    check(not config.new_head, 'new_head', True, 'cannot be in a search, whose network must be trained')
+    for section in ('evaluation', 'checkpoint', 'replica_check'):
+        for field in spellings('every'):
+            value, requirement = config[section][field], 'has no effect in a search, which is saved with each candidate'
+            check(value is None, f'{section}.{field}', value, requirement)
+
+
+def _network_of_start(found: Description, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights decided that the search once started from, by dotted path, but for what is given now.
+
+    Raises:
+        UserError: the checkpoint is none of such a search.
+    """
+    if found.meta.get('search', {}).get('algorithm') != NAME:
+        raise UserError(f'checkpoint {found.step} is of another run: give the search a workdir of its own.')
+    leaves = ConfigView(found.meta['config']).leaves()
+    return {path: leaves[f'config.{path}'] for path in NETWORK_FIELDS if path not in given}
+
+
+def _milliseconds(latency: LatencyModel, image_size: int, spec: NetworkSpec) -> float:
+    return latency.milliseconds(spec, image_size)
+
+
+def _say(line: str) -> None:
+    if jax.process_index() == 0:
+        print(line, flush=True)

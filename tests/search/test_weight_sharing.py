@@ -252,7 +252,10 @@ def test_a_search_says_what_it_is_about_to_do(tiny):
                 '28 steps of batch 1024; the controller learns from step 7 on',
             ),
         ),
-        (tunas_imagenet, ('proxylessnas: 6.6e+17 networks of ', 'learns from step 8 on')),
+        (
+            tunas_imagenet,
+            ('proxylessnas: 6.6e+17 networks of ', '31 steps of batch 4096; the controller learns from step 7 on'),
+        ),
     ],
     ids=['cifar10', 'imagenet'],
 )

@@ -33,5 +33,4 @@ def get_weight_sharing() -> ml_collections.ConfigDict:
     config.search.warmup_percent = 25.0
     config.model.dropout_rate = 0.0  # as it must be
     config.ema.decay = 0.0  # weights that no network is evaluated with need no average
-    config.checkpoint.keep_best = False  # the last state decides
     return config

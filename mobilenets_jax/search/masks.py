@@ -6,10 +6,10 @@ batch norm has scale and bias 0 is 0 behind every activation in use, so that it 
 norm is 0 adds nothing to its input; a squeeze-excite whose gate has kernel 0 and a large bias multiplies by 1. Since a
 mask is an argument of the compiled program, one program runs all sub-networks, and the gradient of what is masked is 0.
 
-Paper: Bender et al., TuNAS, 2008.06120, section 3 and appendix ("masking"); Stamoulis et al., Single-Path NAS,
-    1904.02877, section 3 (small kernels inside of large ones).
-Differs: TuNAS has a kernel of its own for each kernel size of MobileNetV3's space, and applies its masks inside of the
-    layers.
+Paper: Bender et al., TuNAS, 2008.06120 (masks on channels); Stamoulis et al., Single-Path NAS, 1904.02877 (small
+    kernels inside of large ones).
+Reference: google-research tunas/rematlib/mobile_model_v3.py@0c1bbe5.
+Differs: TuNAS has layers of their own for the kernel sizes of MobileNetV3's space, and its masks are in the layers.
 """
 
 from collections.abc import Iterator
@@ -70,10 +70,7 @@ def masked(params: PyTree, sizes: Sizes) -> PyTree:
 def _masked_leaf(name: str, leaf: jax.Array, sizes: Sizes) -> jax.Array:
     kept = jnp.ones((), bool)
     for axis, size in _axis_sizes(name, leaf.ndim, sizes):
-        length = leaf.shape[axis]
-        # Entries from the first one on; of a kernel those in its middle, which stays in its place at stride 2, too.
-        first = (length - size) // 2 if _is_spatial(axis, leaf.ndim) else 0
-        index = jnp.arange(length)
+        first, index = _first(leaf, axis, size), jnp.arange(leaf.shape[axis])
         inside = (index >= first) & (index < first + size)
         kept = kept & inside.reshape([-1 if other == axis else 1 for other in range(leaf.ndim)])
     # A product, so that the gradient of what is masked is exactly 0.
@@ -95,7 +92,7 @@ def sliced(variables: PyTree, sizes: Sizes) -> PyTree:
     for name, leaf in named_leaves(variables).items():
         index = [slice(None)] * np.ndim(leaf)
         for axis, size in _axis_sizes(name, np.ndim(leaf), sizes):
-            first = (leaf.shape[axis] - int(size)) // 2 if _is_spatial(axis, np.ndim(leaf)) else 0
+            first = int(_first(leaf, axis, size))
             index[axis] = slice(first, first + int(size))
         part = np.asarray(leaf)[tuple(index)]
         if part.size == 0:  # of a row or a squeeze-excite that is left out
@@ -110,8 +107,12 @@ def sliced(variables: PyTree, sizes: Sizes) -> PyTree:
     return found
 
 
-def _is_spatial(axis: int, ndim: int) -> bool:
-    return ndim == 4 and axis < 2
+def _first(leaf: Any, axis: int, size: Any) -> Any:
+    """The first kept entry of an axis: 0; of a kernel's sides the one from which its middle is kept.
+
+    The middle of a kernel stays over the same pixel, at stride 2, too.
+    """
+    return (leaf.shape[axis] - size) // 2 if np.ndim(leaf) == 4 and axis < 2 else 0
 
 
 def _is_block(step: str) -> bool:

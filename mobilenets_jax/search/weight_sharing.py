@@ -5,13 +5,14 @@ rewards it for its accuracy on the images of the same batch that are held out, l
 are drawn by the host, so that any model of latency will do; all else, the controller's step included, is one compiled
 program for all networks.
 
-Paper: Bender et al., TuNAS, 2008.06120, sections 3 and 4: a network of its own for each device, batch statistics of
-    that network, REINFORCE over independent softmaxes, a controller that does not learn in the first quarter, while
-    options give way to the largest ones with a probability that falls to 0.
+Paper: Bender et al., TuNAS, 2008.06120: a network of its own for each device, batch statistics of that network,
+    REINFORCE over independent softmaxes, a controller that does not learn in the first quarter, in which the options
+    drawn give way to the largest ones with a probability that falls to 0.
 Reference: google-research tunas/mobile_architecture_search.py and controller.py@0c1bbe5.
 Differs: TuNAS measures accuracy on another batch, after the weights' update; here the images held out are rows of the
     batch that is trained on, whose one forward pass gives gradient and reward. Its controller's learning rate grows
-    tenfold over the search; this one's is constant.
+    tenfold over the search; this one's is constant. Where it enables all operations of a layer at once, here
+    the largest kernel is taken, which has the others inside.
 """
 
 import dataclasses

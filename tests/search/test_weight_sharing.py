@@ -11,7 +11,7 @@ from etils import epath
 from model_cases import compile_quickly, random_variables
 from tiny_space import tiny_space
 
-from configs.search import tunas_cifar10
+from configs.search import tunas_cifar10, tunas_imagenet
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import create_model
@@ -240,3 +240,30 @@ def test_a_search_says_what_it_is_about_to_do(tiny):
     assert lines[0].startswith('weight sharing over tiny: ')
     assert lines[0].endswith('networks of 0.0429 to 0.846 ms on Pixel 1, one big core, TensorFlow Lite float')
     assert lines[2] == '8 device(s), a network on each; 6 steps of batch 256; the controller learns from step 2 on'
+
+
+@pytest.mark.parametrize(
+    ('config', 'wanted'),
+    [
+        (
+            tunas_cifar10,
+            (
+                'proxylessnas: 6.6e+17 networks of 1.95 to 24.8 ms',
+                '28 steps of batch 1024; the controller learns from step 7 on',
+            ),
+        ),
+        (
+            tunas_imagenet,
+            ('proxylessnas: 6.6e+17 networks of ', '31 steps of batch 4096; the controller learns from step 7 on'),
+        ),
+    ],
+    ids=['cifar10', 'imagenet'],
+)
+def test_shipped_searches_can_be_run(config, wanted):
+    """On the digits, which are there: every field is read, and every network of the space has a latency."""
+    config = config.get_config().to_dict()
+    fields = {'data.name': 'digits', 'image_size': 32, 'search.target_ms': 5.0, 'model.dtype': 'float32'}
+    fields |= {'batch_size': max(1024, config['batch_size'])}
+    described = WeightSharingSearch(ConfigView(config).updated(fields), {}).describe()
+    for part in wanted:
+        assert part in described

@@ -13,6 +13,8 @@ from mobilenets_jax.weights.network import trace
 
 PyTree = Any
 
+SQUARED_NORM = 2.0  # of a filter that He's initialiser draws, on average
+
 
 def _is_conv_call(module: nn.Module, method: str) -> bool:
     return isinstance(module, Conv) and method == '__call__'
@@ -24,7 +26,10 @@ def unfold_batch_norms(
     """Gives every batch norm the statistics of its input, and the scale and bias that leave the network as it was.
 
     A folded network normalises by mean 0 and variance 1, which no batch of its activations has: trained with batch
-    statistics it would be another network from the first step on.
+    statistics it would be another network from the first step on. And its kernels have the scales of its batch norms in
+    them. Behind a batch norm the size of a filter changes nothing but how far a step turns it, by the inverse of its
+    square: of MobileNetV3-Small's 8-bit file a step turned them a hundredth as far as fresh ones. Each filter gets the
+    norm that `he` draws it with, the square root of 2.
 
     Args:
         model: one of ours.
@@ -50,6 +55,11 @@ def unfold_batch_norms(
         scale, bias, old_mean, old_var = (leaves[name] for name in names)
         epsilon = epsilons[norm]
         gain = scale / jnp.sqrt(old_var + epsilon)
-        values = gain * jnp.sqrt(var + epsilon), bias + gain * (mean - old_mean), mean, var
-        leaves |= dict(zip(names, values, strict=True))
+        kernel = f'params/{norm.removesuffix("bn")}conv/kernel'
+        norms = jnp.sqrt(jnp.sum(jnp.square(leaves[kernel]), (0, 1, 2)) / SQUARED_NORM)
+        norms = jnp.where(norms > 0, norms, 1.0)
+        new_mean, new_var = mean / norms, var / jnp.square(norms)
+        new_scale = gain * norms * jnp.sqrt(new_var + epsilon)
+        leaves[kernel] = leaves[kernel] / norms
+        leaves |= dict(zip(names, (new_scale, bias + gain * (mean - old_mean), new_mean, new_var), strict=True))
     return unflatten_dict(leaves, sep='/')

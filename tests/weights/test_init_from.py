@@ -140,6 +140,9 @@ def test_unfolded_batch_norms_change_nothing_and_fit_the_images():
     np.testing.assert_allclose(logits(unfolded, train=False), expected, atol=1e-4 * scale)
     np.testing.assert_allclose(logits(unfolded, train=True), expected, atol=1e-3 * scale)
     assert np.abs(logits(variables, train=True) - expected).max() > 0.1 * scale
+    for layer in unfolded['params']['backbone'].values():  # filters as large as fresh ones, which a step turns as far
+        for kernel in (part['conv']['kernel'] for part in ([layer] if 'conv' in layer else layer.values())):
+            np.testing.assert_allclose(np.sum(np.square(kernel), axis=(0, 1, 2)), 2.0, rtol=1e-5)
 
 
 def test_the_network_comes_with_the_weights(tmp_path):

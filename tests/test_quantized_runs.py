@@ -76,7 +76,7 @@ def test_checkpoint_says_that_it_is_of_8_bit(started, plain, tmp_path, capsys):
     ) in capsys.readouterr().err
     assert tree_sha256(pretrained.variables) == tree_sha256(variables)
     learned = ranges_of(state.batch_stats)
-    assert pretrained.ranges == {name: tuple(map(float, ends)) for name, ends in learned.items()}
+    assert pretrained.card.ranges == {name: tuple(map(float, ends)) for name, ends in learned.items()}
     assert STATISTICS not in pretrained.variables['batch_stats']
     in_float = Experiment(config())
     with (

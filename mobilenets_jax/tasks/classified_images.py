@@ -56,7 +56,7 @@ def trained_classifier(pretrained: Pretrained) -> TrainedNetwork:
         labelled='images',
         config=config_fields(pretrained),
         read=functools.partial(read_image, preprocessing=preprocessing),
-        ranges=pretrained.ranges,
+        ranges=pretrained.card.ranges,
     )
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 import sys
-import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -51,13 +50,11 @@ class Pretrained(NamedTuple):
         model: its `apply(variables, images, train=...)` returns logits and endpoints.
         variables: 'params' and 'batch_stats', float32 NumPy arrays (float64 of a run in float64).
         card: where they are from and how images become the network's input.
-        ranges: of a run that trained for 8 bit, see `trained.Trained`.
     """
 
     model: FileNetwork
     variables: PyTree
     card: WeightCard
-    ranges: Mapping[str, tuple[float, float]] = types.MappingProxyType({})
 
     @property
     def class_names(self) -> list[str]:
@@ -136,11 +133,9 @@ def load_pretrained(
     """
     told = {'convention': convention, 'width_multiplier': width_multiplier}
     told |= {'image_size': image_size, 'value_range': value_range}
-    ranges: Mapping[str, tuple[float, float]] = {}
     if path_or_name not in CARDS and is_folder(path_or_name, f'{option}={path_or_name!r}'):
         trained = read_trained(path_or_name, f'weights={path_or_name!r}', step=step, params=params or 'ema')
         network, variables, card, notes = _of_a_run(path_or_name, model, told, trained)
-        ranges = trained.ranges
     else:
         for name, value in (('step', step), ('params', params)):
             check(value is None, name, value, f'is of a run, which weights={path_or_name!r} is not')
@@ -161,7 +156,7 @@ def load_pretrained(
         notes.append('its classifier is left out: a new one takes its place.')
     for note in notes:
         print(f'{option}={path_or_name!r}: {" ".join(note.split())}', file=sys.stderr, flush=True)
-    return Pretrained(network, variables, card, ranges)
+    return Pretrained(network, variables, card)
 
 
 Loaded = tuple[FileNetwork, PyTree, WeightCard, list[str]]  # and what is to be said of them
@@ -185,6 +180,7 @@ def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], trained: 
         fields=fields,
         preprocessing=_with(preprocessing(trained), {'image_size': told['image_size']}),
         class_names=trained.class_names or (),
+        ranges=trained.ranges,
     )
     notes = [] if trained.class_names else ['an older version saved it, without the names of its classes.']
     if trained.config.get('data', {}).get('name') == 'digits':

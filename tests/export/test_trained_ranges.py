@@ -30,9 +30,8 @@ def trained(packages):
         return {name: (0.9 * values.min(), 0.9 * values.max()) for name, values in found.items()}
 
     ranges = ends(pretrained.variables, IMAGES)
-    return trained_classifier(
-        pretrained._replace(ranges={name: tuple(map(float, pair)) for name, pair in ranges.items()})
-    )
+    ranges = {name: tuple(map(float, pair)) for name, pair in ranges.items()}
+    return trained_classifier(pretrained)._replace(ranges=ranges)
 
 
 def test_file_says_what_the_network_said_in_training(trained):

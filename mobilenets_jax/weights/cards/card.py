@@ -57,6 +57,8 @@ class WeightCard:
         measured: top-1 and top-5 in percent that this project measured, or None; see `cards.MEASURED_ON`.
         class_names: of a checkpoint of this project, or of weights for segmentation or detection, in the order of the
             labels; (): none are stated.
+        ranges: of the activations of a run that trained for 8 bit, (least, largest value) by the names of
+            `fake_quantization`; {}: of all others.
     """
 
     name: str
@@ -77,6 +79,7 @@ class WeightCard:
     measured: tuple[float, float] | None = None
     class_names: tuple[str, ...] = ()
     task: str = CLASSIFICATION
+    ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     @property
     def bn_epsilon(self) -> float:

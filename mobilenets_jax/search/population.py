@@ -5,6 +5,8 @@ the same random numbers, so that its result depends neither on the device nor on
 """
 
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -72,12 +74,15 @@ class Population:
     log_every: int
     say: Callable[[str], None]
 
-    def __post_init__(self):
-        def sums(params, batch_stats, batch):
-            return self.task.evaluate(params, batch_stats, batch)[0]
+    @functools.cached_property
+    def _eval_step(self) -> Callable:
+        """From stacked parameters, statistics and batches to the task's sums of each device."""
+        return parallel.parallel_candidates(lambda *arguments: self.task.evaluate(*arguments)[0])
 
-        object.__setattr__(self, '_eval_step', parallel.parallel_candidates(sums))
-        object.__setattr__(self, '_steps', [0])
+    @functools.cached_property
+    def _updates(self) -> Iterator[int]:
+        """Counts those that this process makes."""
+        return itertools.count(1)
 
     @property
     def slots(self) -> int:
@@ -105,8 +110,7 @@ class Population:
         try:
             for step in range(1, self.num_steps + 1):
                 state, metrics = self.train_step(state, next(stream))
-                self._steps[0] += 1
-                if self.stop(self._steps[0]):
+                if self.stop(next(self._updates)):
                     return None
                 if step % self.log_every == 0 and step < self.num_steps:
                     self.say(f'step {step}/{self.num_steps}  {self._losses(metrics, len(candidates))}')

@@ -133,6 +133,12 @@ def test_held_out_images_are_training_images_and_trained_on_no_more():
         whole.holding_out(0.01)
 
 
+def test_source_on_the_host_says_what_to_do_in_place_of_holding_out():
+    imagenet = create_dataset('tfds:imagenet2012', image_size=32, batch_size=8, seed=0, shapes_only=True)
+    with pytest.raises(UserError, match=r"data.name='tfds:imagenet2012' cannot hold .* search.held_out_percent=0"):
+        imagenet.holding_out(5.0)
+
+
 def test_runs_where_tensorflow_cannot_be_imported():
     code = """
 import sys

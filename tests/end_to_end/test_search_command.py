@@ -89,6 +89,7 @@ def test_finds_a_network_that_is_fast_enough(searched):
     folder, results = searched
     assert results['search']['status'] == 0, results['search']
     report = json.loads((folder / 'search' / 'search.json').read_text())
+    assert (folder / 'search' / 'search.png').read_bytes().startswith(b'\x89PNG')
     assert report['milliseconds'] <= target_ms() < report['start']['milliseconds']
     before = report['start']['milliseconds']
     for row in report['rounds']:

@@ -5,10 +5,10 @@ networks' own code knows nothing of it: kernels are rounded before a network is 
 interceptor of its modules. The gradient passes through the rounding as if there were none, and stops where a value is
 cut off.
 
-Paper: Jacob et al., 1712.05877, section 3; Krishnamoorthi, 1806.08342, sections 2.4 and 3.
+Paper: Jacob et al., 1712.05877, section 3; Krishnamoorthi, 1806.08342.
 Differs: kernels are not folded with their batch norms before they are rounded, since it comes to the same: by a factor
     of an output channel the channel's scale changes by as much, and what it is rounded to. So batch norms run as they
-    are, by the statistics of the batch until they are frozen. The gate of a squeeze-and-excitation is not rounded.
+    are, by the statistics of the batch until they are frozen.
 """
 
 import contextlib
@@ -234,8 +234,8 @@ def visiting(visit: Visit, frozen: jax.Array | None = None) -> Iterator[None]:
     """While it is entered, `visit` changes the activations wherever a quantized file has values of them.
 
     These are: the outputs of batch norms with their activation, and what is before an activation that is an operation
-    of its own; inputs and outputs of dense layers; outputs of squeeze-and-excitations; and what a block makes of them,
-    such as a sum.
+    of its own; inputs and outputs of dense layers; gates and outputs of squeeze-and-excitations; and what a block makes
+    of them, such as a sum.
 
     Args:
         visit: called at each point.
@@ -297,8 +297,12 @@ def _normalized(module: BatchNorm, activation: str, inputs: jax.Array, train: bo
 
 def _visit_dense(at: Visit, path: str, module: nn.Dense, method: Callable, inputs: jax.Array) -> jax.Array:
     outputs = method(at(f'{path}/input', inputs))
-    if isinstance(module.parent, SqueezeExcite):  # the activations behind both are one operation with them
-        return outputs
+    if isinstance(module.parent, SqueezeExcite):
+        if module.name == 'reduce':  # the ReLU behind it is one operation with it
+            return outputs
+        if module.parent.spec.gate == 'hard_sigmoid':  # relu6(x + 3) / 6, of which a file has the numerator
+            return at(f'{path}/gate', ACTIVATIONS['relu6'](outputs + 3)) - 3
+        return at(f'{path}/output', outputs)
     activation = module.parent.spec.head_activation if module.name == 'pre_logits' else 'linear'
     fused = activation != 'linear' and activation in FUSED_ACTIVATIONS
     return outputs if fused else at(f'{path}/output', outputs)

@@ -90,7 +90,7 @@ def test_points_are_the_tensors_of_a_quantized_file():
             for layer in ('expand', 'depthwise')
             for value in ('linear', 'output')
         ),
-        *(f'backbone/block04/se/{value}' for value in ('reduce/input', 'expand/input', 'output')),
+        *(f'backbone/block04/se/{value}' for value in ('reduce/input', 'expand/input', 'expand/gate', 'output')),
         'backbone/block04/project/bn/output',
     }
     others = {'pre_logits/input', 'pre_logits/output', 'Dropout_0/input', 'logits/output'}

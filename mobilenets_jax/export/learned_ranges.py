@@ -4,7 +4,6 @@ A converter names tensors as it likes. Which one is which point of the network i
 images, and where a tensor is what the network has at a point, it gets that point's range.
 """
 
-import functools
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -34,19 +33,27 @@ def learned_ranges(
     Raises:
         RunError: a point is no tensor of the file.
     """
-    images = images[:COMPARED]
-    points = jax.tree.map(np.asarray, jax.jit(functools.partial(activations, model))(variables, images))
+    images, order = images[:COMPARED], []
+
+    @jax.jit
+    def compute(variables, images):
+        found = activations(model, variables, images)
+        order.extend(found)  # in which they are computed; JAX sorts what it returns
+        return found
+
+    computed = compute(variables, images)
+    points = {name: np.asarray(computed[name]) for name in order}
+    graph = flatbuffer.unpack(content).subgraphs[0]
     tensors = [dict(found) for found in calibration.activations(content, images)]
-    names = [tensor.name.decode() for tensor in flatbuffer.unpack(content).subgraphs[0].tensors]
     learned, missing = {}, set(points)
-    for index in tensors[0]:
-        values = np.stack([found[index].reshape(-1) for found in tensors])
-        differences = _fitting(values, points)
-        if differences:
-            low, high = ranges[min(differences, key=differences.get)]
-            learned[names[index]] = (low, high) if low or high else (0.0, 1.0)  # as in `activation_ranges`
-        # Two points may have the same values, such as an image of one pixel and its mean.
-        missing -= set(differences)
+    for index in (index for operation in graph.operators for index in operation.outputs if index in tensors[0]):
+        fitting = _fitting(np.stack([found[index].reshape(-1) for found in tensors]), points)
+        if fitting:
+            # Points share their values where a gate is open, or an image is one pixel: the first tensor is the first.
+            point = next((name for name in fitting if name in missing), fitting[-1])
+            low, high = ranges[point]
+            learned[graph.tensors[index].name.decode()] = (low, high) if low or high else (0.0, 1.0)
+            missing.discard(point)
     if missing:
         raise RunError(
             f'{len(missing)} of {len(points)} learned range(s) belong to no tensor of the converted network, such as '
@@ -55,12 +62,11 @@ def learned_ranges(
     return learned
 
 
-def _fitting(values: np.ndarray, points: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The points that have the values, [n, size], of a tensor, with the largest difference."""
-    differences = {}
-    for name, point in points.items():
-        if point.size == values.size:
-            difference = np.abs(point.reshape(values.shape) - values).max()
-            if difference <= TOLERANCE * np.abs(point).max():
-                differences[name] = float(difference)
-    return differences
+def _fitting(values: np.ndarray, points: Mapping[str, np.ndarray]) -> list[str]:
+    """The points that have the values, [n, size], of a tensor, in their order."""
+    return [
+        name
+        for name, point in points.items()
+        if point.size == values.size
+        and np.abs(point.reshape(values.shape) - values).max() <= TOLERANCE * np.abs(point).max()
+    ]

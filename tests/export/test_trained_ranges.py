@@ -36,7 +36,7 @@ def trained(packages):
 
 def test_file_says_what_the_network_said_in_training(trained):
     exported = export(trained, 'int8', PIXELS)
-    assert exported.learned_ranges == len(trained.ranges) == 90
+    assert exported.learned_ranges == len(trained.ranges) == 99
     expected = np.asarray(in_8_bit(trained)(IMAGES))
     found = agreement(expected, LiteNetwork(exported.content, 'file')(IMAGES))
     assert found.same_class >= 98 and found.correlation > 0.99
@@ -53,5 +53,5 @@ def test_ranges_of_another_network_are_refused(trained):
     program = lowering.stablehlo(trained.model, trained.variables, (SIZE, SIZE))
     content = converter.to_tflite(program, lowering.INPUT, lowering.OUTPUT)
     other = jax.tree.map(lambda leaf: 1.5 * leaf, trained.variables)
-    with pytest.raises(RunError, match=r'^\d+ of 90 learned range\(s\) belong to no tensor of the converted network'):
+    with pytest.raises(RunError, match=r'^\d+ of 99 learned range\(s\) belong to no tensor of the converted network'):
         learned_ranges(content, trained.model, other, trained.ranges, IMAGES)

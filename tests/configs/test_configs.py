@@ -47,7 +47,7 @@ CHOICES = (
         'schedule.name': 'polynomial',
     },
     {'num_steps': 10, 'schedule.decay_epochs': 1.0, 'data.random_erasing': 0.1, 'init_from': 'x', 'new_head': True},
-    {'num_steps': 10, 'quantization.enabled': True},
+    {'num_steps': 10, 'schedule.decay_epochs': 1.0, 'quantization.enabled': True},
     {
         'num_epochs': 1.0,
         'data.name': 'image_folder',

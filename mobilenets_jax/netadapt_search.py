@@ -108,7 +108,7 @@ class NetAdaptSearch:
 
     def _population(self) -> Population:
         experiment, dataset = self.experiment, self.dataset
-        # Every candidate sees whole batches, on whatever device of whatever process it is.
+        # Every candidate gets whole batches, on whatever device of whatever process it is.
         whole = Layout(process_index=0, process_count=1, local_device_count=1)
         best_by = headline_metric(experiment.task)
 

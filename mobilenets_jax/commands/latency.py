@@ -174,7 +174,7 @@ def _about(arguments: argparse.Namespace, load: float) -> list[str]:
     litert = importlib.metadata.version('ai-edge-litert')
     return [
         f'minimum, median, 90 %: ms, measured here by LiteRT {litert} on {machine.processor_name()}; '
-        f'--threads={arguments.threads}, {arguments.runs} runs of each in turn after {WARM_UP} to warm up, '
+        f'--threads={arguments.threads}, {arguments.runs} runs of each, taking turns, after {WARM_UP} to warm up, '
         f'load before them {load:.1f} on {os.cpu_count()} cores',
         'delegates: parts of the graph that XNNPACK runs; 1 is the whole graph',
         f'predicted: ms of a {DEVICE}, by a fit of {len(ROWS)} published ones: '

@@ -48,7 +48,7 @@ class TimedNetwork:
 
 
 def measure(networks: Sequence[TimedNetwork], runs: int) -> np.ndarray:
-    """Times the networks in turn, run by run, so that what else the machine does falls on all of them alike.
+    """Times one network after another, run by run, so that what else the machine does falls on all of them alike.
 
     Args:
         networks: to be timed.

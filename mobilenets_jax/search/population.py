@@ -1,6 +1,6 @@
 """Candidates that are trained for a short while and measured, one on each device, with no reduction between devices.
 
-All candidates have the same arrays, so that one compiled program trains them all. Each sees the same batches and draws
+All candidates have the same arrays, so that one compiled program trains them all. Each gets the same batches and draws
 the same random numbers, so that its result depends neither on the device nor on how many there are.
 """
 

@@ -80,7 +80,7 @@ def segment(arguments: argparse.Namespace) -> Predicted:
 
 
 def trained_segmenter(arguments: argparse.Namespace) -> TrainedNetwork:
-    """A segmentation network as it is exported: of images of one size, each seen once."""
+    """A segmentation network as it is exported: of images of one size, each computed once."""
     if arguments.workdir is None:
         pretrained = load_weights(arguments, SEGMENTATION)
         loaded, resize = _published(pretrained), pretrained.card.preprocessing.image_size
@@ -114,7 +114,7 @@ def trained_segmenter(arguments: argparse.Namespace) -> TrainedNetwork:
 def _report_views(loaded: LoadedSegmenter) -> None:
     if (loaded.eval_scales, loaded.eval_flip) != ((1.0,), False):
         views = f'segmentation.eval_scales={loaded.eval_scales} and eval_flip={loaded.eval_flip}'
-        print(f'the run is evaluated with {views}; the file sees each image once, as it is', file=sys.stderr)
+        print(f'the run is evaluated with {views}; the file computes each image once, as it is', file=sys.stderr)
 
 
 def _fitted(image: np.ndarray, size: tuple[int, int], resize: int, normalization: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Starts the project's commands as a person would, and sees to it that every one of them ends. No test in here."""
+"""Starts the project's commands as a person would, and ends every one of them in the end. No test in here."""
 
 import dataclasses
 import functools

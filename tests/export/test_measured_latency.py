@@ -95,7 +95,7 @@ def test_a_line_for_each_network(in_8_bit, tmp_path, capsys):
         assert 0 < minimum <= median <= high
     predicted = PapersPixel1().milliseconds(get_spec('mobilenet_v2', 0.35), SIZE)
     assert rows[0][7:] == [f'{predicted:.1f}', '-'] and rows[1][7:] == ['-', '-']
-    assert '--threads=1, 3 runs of each in turn' in about[0]
+    assert '--threads=1, 3 runs of each, taking turns' in about[0]
     assert about[-1].endswith('here are 0')
     assert output.err == (
         'no latency of a Pixel 1 is predicted for 1 of 2, which have what the fitted networks have not: '

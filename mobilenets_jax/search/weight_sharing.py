@@ -125,6 +125,10 @@ class SharedWeightsTask(Task):
         """A super-network is not evaluated: its running statistics are of no network."""
         raise NotImplementedError
 
+    def measure(self, outputs: Any, batch: PyTree):
+        """See `evaluate`."""
+        raise NotImplementedError
+
     def training_metrics(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Of the steps since the last log line, over all devices' networks."""
         return {

@@ -62,6 +62,24 @@ class Change(NamedTuple):
         return f'config.{self.path}: {_shown(self.now)} instead of {_shown(self.before)} in checkpoint {step}'
 
 
+def differences(config: Mapping[str, Any], saved: Mapping[str, Any]) -> list[Change]:
+    """The fields that two configs, nested, have otherwise, but for those of `OF_GOING_ON`; None where one has none."""
+    # Tuples are lists in what was saved.
+    now, before = (ConfigView(json.loads(json.dumps(fields))).leaves() for fields in (config, saved))
+    paths = [path.removeprefix('config.') for path in {**now, **before} if now.get(path) != before.get(path)]
+    return [
+        Change(path, now.get(f'config.{path}'), before.get(f'config.{path}'))
+        for path in paths
+        if path not in OF_GOING_ON
+    ]
+
+
+def network_of_saved(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a saved config, nested, says of the network, by dotted path, but for what is given now."""
+    leaves = ConfigView(saved).leaves()
+    return {path: leaves[f'config.{path}'] for path in NETWORK_FIELDS if path not in given}
+
+
 def newest_checkpoint(directory: epath.Path) -> Description | None:
     """What a run in whose folder of checkpoints this is will go on from; None: it starts from the beginning."""
     if not decided_by_primary(directory.is_dir):
@@ -114,8 +132,7 @@ class Continuation:
                 f'init_from={config.init_from!r} has no effect on a run that goes on from {self._source}, which did '
                 'not start from weights. Give the run a workdir of its own.'
             )
-        leaves = ConfigView(self._saved).leaves()
-        return {path: leaves[f'config.{path}'] for path in NETWORK_FIELDS if path not in given}
+        return network_of_saved(self._saved, given)
 
     def check(self, config: ConfigView, target: PyTree, total_steps: int) -> None:
         """Raises `UserError` if the run cannot go on so: its state has other arrays, or it is longer already.
@@ -145,12 +162,10 @@ class Continuation:
         """The fields that differ and have an effect in one of both runs, those of `REPORTING` last."""
         if self._saved is None:
             return []
-        now = json.loads(json.dumps(config.to_dict()))  # tuples are lists in what was saved
-        now, before = ConfigView(now).leaves(), ConfigView(json.loads(json.dumps(self._saved))).leaves()
-        paths = [path.removeprefix('config.') for path in now if now[path] != before[path]]
-        paths = [path for path in paths if path not in OF_GOING_ON]
-        paths.sort(key=lambda path: path.startswith(REPORTING))
-        changes = [Change(path, now[f'config.{path}'], before[f'config.{path}']) for path in paths]
+        changes = sorted(
+            differences(config.to_dict(), self._saved), key=lambda change: change.path.startswith(REPORTING)
+        )
+        now, before = config.leaves(), ConfigView(self._saved).leaves()
         return [change for change in changes if has_effect(now, change.path) or has_effect(before, change.path)]
 
     def describe_changes(self, config: ConfigView) -> list[str]:

@@ -1,7 +1,6 @@
 """NetAdapt from a config to the table that it finds; see `search.adaptation`."""
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,14 +9,13 @@ import jax
 import numpy as np
 from etils import epath
 
-from mobilenets_jax.checkpoints import CheckpointManager, Description
+from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView, spellings, write_bytes, write_json, write_text
 from mobilenets_jax.config_use import check_used
-from mobilenets_jax.continuation import OF_GOING_ON, OF_THE_START, REPORTING, newest_checkpoint
+from mobilenets_jax.continuation import OF_THE_START, network_of_saved, newest_checkpoint
 from mobilenets_jax.data import Layout
-from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.errors import check
 from mobilenets_jax.experiment import Experiment
-from mobilenets_jax.identity import NETWORK_FIELDS
 from mobilenets_jax.models import get_spec
 from mobilenets_jax.models.found import canonical, to_text
 from mobilenets_jax.models.network import ImageClassifier
@@ -26,9 +24,10 @@ from mobilenets_jax.report.adaptation import draw_candidates
 from mobilenets_jax.search.adaptation import Adaptation, SearchState, abstract_arrays
 from mobilenets_jax.search.channels import Channels, Kept
 from mobilenets_jax.search.found import Found
-from mobilenets_jax.search.latency import LatencyModel, latency_model
+from mobilenets_jax.search.latency import latency_model
 from mobilenets_jax.search.netadapt import as_table, with_strides
 from mobilenets_jax.search.population import Population, Variables
+from mobilenets_jax.search_workdir import MAY_DIFFER, check_algorithm, check_config, say
 from mobilenets_jax.tasks import get_task
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training.task import headline_metric
@@ -36,8 +35,8 @@ from mobilenets_jax.training.watchdog import Watchdog
 from mobilenets_jax.weights.init_from import starting_point
 
 NAME = 'netadapt'
-# A search reads them when it starts, or they change nothing of what it does next.
-_MAY_DIFFER = (*OF_GOING_ON, *OF_THE_START, 'search.target_ms', 'data.dir', 'data.num_threads')
+# Those that a search reads when it starts, and a target to go on to.
+_MAY_DIFFER = (*MAY_DIFFER, *OF_THE_START, 'search.target_ms')
 # What of `network_arguments` says nothing about the table.
 _NOT_OF_THE_TABLE = ('num_classes', 'bn_axis_name', 'dropped_strides', 'output_stride', 'dropout_rate', 'dtype')
 
@@ -67,7 +66,8 @@ class NetAdaptSearch:
             start = starting_point(config.init_from, given, head=head, new_head=config.new_head)
             config = config.updated(start.fields)
         else:
-            config = config.updated(_network_of_start(self._found, given))
+            check_algorithm(self._found, NAME)
+            config = config.updated(network_of_saved(self._found.meta['config'], given))
         self._config = config
         self.experiment = Experiment(config, start)
         self._check_network()
@@ -80,17 +80,17 @@ class NetAdaptSearch:
         self._kept = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
         self.adaptation = Adaptation(
             channels=self.channels,
-            milliseconds=functools.partial(_milliseconds, self._latency, config.image_size),
+            milliseconds=functools.partial(self._latency.milliseconds, image_size=config.image_size),
             population=self._population(),
             target=config.search.target_ms,
             saved_percent=config.search.saved_percent,
             save=self._save,
-            say=_say,
+            say=say,
         )
         canonical(to_text('start', self._spec(self.channels.all_kept)), 'the network that the search starts from')
         check_used(config, given, config.to_dict())
         if self._found is not None:
-            self._check_continuation()
+            check_config(config, self._found, _MAY_DIFFER)
 
     def _check_network(self) -> None:
         model, config = self.experiment.model, self._config
@@ -126,7 +126,7 @@ class NetAdaptSearch:
             batch_size=experiment.batch_size,
             stop=self._ends,
             log_every=experiment.options.log_every,
-            say=_say,
+            say=say,
         )
 
     def _ends(self, step: int) -> bool:
@@ -144,14 +144,14 @@ class NetAdaptSearch:
             if restored:
                 self.experiment.check_data(f'step {restored.step}', restored.meta.get('fingerprints'))
                 state = SearchState.restored(restored.state, restored.meta['search']['state'])
-                _say(f'going on from round {len(state.rounds) + 1}, {len(state.tried)} of its candidates tried')
+                say(f'going on from round {len(state.rounds) + 1}, {len(state.tried)} of its candidates tried')
                 self._write(state)  # a kill may have come between the checkpoint and these files
             else:
                 self._describe()
                 trained = self.experiment.initial_state()
                 state = self.adaptation.first(Variables(*jax.device_get((trained.params, trained.batch_stats))))
                 self._save(state)
-            _say(f'{state.milliseconds:.3f} ms, {state.score:.2f}')
+            say(f'{state.milliseconds:.3f} ms, {state.score:.2f}')
             last = self.adaptation.run(state)
         return None if last is None else self.found(last)
 
@@ -184,22 +184,10 @@ class NetAdaptSearch:
             picture = draw_candidates(state.start, state.rounds, headline_metric(self.experiment.task))
             write_bytes(self._workdir / 'search.png', picture)
 
-    def _check_continuation(self) -> None:
-        """Raises `UserError` if the search would go on with another config."""
-        now = ConfigView(json.loads(json.dumps(self._config.to_dict()))).leaves()
-        before = ConfigView(self._found.meta['config']).leaves()
-        for path in sorted({*now, *before}):
-            field = path.removeprefix('config.')
-            if now.get(path) != before.get(path) and field not in _MAY_DIFFER and not field.startswith(REPORTING):
-                raise UserError(
-                    f'{field}={now.get(path)!r} instead of {before.get(path)!r} in checkpoint {self._found.step}: a '
-                    'search goes on with its own config alone. Give it a workdir of its own.'
-                )
-
     def _describe(self) -> None:
         experiment, dataset, config = self.experiment, self.dataset, self._config
         chosen_by = 'held-out training' if config.search.held_out_percent else 'evaluation'
-        _say(
+        say(
             f'NetAdapt from {experiment.identity.model}: {len(self.channels.blocks)} blocks, latency on '
             f'{self._latency.device}\n'
             f'{dataset.name}: {dataset.num_train} training images, {dataset.num_eval} {chosen_by} images to choose by\n'
@@ -219,28 +207,12 @@ def search(config: ConfigView, given: Mapping[str, Any], workdir: epath.Path, st
 def _check_no_training_run(config: ConfigView) -> None:
     """Raises `UserError` where the config sets what has an effect in a training run alone."""
     check(not config.new_head, 'new_head', True, 'cannot be in a search, whose network must be trained')
+    steps, requirement = (
+        config.profile_steps,
+        'has no effect in NetAdapt: each candidate has steps of its own',
+    )
+    check(steps == '', 'profile_steps', steps, requirement)
     for section in ('evaluation', 'checkpoint', 'replica_check'):
         for field in spellings('every'):
             value, requirement = config[section][field], 'has no effect in a search, which is saved with each candidate'
             check(value is None, f'{section}.{field}', value, requirement)
-
-
-def _network_of_start(found: Description, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the weights decided that the search once started from, by dotted path, but for what is given now.
-
-    Raises:
-        UserError: the checkpoint is none of such a search.
-    """
-    if found.meta.get('search', {}).get('algorithm') != NAME:
-        raise UserError(f'checkpoint {found.step} is of another run: give the search a workdir of its own.')
-    leaves = ConfigView(found.meta['config']).leaves()
-    return {path: leaves[f'config.{path}'] for path in NETWORK_FIELDS if path not in given}
-
-
-def _milliseconds(latency: LatencyModel, image_size: int, spec: NetworkSpec) -> float:
-    return latency.milliseconds(spec, image_size)
-
-
-def _say(line: str) -> None:
-    if jax.process_index() == 0:
-        print(line, flush=True)

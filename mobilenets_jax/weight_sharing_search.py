@@ -6,7 +6,6 @@ trains all of them: the search has its checkpoints, its progress lines and its w
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,11 +13,11 @@ import jax
 import numpy as np
 from etils import epath
 
-from mobilenets_jax.checkpoints import CheckpointManager, Description
+from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView, duration, write_json, write_text
 from mobilenets_jax.config_use import check_used
-from mobilenets_jax.continuation import OF_GOING_ON, REPORTING, newest_checkpoint
-from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.continuation import newest_checkpoint
+from mobilenets_jax.errors import check
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.found import canonical, to_text
@@ -32,6 +31,7 @@ from mobilenets_jax.search.space import Space
 from mobilenets_jax.search.spaces import get_space
 from mobilenets_jax.search.super_network import SuperNetwork
 from mobilenets_jax.search.weight_sharing import Networks, SearchState, SharedWeightsTask, make_search_step
+from mobilenets_jax.search_workdir import check_algorithm, check_config, say
 from mobilenets_jax.tasks import get_task
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training import loop, parallel
@@ -39,8 +39,6 @@ from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.progress import Progress, Timing
 
 NAME = 'weight_sharing'
-# They change nothing of what a search does next.
-_MAY_DIFFER = (*OF_GOING_ON, 'data.dir', 'data.num_threads')
 LEAST_HELD_OUT = 8  # images of a device's batch that its network is rewarded for, on average
 
 
@@ -180,12 +178,13 @@ class WeightSharingSearch:
         experiment, options = self.experiment, self.experiment.options
         found = newest_checkpoint(workdir / 'checkpoints')
         if found:
-            self._check_continuation(found)
+            check_algorithm(found, NAME)
+            check_config(self._config, found)
         with CheckpointManager(workdir / 'checkpoints', identity=experiment.identity, **self._kept) as checkpoints:
             restored = checkpoints.restore(self.abstract_state())
             if restored:
                 experiment.check_data(f'step {restored.step}', restored.meta.get('fingerprints'))
-            _say(f'going on from the checkpoint of step {restored.step}' if restored else self.describe())
+            say(f'going on from the checkpoint of step {restored.step}' if restored else self.describe())
             progress = Progress(
                 workdir,
                 measures=self.task,
@@ -207,6 +206,7 @@ class WeightSharingSearch:
                 stop=stop,
                 start_position=restored.meta['position'] if restored else 0,
                 facts=self._facts(),
+                profile_folder=workdir / 'profile',
             )
             progress.close()
         if outcome.preempted:
@@ -230,20 +230,6 @@ class WeightSharingSearch:
         options = {name: option for (name, option), used in in_force if used}
         return Found(self._name, self._table(networks.super_network, decisions), metrics), options
 
-    def _check_continuation(self, found: Description) -> None:
-        """Raises `UserError` if a checkpoint is of another run, or of a search with another config."""
-        if found.meta.get('search', {}).get('algorithm') != NAME:
-            raise UserError(f'checkpoint {found.step} is of another run: give the search a workdir of its own.')
-        now = ConfigView(json.loads(json.dumps(self._config.to_dict()))).leaves()
-        before = ConfigView(found.meta['config']).leaves()
-        for path in sorted({*now, *before}):
-            field = path.removeprefix('config.')
-            if now.get(path) != before.get(path) and field not in _MAY_DIFFER and not field.startswith(REPORTING):
-                raise UserError(
-                    f'{field}={now.get(path)!r} instead of {before.get(path)!r} in checkpoint {found.step}: a search '
-                    'goes on with its own config alone. Give it a workdir of its own.'
-                )
-
     def describe(self) -> str:
         """What the search is about to do, in a few lines."""
         networks, experiment, space = self.networks, self.experiment, self.networks.super_network.space
@@ -261,9 +247,8 @@ class WeightSharingSearch:
 
 def _check_config(config: ConfigView, given: Mapping[str, Any]) -> None:
     """Raises `UserError` for what no search with shared weights can do."""
-    algorithm, target = config.search.algorithm, config.search.target_ms
+    algorithm = config.search.algorithm
     check(algorithm == NAME, 'search.algorithm', algorithm, f'is not {NAME!r}')
-    check(target is not None, 'search.target_ms', target, 'must be set, e.g. by --target_ms=12.5')
     fits = get_task(config.task).measures is ClassificationTask
     check(fits, 'task', config.task, 'has no search with shared weights: these are rewarded for classifying images')
     for field in ('name', 'table', 'spec_file'):
@@ -275,11 +260,6 @@ def _check_config(config: ConfigView, given: Mapping[str, Any]) -> None:
     check(config.init_from == '', 'init_from', config.init_from, 'has no effect in a search with shared weights')
     steps = config.optimizer.accumulation_steps
     check(steps == 1, 'optimizer.accumulation_steps', steps, 'must be 1 in a search with shared weights')
-
-
-def _say(line: str) -> None:
-    if jax.process_index() == 0:
-        print(line, flush=True)
 
 
 def search(

@@ -5,13 +5,13 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 from etils import epath
 
 from mobilenets_jax import netadapt_search, weight_sharing_search
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.errors import UserError, check, check_choice
 from mobilenets_jax.search.found import Found, table_lines
+from mobilenets_jax.search_workdir import say
 from mobilenets_jax.stop_signals import StopSignals
 from mobilenets_jax.workdir_lock import WorkdirLock
 
@@ -58,16 +58,11 @@ def _search(arguments: argparse.Namespace) -> None:
         found = ALGORITHMS[algorithm](config, given, workdir, stop_signals.reached)
         if found is None:
             stopped_by = stop_signals.name()
-            _say([f'stopped by {stopped_by}; the same command goes on from what was saved'])
+            say(f'stopped by {stopped_by}; the same command goes on from what was saved')
         else:
-            _say(_lines(found, workdir))
+            say(_text(found, workdir))
 
 
-def _lines(found: Found, workdir: epath.Path) -> list[str]:
+def _text(found: Found, workdir: epath.Path) -> str:
     metrics = ', '.join(f'{name} {value:g}' for name, value in found.metrics.items())
-    return [*table_lines(found.spec), f'{found.name}: {metrics}', f'table: {workdir}/found.json']
-
-
-def _say(lines: list[str]) -> None:
-    if jax.process_index() == 0:
-        print('\n'.join(lines), flush=True)
+    return '\n'.join([*table_lines(found.spec), f'{found.name}: {metrics}', f'table: {workdir}/found.json'])

@@ -4,7 +4,6 @@ Wiring only. A run that finds a checkpoint in its workdir goes on from there, ex
 saves and ends with status 0 (`--preempted_status`); started again, it goes on. A second Ctrl-C ends it at once.
 """
 
-import contextlib
 import functools
 import sys
 from collections.abc import Sequence
@@ -25,7 +24,6 @@ from mobilenets_jax.report.run import RunReport
 from mobilenets_jax.stop_signals import StopSignals
 from mobilenets_jax.tasks import get_task
 from mobilenets_jax.training import loop
-from mobilenets_jax.training.profiling import ProfiledStep
 from mobilenets_jax.training.progress import Progress, Timing
 from mobilenets_jax.training.state import evaluated_variables, num_params
 from mobilenets_jax.weights.init_from import describe_replaced, starting_point
@@ -89,23 +87,21 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
         if jax.process_index() == 0:  # now that nothing refuses the run
             write_json(workdir / 'config.json', config.to_dict())
             _announce(experiment, target, start_step)
-        with contextlib.closing(
-            ProfiledStep(train_step, options.profile_steps, workdir / 'profile', start_step)
-        ) as profiled_step:
-            outcome = loop.train(
-                state,
-                profiled_step,
-                experiment.task,
-                batches=lambda position: experiment.dataset.train_batches(experiment.layout, start=position),
-                evaluate=lambda state: evaluator(*evaluated_variables(vars(state), 'ema')).metrics,
-                checkpoints=checkpoints,
-                progress=progress,
-                schedule=experiment.schedule,
-                options=options,
-                stop=stop_signals.reached,
-                start_position=restored.meta['position'] if restored else 0,
-                facts={'config': config.to_dict(), 'fingerprints': experiment.dataset.fingerprints},
-            )
+        outcome = loop.train(
+            state,
+            train_step,
+            experiment.task,
+            batches=lambda position: experiment.dataset.train_batches(experiment.layout, start=position),
+            evaluate=lambda state: evaluator(*evaluated_variables(vars(state), 'ema')).metrics,
+            checkpoints=checkpoints,
+            progress=progress,
+            schedule=experiment.schedule,
+            options=options,
+            stop=stop_signals.reached,
+            start_position=restored.meta['position'] if restored else 0,
+            facts={'config': config.to_dict(), 'fingerprints': experiment.dataset.fingerprints},
+            profile_folder=workdir / 'profile',
+        )
         progress.close()
     stopped_by = stop_signals.name() if outcome.preempted else ''
     if jax.process_index() == 0:

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from mobilenets_jax.errors import RunError
 from mobilenets_jax.training import parallel
+from mobilenets_jax.training.profiling import ProfiledStep
 from mobilenets_jax.training.progress import Progress
 from mobilenets_jax.training.replicas import ReplicaError, check_replicas
 from mobilenets_jax.training.schedules import Schedule
@@ -96,6 +98,7 @@ def train(
     stop: Callable[[int], bool],
     start_position: int = 0,
     facts: Mapping[str, Any] | None = None,
+    profile_folder: str | os.PathLike = '',
 ) -> Outcome:
     """Trains from `state` to `options.total_steps`.
 
@@ -112,6 +115,7 @@ def train(
         stop: whether to save and end after so many steps; see `stop_signals.StopSignals.reached`.
         start_position: how many examples of the training stream `state` has seen.
         facts: kept with every checkpoint, such as the resolved config.
+        profile_folder: of the trace that `options.profile_steps` asks for.
 
     Raises:
         NonFiniteLossError: a loss or gradient is not finite; the state is not saved then.
@@ -131,12 +135,17 @@ def train(
     best_by = headline_metric(task)
     evaluation: Mapping[str, float] = {}
     stream = parallel.put_batches(batches(start_position))
-    with Watchdog(options.hang_timeout_seconds) as watchdog, contextlib.closing(stream):
+    profiled_step = ProfiledStep(train_step, options.profile_steps, profile_folder, start_step)
+    with (
+        Watchdog(options.hang_timeout_seconds) as watchdog,
+        contextlib.closing(stream),
+        contextlib.closing(profiled_step),
+    ):
         while step < options.total_steps:
             # The order matters: a checkpoint must hold exactly `step` updates, and only states whose loss is finite.
             with progress.measured('input'):
                 batch = next(stream)
-            state, metrics = train_step(state, batch)
+            state, metrics = profiled_step(state, batch)
             step += 1
             window.add(metrics)
             preempted = stop(step) and step < options.total_steps

@@ -54,6 +54,7 @@ COMMANDS = {
     'no target': f'{SEARCH} --workdir=FOLDER/other',
     'no start': f'{SEARCH} --workdir=FOLDER/other --target_ms=0.1 --config.init_from=',
     'no training': f'{SEARCH} --workdir=FOLDER/other --target_ms=0.1 --config.evaluation.every_steps=5',
+    'no trace': f'{SEARCH} --workdir=FOLDER/other --target_ms=0.1 --config.profile_steps=1:2',
     'in a run': f'{SEARCH} --workdir=FOLDER/run --target_ms=0.1',
     'search': f'{SEARCH} --workdir=FOLDER/search --target_ms=TARGET',
     'other config': f'{SEARCH} --workdir=FOLDER/search --target_ms=TARGET --config.num_steps=4',
@@ -122,6 +123,7 @@ def test_says_what_is_wrong_in_one_line(searched):
         'no target': 'error: search.target_ms=None must be set',
         'no start': "error: init_from='' must name the trained network",
         'no training': 'error: evaluation.every_steps=5 has no effect in a search',
+        'no trace': "error: profile_steps='1:2' has no effect in NetAdapt",
         'in a run': 'error: checkpoint 30 is of another run: give the search a workdir of its own.',
         'other config': 'error: num_steps=4 instead of 3 in checkpoint ',
     }

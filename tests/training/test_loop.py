@@ -1,5 +1,6 @@
 """What the loop saves, what it must never save, and how it keeps account of its time."""
 
+import dataclasses
 import json
 import time
 
@@ -49,7 +50,9 @@ def make_state():
     return TrainState(jnp.int32(0), leaf, {'bn': {'mean': jnp.zeros(3)}}, (leaf,), leaf, {'bn': {'mean': jnp.zeros(3)}})
 
 
-def train(workdir, change=lambda step, state, metrics: (state, metrics), timing=None, start_step=0, task=TASK):
+def train(
+    workdir, change=lambda step, state, metrics: (state, metrics), timing=None, start_step=0, task=TASK, **others
+):
     """Runs the loop with a step that only counts, its results handed through `change`; returns what was saved."""
 
     def train_step(state, batch):
@@ -71,12 +74,19 @@ def train(workdir, change=lambda step, state, metrics: (state, metrics), timing=
         'schedule': lambda step: 0.1,
         'options': OPTIONS,
         'stop': lambda step: False,
+        **others,
     }
     try:
         loop.train(make_state(), train_step, **arguments)
     except RuntimeError as error:
         return checkpoints, error
     return checkpoints, None
+
+
+def test_traces_the_steps_that_the_options_name(tmp_path):
+    options, folder = dataclasses.replace(OPTIONS, profile_steps=(3, 4)), tmp_path / 'profile'
+    assert train(tmp_path, options=options, profile_folder=folder)[0].steps == [4, 8, 10]
+    assert len([*folder.rglob('*.xplane.pb')]) == 1
 
 
 def test_saves_the_steps_that_are_due(tmp_path):

@@ -1,0 +1,41 @@
+"""The workdir of a search, whatever its algorithm: it goes on from a checkpoint of its own, with its own config."""
+
+from collections.abc import Collection
+
+import jax
+
+from mobilenets_jax.checkpoints import Description
+from mobilenets_jax.config import ConfigView
+from mobilenets_jax.continuation import REPORTING, differences
+from mobilenets_jax.errors import UserError
+
+# They change nothing of what a search does next.
+MAY_DIFFER = ('data.dir', 'data.num_threads')
+
+
+def check_algorithm(found: Description, algorithm: str) -> None:
+    """Raises `UserError` if a checkpoint is of another run than a search by this algorithm."""
+    if found.meta.get('search', {}).get('algorithm') != algorithm:
+        raise UserError(f'checkpoint {found.step} is of another run: give the search a workdir of its own.')
+
+
+def check_config(config: ConfigView, found: Description, may_differ: Collection[str] = MAY_DIFFER) -> None:
+    """Raises `UserError` if a search would go on from a checkpoint with another config.
+
+    Args:
+        config: of the search that goes on.
+        found: the checkpoint.
+        may_differ: fields that may, by dotted path, beside those that say how often it reports.
+    """
+    for field, now, before in sorted(differences(config.to_dict(), found.meta['config']), key=lambda one: one.path):
+        if field not in may_differ and not field.startswith(REPORTING):
+            raise UserError(
+                f'{field}={now!r} instead of {before!r} in checkpoint {found.step}: a search goes on with its own '
+                'config alone. Give it a workdir of its own.'
+            )
+
+
+def say(line: str) -> None:
+    """Prints a line once for all hosts."""
+    if jax.process_index() == 0:
+        print(line, flush=True)

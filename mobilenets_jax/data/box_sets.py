@@ -98,9 +98,11 @@ def create(
     """
     check(bool(directory), 'data.dir', directory, 'must name the folder of images and boxes')
     source = Source(name, directory, box_options.chosen, coco_ids, coco_places)
-    train, evaluation = _splits(source, train_split, eval_split)
+    known = source.list_splits()
+    train, evaluation = _splits(source, known, train_split, eval_split)
     splits = list(dict.fromkeys(split for split in (train, evaluation) if split is not None))
-    found, class_names = source.read(list(dict.fromkeys(name for split in splits for name in split_names.parts(split))))
+    parts = list(dict.fromkeys(name for split in splits for name in split_names.parts(split, known)))
+    found, class_names = source.read(parts)
     raw = {split: split_names.joined(split, found) for split in splits}
     checked = {
         split: box_checks.check_images(images, class_names, f'{directory} {split}') for split, images in raw.items()
@@ -150,9 +152,8 @@ def open_split(table: BoxTable) -> IndexedSplit:
     )
 
 
-def _splits(source: Source, train_split: str, eval_split: str) -> tuple[str | None, str]:
+def _splits(source: Source, known: list[str], train_split: str, eval_split: str) -> tuple[str | None, str]:
     """The names of the training split, None if there is none, and of the evaluation split."""
-    known = source.list_splits()
     named = [split for split in known if split_names.is_split_name(split.rstrip('0123456789'))]
     if len(known) == 1 and not (train_split or eval_split):
         return None, known[0]

@@ -90,7 +90,7 @@ def create(
     if evaluation is None:
         check_choice('data.eval_split', eval_split, known)
     splits = [split for split in (train, evaluation) if split is not None]
-    parts = list(dict.fromkeys(name for split in splits for name in split_names.parts(split)))
+    parts = list(dict.fromkeys(name for split in splits for name in split_names.parts(split, known)))
     found = source.pairs(directory, parts, mask_dir)
     pairs = {split: split_names.joined(split, found) for split in splits}
     facts = _facts(directory, pairs)

@@ -52,8 +52,8 @@ def choose(
     Raises:
         UserError: what is asked for is not there, or nothing is and two names are spellings of one split.
     """
-    if may_join and '+' in train_split:
-        train = '+'.join(_asked_for('data.train_split', name, known) for name in parts(train_split))
+    if may_join and len(several := parts(train_split, known)) > 1:
+        train = '+'.join(_asked_for('data.train_split', name, known) for name in several)
     elif train_split:
         train = _asked_for('data.train_split', train_split, known)
     else:
@@ -66,13 +66,13 @@ def choose(
     return train, evaluation
 
 
-def parts(split: str) -> list[str]:
-    """The names of what may be several splits, 'train+val'.
+def parts(split: str, known: Collection[str]) -> list[str]:
+    """The names of what may be several splits, 'train+val'; a known split's own name may have a plus, too.
 
     Raises:
         UserError: one of them stands there twice.
     """
-    names = split.split('+')
+    names = [split] if split in known else split.split('+')
     check(len({*names}) == len(names), 'data.train_split', split, 'names a split twice')
     return names
 
@@ -87,9 +87,9 @@ def joined(split: str, found: Mapping[str, list[Any]]) -> list[Any]:
     Raises:
         UserError: two parts have the same image.
     """
-    images = [image for name in parts(split) for image in found[name]]
+    images = [image for name in parts(split, found) for image in found[name]]
     path, count = Counter(image[0] for image in images).most_common(1)[0]
-    check(count == 1 or '+' not in split, 'data.train_split', split, f'has {path} {count} times')
+    check(count == 1 or split in found, 'data.train_split', split, f'has {path} {count} times')
     return images
 
 

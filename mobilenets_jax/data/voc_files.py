@@ -27,8 +27,7 @@ READERS = 8  # files that are read side by side
 def list_splits(directory: str) -> list[str]:
     """The names of the lists, without those of a class, such as 'cat_train'; of a folder of years with the year."""
     folders = list_folders(directory)
-    years = [name for name in folders if 'ImageSets' in list_folders(join(directory, name))]
-    if years and 'ImageSets' not in folders:
+    if 'ImageSets' not in folders and (years := [name for name in folders if _has_lists(join(directory, name))]):
         return [f'{year}/{split}' for year in years for split in list_splits(join(directory, year))]
     lists = join(directory, LISTS)
     try:
@@ -37,6 +36,10 @@ def list_splits(directory: str) -> list[str]:
         raise UserError(f'data.dir: cannot list {lists}: {error.strerror or error}.') from error
     splits = [os.path.splitext(name)[0] for name in names if name.endswith('.txt')]
     return [split for split in splits if split.rpartition('_')[2] not in splits or '_' not in split]
+
+
+def _has_lists(directory: str) -> bool:
+    return 'ImageSets' in list_folders(directory)
 
 
 def read_split(directory: str, split: str) -> list[RawImage]:

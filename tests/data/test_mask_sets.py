@@ -173,12 +173,15 @@ def test_voc_reads_indices_of_palette_masks_in_the_order_of_its_lists(voc):
         np.testing.assert_array_equal(mask, values(seed, 21))
 
 
-def test_training_on_two_splits(camvid, voc):
+def test_training_on_two_splits(camvid, voc, tmp_path):
     dataset = make(camvid, train_split='train+test', eval_split='val')
     assert (dataset.num_train, dataset.num_eval) == (11, 5)
     assert difference(make(camvid, eval_split='val').fingerprints[TRAIN], dataset.fingerprints[TRAIN])
     assert refused(camvid, train_split='train+train') == "data.train_split='train+train' names a split twice."
     assert refused(camvid, train_split='train+x') == "data.train_split='x' is unknown. Known: test, train, val."
+    shutil.copytree(camvid / 'val', tmp_path / 'val+more')
+    shutil.copytree(camvid / 'valannot', tmp_path / 'val+moreannot')
+    assert make(tmp_path, eval_split='val+more').num_eval == 5  # the name of one split
     lists = voc / 'ImageSets' / 'Segmentation'
     first = (lists / 'train.txt').read_text().split()[0]
     (lists / 'more.txt').write_text(first + '\n')

@@ -1,9 +1,9 @@
 """Accuracy and latency of all networks that NetAdapt tried, as a picture."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mobilenets_jax.report.pictures import png
 from mobilenets_jax.training.task import Metric
 
 
@@ -36,6 +36,4 @@ def draw_candidates(start: Mapping[str, float], rounds: Sequence[Mapping[str, An
     axes.grid(alpha=0.3)
     axes.legend()
     axes.set_title('NetAdapt: each network after its short training, on the images to choose by')
-    png = io.BytesIO()
-    figure.savefig(png, dpi=120)
-    return png.getvalue()
+    return png(figure, dpi=120)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from etils import epath
 
+from mobilenets_jax.report.pictures import png
 from mobilenets_jax.tables import printable
 
 # Up to so many classes the picture has their names and the counts; beyond it, the pairs that are confused most.
@@ -47,12 +48,10 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], *, of: str) -> byte
         of: what was counted: 'images', whose numbers are written, or 'pixels', of which percents are.
     """
     share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    png = io.BytesIO()
     draw = _draw_named if len(matrix) <= NAMED_CLASSES else _draw_many
     # A dollar sign would begin a formula.
     names = [printable(name, NAME_LENGTH).replace('$', r'\$') for name in names]
-    draw(matrix, share, names, of).savefig(png, dpi=100)
-    return png.getvalue()
+    return png(draw(matrix, share, names, of), dpi=100)
 
 
 def _draw_named(matrix: np.ndarray, share: np.ndarray, names: Sequence[str], of: str):

@@ -1,10 +1,10 @@
 """Loss and headline metric over the steps of one run or several, as a picture."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mobilenets_jax.report.pictures import png
 from mobilenets_jax.training.task import Measures, headline_metric
 
 # How the rows of a kind are drawn where there is one run, and where several.
@@ -57,6 +57,4 @@ def draw_curves(runs: Sequence[Curves], measures: Measures, title: str | None = 
     for axes in (loss_axes, headline_axes) if len(runs) == 1 else (headline_axes,):
         axes.legend(fontsize=None if len(runs) <= 10 else 'x-small')
     figure.suptitle(title or 'evaluation thick, training thin')
-    png = io.BytesIO()
-    figure.savefig(png, dpi=120)
-    return png.getvalue()
+    return png(figure, dpi=120)

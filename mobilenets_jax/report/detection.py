@@ -4,7 +4,6 @@ images.csv has a row for each image, per_class.csv one for each class. detection
 pictures.png shows the first images with their objects (left) and with what was found in them (right).
 """
 
-import io
 import json
 from collections.abc import Iterable, Sequence
 
@@ -16,6 +15,7 @@ from mobilenets_jax.errors import UserError
 from mobilenets_jax.evaluation.detection import Found, Rows, coco_result, found_boxes, voc_result
 from mobilenets_jax.report.boxes import paint_boxes
 from mobilenets_jax.report.confusion import write_csv
+from mobilenets_jax.report.pictures import png
 from mobilenets_jax.tables import output_names
 
 PICTURED_IMAGES = 6
@@ -108,9 +108,7 @@ def _draw(images: np.ndarray, rows: Rows, annotations: Sequence[Annotations], na
         detections.set_title(f'{shown.sum()} found, with a score of {LEAST_SCORE} or more', fontsize='small')
         for axes in (objects, detections):
             axes.axis('off')
-    png = io.BytesIO()
-    figure.savefig(png, dpi=100)
-    return png.getvalue()
+    return png(figure, dpi=100)
 
 
 def paint_objects(image: np.ndarray, annotations: Annotations, names: Sequence[str]) -> np.ndarray:

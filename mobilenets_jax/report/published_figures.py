@@ -4,12 +4,12 @@ The paper prints no numbers at its curves: the points are those of its tables, f
 of their own papers and code. Its Figure 1 has of MobileNetV3 the widths 0.75, 1 and 1.25 alone.
 """
 
-import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from mobilenets_jax.models import get_architecture, get_spec
 from mobilenets_jax.models.specs import NetworkSpec
+from mobilenets_jax.report.pictures import png
 from mobilenets_jax.report.published_tables import FLOAT_ROWS, SOURCE
 from mobilenets_jax.search import proxylessnas_mobile
 from mobilenets_jax.search.latency import PapersPixel1
@@ -110,6 +110,4 @@ def draw(figure: Figure) -> bytes:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(which='both', alpha=0.3)
     axes.legend(loc='lower right')
-    png = io.BytesIO()
-    canvas.savefig(png, dpi=120)
-    return png.getvalue()
+    return png(canvas, dpi=120)

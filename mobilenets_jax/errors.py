@@ -7,9 +7,11 @@ or written, is one line and status 1; any other exception is a bug and keeps its
 
 import difflib
 import errno
+import importlib
 import os
 import shutil
 from collections.abc import Iterable
+from types import ModuleType
 
 USER_ERROR_STATUS = 2
 RUN_ERROR_STATUS = 1
@@ -63,7 +65,7 @@ def describe(error: BaseException) -> tuple[str, int] | None:
         return str(error), USER_ERROR_STATUS
     if isinstance(error, RunError):
         return str(error), RUN_ERROR_STATUS
-    if isinstance(error, ModuleNotFoundError) and (line := missing_package(error)):
+    if isinstance(error, ModuleNotFoundError) and (line := _missing_package(error)):
         return line, USER_ERROR_STATUS
     if isinstance(error, BrokenPipeError) and error.filename is None:
         return 'nobody reads the output.', RUN_ERROR_STATUS
@@ -75,7 +77,15 @@ def describe(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-def missing_package(error: ModuleNotFoundError) -> str | None:
+def needed(module: str) -> ModuleType:
+    """Imports a module of a package of `EXTRAS`; raises `UserError` naming the extra where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(_missing_package(error) or str(error)) from error
+
+
+def _missing_package(error: ModuleNotFoundError) -> str | None:
     """A line with the extra that brings a package which is not installed; None if no extra does."""
     package = (error.name or '').partition('.')[0]
     if package not in EXTRAS:

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 
 from mobilenets_jax.config import write_bytes
-from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.errors import UserError, check, needed
 from mobilenets_jax.export.calibration import WHOLE
 from mobilenets_jax.export.exporting import NONE, Exported, export
 from mobilenets_jax.export.images import find_images, spread
-from mobilenets_jax.export.packages import PACKAGES, needed
+from mobilenets_jax.export.packages import PACKAGES
 from mobilenets_jax.export.quantization import RECIPES
 from mobilenets_jax.inference import TrainedNetwork
 from mobilenets_jax.tasks import get_task

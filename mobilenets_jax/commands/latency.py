@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mobilenets_jax import machine
-from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.errors import UserError, check, needed
 from mobilenets_jax.export.file_madds import file_madds
 from mobilenets_jax.export.litert import read_file
-from mobilenets_jax.export.packages import needed
 from mobilenets_jax.export.timing import WARM_UP, TimedNetwork, measure
 from mobilenets_jax.export.untrained import untrained_file
 from mobilenets_jax.models import create_model, get_spec

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mobilenets_jax.data.annotations import Annotations
-from mobilenets_jax.errors import RunError, UserError, missing_package
+from mobilenets_jax.errors import RunError, needed
 
 Rows = Mapping[str, np.ndarray]
 
@@ -74,10 +74,7 @@ class Found(NamedTuple):
 
 def check_installed() -> None:
     """Raises `UserError` where the package that computes COCO's metrics is missing."""
-    try:
-        import faster_coco_eval  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UserError(missing_package(error) or str(error)) from error
+    needed('faster_coco_eval')
 
 
 def detection_metrics(annotations: Sequence[Annotations], rows: Rows, num_classes: int) -> dict[str, float]:

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from mobilenets_jax.data.options import quantized_input_range
-from mobilenets_jax.errors import check
+from mobilenets_jax.errors import check, needed
 from mobilenets_jax.export import flatbuffer
 from mobilenets_jax.export.litert import interpreter
-from mobilenets_jax.export.packages import needed
 
 MIN_IMAGES = 10
 WHOLE = 100.0  # percent of the values of an image that lie in the range

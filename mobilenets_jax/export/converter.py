@@ -9,9 +9,8 @@ import subprocess
 import sys
 import tempfile
 
-from mobilenets_jax.errors import RunError
+from mobilenets_jax.errors import RunError, needed
 from mobilenets_jax.export import flatbuffer
-from mobilenets_jax.export.packages import needed
 
 SIGNATURE = 'serving_default'
 TIMEOUT_SECONDS = 1800

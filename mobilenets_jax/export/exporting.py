@@ -1,5 +1,6 @@
 """A trained network as a TFLite file, float or quantized, that is compared with it before anybody gets it."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -89,7 +90,9 @@ def in_8_bit(network: TrainedNetwork) -> Callable[[np.ndarray], jax.Array]:
     """A network that was trained for 8 bit, rounded as in training: from normalised images to logits."""
     model = lowering.in_float32(network.model)
     options = {'ranges': network.ranges, 'input_range': quantized_input_range(network.value_range)}
-    return jax.jit(lambda images: apply_rounded(model, network.variables, images, **options)[0])
+    # The variables are arguments: as constants XLA would round them while it compiles, which takes it long.
+    rounded = jax.jit(lambda variables, images: apply_rounded(model, variables, images, **options)[0])
+    return functools.partial(rounded, network.variables)
 
 
 def _each(network: Callable[[np.ndarray], Any], images: np.ndarray) -> Iterator[Any]:

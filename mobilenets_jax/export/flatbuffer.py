@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import flatbuffers
 import numpy as np
 
-from mobilenets_jax.export.packages import needed
+from mobilenets_jax.errors import needed
 
 # Operation -> the axis of its weights that counts the output channels.
 CHANNEL_AXIS = {'CONV_2D': 0, 'DEPTHWISE_CONV_2D': 3, 'FULLY_CONNECTED': 0}

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.errors import UserError, needed
 from mobilenets_jax.export.lowering import OUTPUT
-from mobilenets_jax.export.packages import needed, quiet
+from mobilenets_jax.export.packages import quiet
 
 DELEGATE = 'DELEGATE'
 

@@ -1,24 +1,14 @@
 """The packages that only export needs: LiteRT, its converter and its quantizer."""
 
 import contextlib
-import importlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from types import ModuleType
 
-from mobilenets_jax.errors import UserError, missing_package
+from mobilenets_jax.errors import EXTRAS
 
-PACKAGES = ('litert_converter', 'ai_edge_litert', 'ai_edge_quantizer')
-
-
-def needed(module: str) -> ModuleType:
-    """Imports a module of one of the packages; raises `UserError` naming the extra that brings it."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise UserError(missing_package(error) or str(error)) from error
+PACKAGES = [package for package, extra in EXTRAS.items() if extra == 'export']
 
 
 @contextlib.contextmanager

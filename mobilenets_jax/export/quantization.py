@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from mobilenets_jax.errors import RunError
+from mobilenets_jax.errors import RunError, needed
 from mobilenets_jax.export import flatbuffer
 from mobilenets_jax.export.bias_correction import correct_biases
 from mobilenets_jax.export.calibration import WHOLE, Ranges, activation_ranges
-from mobilenets_jax.export.packages import needed, quiet
+from mobilenets_jax.export.packages import quiet
 
 INT8 = 'int8'
 # By the names of `--quantize`: the quantizer's recipe, and what becomes of the numbers.

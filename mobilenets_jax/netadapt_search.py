@@ -80,7 +80,7 @@ class NetAdaptSearch:
         self._kept = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
         self.adaptation = Adaptation(
             channels=self.channels,
-            milliseconds=functools.partial(self._latency.milliseconds, image_size=config.image_size),
+            milliseconds=self._milliseconds,
             population=self._population(),
             target=config.search.target_ms,
             saved_percent=config.search.saved_percent,
@@ -128,6 +128,13 @@ class NetAdaptSearch:
             log_every=experiment.options.log_every,
             say=say,
         )
+
+    def _milliseconds(self, spec: NetworkSpec) -> float:
+        """The latency of a network: as it is trained, or with all strides at a size of its own."""
+        size = self._config.search.latency_image_size
+        if size is None:
+            return self._latency.milliseconds(spec, self._config.image_size)
+        return self._latency.milliseconds(with_strides(spec, self._table), size)
 
     def _ends(self, step: int) -> bool:
         self._watchdog.reset()

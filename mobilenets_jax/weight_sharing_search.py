@@ -104,10 +104,18 @@ class WeightSharingSearch:
         )
         fits = 0 <= (warmup_steps or 0) < options.total_steps
         check(fits, 'search.warmup', warmup_steps, f'steps leave none of the {options.total_steps} to the controller')
+        dropped_strides, size = self._arguments['dropped_strides'], search.latency_image_size
+        super_network = SuperNetwork(space, functools.partial(self._resolve, dropped_strides))
+        # As it is trained, or with all strides at a size of its own.
+        timed = super_network if size is None else SuperNetwork(space, functools.partial(self._resolve, 0))
+
+        def milliseconds(decisions: np.ndarray) -> float:
+            return self._latency.milliseconds(timed.network(decisions), size or self._config.image_size)
+
         networks = Networks(
-            SuperNetwork(space, functools.partial(self._resolve, self._arguments['dropped_strides'])),
+            super_network,
             Reinforce(space, learning_rate=search.learning_rate, baseline_decay=search.baseline_decay),
-            functools.partial(self._latency.milliseconds, image_size=self._config.image_size),
+            milliseconds,
             warmup_steps or 0,
             self._config.seed,
         )
@@ -119,7 +127,7 @@ class WeightSharingSearch:
         """Raises `UserError` for networks of the space without a latency, and a target that none of them has."""
         super_network, target = networks.super_network, self._config.search.target_ms
         for decisions in super_network.neighbours():
-            networks.milliseconds(super_network.network(decisions))
+            networks.milliseconds(decisions)
         least, most = networks.range
         requirement = f'is no latency of {super_network.space.name}, whose networks take {least:.3g} to {most:.3g} ms'
         check(least <= target <= most, 'search.target_ms', target, requirement)

@@ -14,6 +14,8 @@ def get_config(algorithm: str) -> ml_collections.ConfigDict:
     config.search.target_ms = placeholder(float)  # milliseconds of the network to find; also --target_ms
     config.search.latency = 'papers_pixel1'  # whose milliseconds: papers_pixel1, or the format of a table
     config.search.latency_file = ''  # of a table
+    # Pixels at which the latency is that of the network with all strides; unset: that of the network as it is trained.
+    config.search.latency_image_size = placeholder(int)
     config.search.held_out_percent = 5.0  # of the training images, to choose by; 0: the evaluation set is chosen by
     return config
 

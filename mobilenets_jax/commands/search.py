@@ -53,6 +53,8 @@ def _search(arguments: argparse.Namespace) -> None:
     target, algorithm = config.search.target_ms, config.search.algorithm
     check(target is not None, 'search.target_ms', target, 'must be set, e.g. by --target_ms=12.5')
     check_choice('search.algorithm', algorithm, ALGORITHMS)
+    size = config.search.latency_image_size
+    check(size is None or size > 0, 'search.latency_image_size', size, 'must be positive')
     workdir = epath.Path(arguments.workdir).expanduser()
     with WorkdirLock(workdir), StopSignals() as stop_signals:
         found = ALGORITHMS[algorithm](config, given, workdir, stop_signals.reached)

@@ -25,7 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.search.controllers import PolicyState, Reinforce, log_probabilities
 from mobilenets_jax.search.held_out import HeldOut
 from mobilenets_jax.search.masks import masked
@@ -192,14 +191,14 @@ class Networks:
     Attributes:
         super_network: what they are parts of.
         controller: proposes them.
-        milliseconds: of a network.
+        milliseconds: of the network of decisions, int [C].
         warmup_steps: in these the option of a choice is the largest one with a probability that falls from 1 to 0.
         seed: of the draws; those of a step depend on it, the step and the controller's state alone.
     """
 
     super_network: SuperNetwork
     controller: Reinforce
-    milliseconds: Callable[[NetworkSpec], float]
+    milliseconds: Callable[[np.ndarray], float]
     warmup_steps: int
     seed: int
 
@@ -207,7 +206,7 @@ class Networks:
     def range(self) -> tuple[float, float]:
         """Milliseconds of the smallest and of the largest network."""
         ends = (self.super_network.smallest, self.super_network.largest)
-        least, most = (self.milliseconds(self.super_network.network(decisions)) for decisions in ends)
+        least, most = (self.milliseconds(decisions) for decisions in ends)
         return least, most
 
     def decisions(self, policy: PolicyState, step: int, count: int) -> np.ndarray:
@@ -231,7 +230,7 @@ class Networks:
             decisions: theirs, int [local_devices, C].
         """
         sizes = [self.super_network.sizes(row) for row in decisions]
-        milliseconds = [self.milliseconds(self.super_network.network(row)) for row in decisions]
+        milliseconds = [self.milliseconds(row) for row in decisions]
         return {
             DECISIONS: decisions,
             SIZES: jax.tree.map(lambda *leaves: np.stack(leaves), *sizes),
@@ -247,6 +246,6 @@ class Networks:
         log_p = np.asarray(log_probabilities(policy.logits, self.super_network.space.num_options))
         return {
             'reward': float(policy.baseline),
-            'milliseconds': float(self.milliseconds(self.super_network.network(best))),
+            'milliseconds': float(self.milliseconds(best)),
             'certainty': float(100 * np.exp(log_p[np.arange(len(best)), best]).mean()),
         }

@@ -21,6 +21,7 @@ from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.search import spaces
 from mobilenets_jax.search.controllers import Reinforce
 from mobilenets_jax.search.held_out import HeldOut
+from mobilenets_jax.search.latency import latency_model
 from mobilenets_jax.search.masks import sliced
 from mobilenets_jax.search.reward import get_reward
 from mobilenets_jax.search.super_network import SuperNetwork
@@ -58,7 +59,9 @@ def places(params):
 @pytest.fixture
 def networks():
     space = tiny_space()
-    return Networks(SuperNetwork(space), Reinforce(space, learning_rate=0.1), milliseconds, 4, seed=3)
+    super_network = SuperNetwork(space)
+    latency = lambda decisions: milliseconds(super_network.network(decisions))  # noqa: E731
+    return Networks(super_network, Reinforce(space, learning_rate=0.1), latency, 4, seed=3)
 
 
 def test_a_step_is_the_mean_of_the_steps_of_its_networks(networks):
@@ -267,3 +270,14 @@ def test_shipped_searches_can_be_run(config, wanted):
     described = WeightSharingSearch(ConfigView(config).updated(fields), {}).describe()
     for part in wanted:
         assert part in described
+
+
+def test_latency_is_that_of_all_strides_at_a_size_of_its_own():
+    """At 224 px the largest network is that of the space's table, whatever strides the training drops."""
+    config = tunas_cifar10.get_config().to_dict()
+    fields = {'data.name': 'digits', 'batch_size': 1024, 'search.target_ms': 30.0, 'model.width_multiplier': 1.0}
+    search = WeightSharingSearch(ConfigView(config).updated({**fields, 'search.latency_image_size': 224}), {})
+    space = spaces.get_space('proxylessnas')
+    largest = space.spec(SuperNetwork(space).largest)
+    latency = latency_model('papers_pixel1').milliseconds(largest, 224)
+    assert search.networks.range[1] == pytest.approx(latency, rel=0.01)

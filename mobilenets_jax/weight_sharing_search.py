@@ -120,7 +120,7 @@ class WeightSharingSearch:
             self._config.seed,
         )
         self._check_latency(networks)
-        canonical(to_text(self._name, self._table(networks.super_network, networks.super_network.largest)), self._name)
+        canonical(to_text(self._name, self.table(networks.super_network, networks.super_network.largest)), self._name)
         return networks
 
     def _check_latency(self, networks: Networks) -> None:
@@ -137,7 +137,7 @@ class WeightSharingSearch:
         table = {'name': self._name, 'table': to_text(self._name, spec), 'dropped_strides': dropped_strides}
         return create_model(**{**self._arguments, **table}).spec
 
-    def _table(self, super_network: SuperNetwork, decisions: np.ndarray) -> NetworkSpec:
+    def table(self, super_network: SuperNetwork, decisions: np.ndarray) -> NetworkSpec:
         """The table of a network with its own widths and all of its strides."""
         table = super_network.space.spec(decisions)
         spec, network = self._resolve(0, table), super_network.network(decisions)
@@ -236,7 +236,7 @@ class WeightSharingSearch:
         decisions, space = networks.controller.best(parallel.to_host(state.policy)), networks.super_network.space
         in_force = zip(space.options(decisions).items(), space.in_force(decisions), strict=True)
         options = {name: option for (name, option), used in in_force if used}
-        return Found(self._name, self._table(networks.super_network, decisions), metrics), options
+        return Found(self._name, self.table(networks.super_network, decisions), metrics), options
 
     def describe(self) -> str:
         """What the search is about to do, in a few lines."""

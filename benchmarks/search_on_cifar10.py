@@ -85,7 +85,8 @@ def shared_accuracy(
     def accuracy(decisions: np.ndarray) -> float:
         sizes, correct, count = super_network.sizes(decisions), 0, 0
         for batch in experiment.dataset.eval_batches(experiment.layout):
-            correct += int(hits(sizes, {name: rows[0] for name, rows in batch.items()}))
+            # Of all devices at once: (devices, images, ...) -> (devices * images, ...).
+            correct += int(hits(sizes, {name: rows.reshape(-1, *rows.shape[2:]) for name, rows in batch.items()}))
             count += int((batch['mask'] > 0).sum())
         return 100 * correct / count
 

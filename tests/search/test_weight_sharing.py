@@ -1,5 +1,6 @@
 """A step with shared weights is the mean of the steps of its networks; a search goes on as if it had not stopped."""
 
+import dataclasses
 import json
 
 import jax
@@ -11,7 +12,9 @@ from etils import epath
 from model_cases import compile_quickly, random_variables
 from tiny_space import tiny_space
 
+from benchmarks.search_on_cifar10 import shared_accuracy, spearman
 from configs.search import tunas_cifar10, tunas_imagenet
+from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import create_model
@@ -211,8 +214,32 @@ def test_a_search_that_goes_on_finds_what_it_would_have_found(tiny, tmp_path):
     # The table is that of a network that can be trained by itself, with the strides that the search had dropped.
     spec = create_model('tiny_0.2ms', 10, table=canonical(texts[0].decode(), 'found')[1]).spec
     assert spec == straight.spec and (spec.stem.stride, spec.blocks[0].stride) == (2, 2)
+    _check_shared_accuracy(tiny_search(), epath.Path(tmp_path / 'straight'))
     with pytest.raises(UserError, match='^search.target_ms=0.3 instead of 0.2 in checkpoint 6: a search goes on with'):
         tiny_search(**{'search.target_ms': 0.3}).run(epath.Path(tmp_path / 'stopped'), None)
+
+
+def _check_shared_accuracy(search, workdir):
+    """What the benchmark measures of a network with the shared weights is what its slice of them does."""
+    accuracy, best = shared_accuracy(search, workdir)
+    with CheckpointManager(workdir / 'checkpoints', identity=search.experiment.identity) as checkpoints:
+        train = jax.device_get(checkpoints.restore(search.abstract_state()).state.train)
+    super_network, task = search.networks.super_network, search.task.task
+    sizes = super_network.sizes(best)
+    model = dataclasses.replace(task.model, spec=super_network.network(best))
+    variables = sliced({'params': train.params, 'batch_stats': train.batch_stats}, sizes)
+    correct = []
+    for batch in search.experiment.dataset.eval_batches(search.experiment.layout):
+        flat = {name: rows.reshape(-1, *rows.shape[2:]) for name, rows in batch.items()}
+        images = task.preprocess(flat, train=False)
+        (logits, _), _ = model.apply(variables, images, train=True, mutable=['batch_stats'])
+        correct.append((logits.argmax(-1) == flat['label'])[flat['mask'] > 0])
+    assert accuracy(best) == pytest.approx(100 * np.concatenate(correct).mean())
+
+
+def test_rank_correlation():
+    assert spearman([1.0, 2.0, 3.0, 4.0], [10.0, 30.0, 20.0, 40.0]) == pytest.approx(0.8)
+    assert spearman([1.0, 1.0, 2.0], [3.0, 3.0, 1.0]) == pytest.approx(-1.0)
 
 
 @pytest.mark.parametrize(

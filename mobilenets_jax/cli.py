@@ -28,6 +28,7 @@ from mobilenets_jax.config import ConfigView, check_finite, keep_overriding_spel
 from mobilenets_jax.errors import RUN_ERROR_STATUS, UserError, check, describe, did_you_mean
 from mobilenets_jax.image_size import height_and_width
 from mobilenets_jax.models.found import canonical
+from mobilenets_jax.renamed_fields import describe_renamed
 from mobilenets_jax.stop_signals import Interruptible
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True, help_string='Config file, e.g. configs/digits.py.')
@@ -111,7 +112,7 @@ def run(
 
 def _keep_memory(config: ConfigDict) -> None:
     pixels = math.prod(height_and_width(config.image_size))
-    allocator.keep_memory(config.batch_size * pixels * 4 ** min(config.model.dropped_strides, 8))
+    allocator.keep_memory(config.batch_size * pixels * 4 ** min(config.model.num_removed_strides, 8))
 
 
 def _status_of(error: Exception) -> int:
@@ -192,7 +193,8 @@ def parse(argv: Sequence[str], command: str = '') -> None:
     try:
         rest = flags.FLAGS(argv)
         if CONFIG.value is not None:
-            CONFIG.value.to_dict()  # raises only now where the file could not be read
+            fields = CONFIG.value.to_dict()  # raises only now where the file could not be read
+            _check_names(fields)
             _check_unset(CONFIG.value, overrides())
             _read_table(CONFIG.value)
             if 'task' in overrides():
@@ -245,6 +247,14 @@ def _check_unset(config: ConfigDict, given: Mapping[str, Any]) -> None:
         check(value is not None or may_be_unset, path, value, 'is no value of this field, which cannot be unset')
 
 
+def _check_names(fields: Mapping[str, Any]) -> None:
+    """Raises `UserError` if the config's file sets a field by the name of an older version."""
+    paths = [path.removeprefix('config.') for path in ConfigView(fields).leaves()]
+    for path in paths:
+        if renamed := describe_renamed(path, paths):
+            raise UserError(f'{renamed}; the file of --config sets the old name.')
+
+
 def _unknown_field(argv: Sequence[str]) -> str | None:
     """What is said of the first flag that names no field of the config; None if there is none, or no config."""
     names = [argument.lstrip('-').partition('=')[0] for argument in argv if argument.startswith('-')]
@@ -256,6 +266,8 @@ def _unknown_field(argv: Sequence[str]) -> str | None:
     sections = {path.rpartition('.')[0] for path in leaves}
     for path in (name.removeprefix('config.') for name in names if name.startswith('config.')):
         if path not in (*leaves, *sections):
+            if renamed := describe_renamed(path, leaves):
+                return f'{renamed}.'
             # Its last part may be right, and stand in another section.
             elsewhere = [leaf for leaf in leaves if leaf.rpartition('.')[2] == path.rpartition('.')[2]]
             hint = did_you_mean(path, elsewhere, cutoff=0.0) or did_you_mean(path, leaves, cutoff=0.6)

@@ -22,7 +22,7 @@ NETWORK_FIELDS = (
     'model.width_multiplier',
     'model.convention',
     'model.tail',
-    'model.dropped_strides',
+    'model.num_removed_strides',
     'model.output_stride',
     'model.bn_epsilon',
     'model.divisor',

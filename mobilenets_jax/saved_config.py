@@ -11,6 +11,7 @@ from ml_collections import ConfigDict, FieldReference
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.renamed_fields import with_new_names
 
 
 def with_saved(config: ConfigDict, saved: Any, source: str) -> tuple[ConfigDict, list[str]]:
@@ -18,7 +19,7 @@ def with_saved(config: ConfigDict, saved: Any, source: str) -> tuple[ConfigDict,
 
     Args:
         config: has all fields; changed in place.
-        saved: nested, as JSON reads it.
+        saved: nested, as JSON reads it; its fields may have the names of an older version.
         source: what the messages call it, e.g. 'checkpoint 40'.
 
     Returns:
@@ -30,7 +31,7 @@ def with_saved(config: ConfigDict, saved: Any, source: str) -> tuple[ConfigDict,
     if not isinstance(saved, Mapping):
         raise UserError(f'{source}: its config is no object of JSON, but {saved!r:.60}.')
     known, unknown = ConfigView(config.to_dict(), '').leaves(), []
-    for path, value in ConfigView(saved, '').leaves().items():
+    for path, value in ConfigView(with_new_names(saved), '').leaves().items():
         if path not in known:
             unknown.append(path.removeprefix('.'))
             continue

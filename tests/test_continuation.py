@@ -189,7 +189,7 @@ def test_checkpoint_that_no_run_saved_is_refused(part, stored):
 def test_network_of_the_weights_comes_from_the_checkpoint(stored):
     """A run that started from weights needs them no more; a field that is given now counts more."""
     weights = {'init_from': 'gone.h5', 'new_head': True}
-    network = {'model.name': 'mobilenet_v1', 'model.dropped_strides': 2, 'data.normalization': 'unit'}
+    network = {'model.name': 'mobilenet_v1', 'model.num_removed_strides': 2, 'data.normalization': 'unit'}
     going_on = continuation(config().updated(weights | network), stored)
     command = config(model__name='mobilenet_v3_small').updated(weights)
     fields = going_on.network_of_start(command, {'model.width_multiplier': 0.5})

@@ -153,7 +153,7 @@ def config_fields(pretrained: Pretrained) -> dict[str, Any]:
         'model.width_multiplier': card.width_multiplier,
         'model.convention': card.convention,
         'model.tail': card.fields.get('tail', FULL),
-        'model.dropped_strides': card.fields.get('dropped_strides', 0),
+        'model.num_removed_strides': card.fields.get('num_removed_strides', 0),
         'model.output_stride': model.output_stride,
         'model.bn_epsilon': model.settings.bn_epsilon,
         'model.divisor': model.spec.convention.divisor,

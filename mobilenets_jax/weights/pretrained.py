@@ -170,7 +170,7 @@ def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], trained: 
     for name, value in {'model': model, **told}.items():
         fits = name == 'image_size' or value in (None, known[name])
         check(fits, name, value, f'is not that of {label}, which has {known.get(name)!r}')
-    usual = {'table': '', 'tail': FULL, 'dropped_strides': 0, 'activation': None}
+    usual = {'table': '', 'tail': FULL, 'num_removed_strides': 0, 'activation': None}
     fields = {name: trained.fields[name] for name in usual if trained.fields[name] != usual[name]}
     card = WeightCard(
         name=source,

@@ -42,7 +42,7 @@ def get_config():
     config.ema.decay = 0.0
     return config
 """
-NETWORK = '--config.model.dropped_strides=1'
+NETWORK = '--config.model.num_removed_strides=1'
 TRAIN = f'train.py --config=configs/digits.py --config.batch_size=32 --config.num_steps=30 {NETWORK}'
 TRAIN += ' --config.model.output_stride=32 --config.ema.decay=0.0 --config.evaluation.every_steps=30'
 SEARCH = 'mobilenets_jax/__main__.py search --config=FOLDER/config.py --config.init_from=FOLDER/run'
@@ -82,7 +82,7 @@ def target_ms():
     from mobilenets_jax.search.latency import latency_model
 
     name, text = canonical(json.dumps(TABLE), 'TABLE')
-    spec = get_spec(name, table=text).drop_first_strides(1)
+    spec = get_spec(name, table=text).remove_first_strides(1)
     return round(0.9 * latency_model('papers_pixel1').milliseconds(spec, 32), 6)
 
 

@@ -43,7 +43,7 @@ def logits_of_litert(path, images):
         ({'activations': ('RELU',) * 27}, 64, {'activation': 'relu'}),
         ({'explicit_pads': (0, 1)}, 64, {}),  # as Keras writes 'same' at stride 2
         ({'explicit_pads': (1, 1)}, 64, {'padding': 'symmetric'}),
-        ({'strides': (1, *STRIDES[1:])}, 64, {'dropped_strides': 1}),
+        ({'strides': (1, *STRIDES[1:])}, 64, {'num_removed_strides': 1}),
     ],
 )
 def test_the_network_computes_what_litert_computes(changes, size, fields, tmp_path):
@@ -77,9 +77,9 @@ def test_the_range_of_the_input_is_the_files(changes, value_range, tmp_path, cap
 def test_runs_and_evaluations_take_the_fields_of_the_graph(tmp_path):
     changes = {'activations': ('RELU',) * 27, 'strides': (1, *STRIDES[1:]), 'explicit_pads': (1, 1)}
     fields = config_fields(load(tmp_path, input_quantization=UNIT_INT8, **changes))
-    assert {path: fields[f'model.{path}'] for path in ('activation', 'dropped_strides', 'padding')} == {
+    assert {path: fields[f'model.{path}'] for path in ('activation', 'num_removed_strides', 'padding')} == {
         'activation': 'relu',
-        'dropped_strides': 1,
+        'num_removed_strides': 1,
         'padding': 'symmetric',
     }
     assert (fields['image_size'], fields['data.normalization']) == (64, 'unit')

@@ -32,6 +32,11 @@ def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
+def with_new_paths(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of saved fields by dotted path, with each renamed field under its name of today."""
+    return {RENAMED.get(path, path): value for path, value in fields.items()}
+
+
 def with_new_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a checkpoint's identity, which names fields without their section, with the names of today."""
     for old, new in RENAMED.items():

@@ -12,6 +12,7 @@ from mobilenets_jax.checkpoints import CheckpointManager, write_manifest
 from mobilenets_jax.config import read_json
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.identity import Identity, network_fields
+from mobilenets_jax.renamed_fields import with_new_paths
 from mobilenets_jax.saved_config import config_of_checkpoint, with_saved
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -42,6 +43,8 @@ def test_values_are_taken_and_what_is_missing_has_its_default():
 def test_renamed_fields_keep_their_values():
     saved = {'model': {'dropped_strides': 2}, 'data': {'crop': 'resize', 'eval_crop': 'resize_crop'}}
     config, unknown = with_saved(base.get_config(), saved, 'checkpoint 40')
+    of_file = with_new_paths({'model.dropped_strides': 2, 'model.name': 'mobilenet_v1'})
+    assert of_file == {'model.num_removed_strides': 2, 'model.name': 'mobilenet_v1'}
     assert (config.model.num_removed_strides, config.data.train_crop, config.data.eval_crop, unknown) == (
         *(2, 'resize', 'resize_crop'),
         [],

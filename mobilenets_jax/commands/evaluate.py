@@ -58,7 +58,7 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     """Metrics of published weights, and what was evaluated."""
     given = cli.overrides()
     network = {name: given.get(f'model.{name}') for name in ('num_classes', 'convention', 'width_multiplier')}
-    network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
+    network |= {'image_size': given.get('image_size'), 'normalization': given.get('data.normalization')}
     network |= {'step': parse_step(STEP.value), 'params': PARAMS.value if flags.FLAGS['params'].present else None}
     pretrained = load_pretrained(path_or_name, given.get('model.name'), **network, task=None)
     task, source = cli.config_view().task, f'weights={path_or_name!r}'

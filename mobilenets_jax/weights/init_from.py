@@ -101,7 +101,7 @@ def starting_point(
     if is_folder(source, f'{FIELD}={source!r}'):
         return _checkpoint(source, kept)
     network = {name: given.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
-    network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
+    network |= {'image_size': given.get('image_size'), 'normalization': given.get('data.normalization')}
     network['num_classes'] = 1 if new_head else None  # `fit` puts a head of the data's classes there
     try:
         pretrained = load_pretrained(
@@ -160,7 +160,7 @@ def config_fields(pretrained: Pretrained) -> dict[str, Any]:
         'model.padding': model.settings.padding,
         'model.activation': card.fields.get('activation'),
         'model.num_classes': model.num_classes,
-        'data.normalization': preprocessing.value_range,
+        'data.normalization': preprocessing.normalization,
         **_OF_TASKS[card.task](pretrained),
     }
 

@@ -98,7 +98,7 @@ def load_pretrained(
     convention: str | None = None,
     width_multiplier: float | None = None,
     image_size: int | None = None,
-    value_range: str | None = None,
+    normalization: str | None = None,
     step: int | str | None = None,
     params: str | None = None,
     option: str = 'weights',
@@ -122,7 +122,7 @@ def load_pretrained(
             that is read from timm's config.json beside the file, or from the name of a timm model in the file's.
         width_multiplier: where one wants to be sure.
         image_size: height and width of the images that the network takes, in pixels, where the file does not say it.
-        value_range: the range of its input, a key of `data.options.NORMALIZATIONS`, where the file does not say it.
+        normalization: the range of its input, a key of `data.options.NORMALIZATIONS`, where the file does not say it.
         step: of a run, which checkpoint; 'best': the one with the best metric; None: the newest intact one.
         params: of a run, 'ema' (the default: averaged parameters where it has some) or 'raw'.
         task: what the network shall be for: 'classification', 'segmentation' or 'detection'; None: any.
@@ -132,7 +132,7 @@ def load_pretrained(
         UserError: the file is missing, damaged, of no known network or not of the one that was asked for.
     """
     told = {'convention': convention, 'width_multiplier': width_multiplier}
-    told |= {'image_size': image_size, 'value_range': value_range}
+    told |= {'image_size': image_size, 'normalization': normalization}
     if path_or_name not in CARDS and is_folder(path_or_name, f'{option}={path_or_name!r}'):
         trained = read_trained(path_or_name, f'weights={path_or_name!r}', step=step, params=params or 'ema')
         network, variables, card, notes = _of_a_run(path_or_name, model, told, trained)
@@ -166,7 +166,7 @@ def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], trained: 
     """A checkpoint of a run, whose network and input are known; only another image size may be asked for."""
     label = f'weights={source!r}'
     check(trained.task == CLASSIFICATION, 'weights', source, f'is a run of the task {trained.task!r}, no classifier')
-    known = {**trained.fields, 'value_range': trained.fields['normalization']}
+    known = trained.fields
     for name, value in {'model': model, **told}.items():
         fits = name == 'image_size' or value in (None, known[name])
         check(fits, name, value, f'is not that of {label}, which has {known.get(name)!r}')
@@ -219,7 +219,7 @@ def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *,
             preprocessing=with_facts(PREPROCESSING[identity.task][identity.source], facts),
         )
         notes += _assumptions(card, file, facts, told, source=identity.source)
-    stated = {'image_size': file.contents.image_size, 'value_range': file.contents.value_range}
+    stated = {'image_size': file.contents.image_size, 'normalization': file.contents.normalization}
     of_input = {name: told[name] for name in stated}
     card = dataclasses.replace(
         card,
@@ -238,7 +238,7 @@ def _assumptions(
     preprocessing, assumed, fields = card.preprocessing, [], []
     for name, value, field in (
         ('image_size', f'{preprocessing.image_size} px', 'image_size'),
-        ('value_range', f'the range {preprocessing.value_range!r}', 'data.normalization'),
+        ('normalization', f'the range {preprocessing.normalization!r}', 'data.normalization'),
     ):
         if (getattr(file.contents, name), told[name]) == (None, None) and name not in facts.preprocessing:
             assumed.append(value)

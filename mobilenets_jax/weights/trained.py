@@ -156,7 +156,7 @@ def preprocessing(trained: Trained) -> Preprocessing:
     Sources in memory have images of the network's size. They are taken whole; others are resized by their short side.
     """
     image_size, data = trained.config['image_size'], trained.config.get('data', {})
-    size_and_range = {'image_size': image_size, 'value_range': trained.fields['normalization']}
+    size_and_range = {'image_size': image_size, 'normalization': trained.fields['normalization']}
     if 'eval_crop' not in fields_of_source(data.get('name', '')):
         return Preprocessing(crop='resize_crop', crop_fraction=1.0, **size_and_range)
     options = ImageOptions(

@@ -107,7 +107,7 @@ def run(
             status = _status_of(error)
             if status == RUN_ERROR_STATUS and jax.process_count() == 1:
                 background_errors.end(status)
-            hosts.end(status)
+            hosts.exit_process(status)
 
 
 def _keep_memory(config: ConfigDict) -> None:
@@ -165,11 +165,11 @@ def config_view(fields: Mapping[str, Any] | None = None) -> ConfigView:
 
 def overrides() -> dict[str, Any]:
     """What the command line sets of the config, by dotted path; with a file of a table also what it holds."""
-    given = config_flags.get_override_values(flags.FLAGS['config'])
-    if given.get(f'model.{SPEC_FILE}') and CONFIG.value.model.table:
-        held = {f'model.{field}': CONFIG.value.model[field] for field in ('name', 'table')}
-        return {**given, **held}
-    return given
+    overridden = config_flags.get_override_values(flags.FLAGS['config'])
+    if overridden.get(f'model.{SPEC_FILE}') and CONFIG.value.model.table:
+        of_table = {f'model.{field}': CONFIG.value.model[field] for field in ('name', 'table')}
+        return {**overridden, **of_table}
+    return overridden
 
 
 def value_of(argv: Sequence[str], flag: str) -> str | None:
@@ -224,11 +224,11 @@ def _with_config_file(argument: str) -> str:
 
 def _read_table(config: ConfigDict) -> None:
     """Puts the table that `model.spec_file` names in its fields, and the name of its network."""
-    path, given = config.get('model', {}).get(SPEC_FILE), overrides()
+    path, overridden = config.get('model', {}).get(SPEC_FILE), overrides()
     if not path:
         return
     for field in ('name', 'table'):
-        value = given.get(f'model.{field}')
+        value = overridden.get(f'model.{field}')
         check(value is None, f'model.{field}', value, f'has no effect with model.{SPEC_FILE}={path!r}')
     label = f'model.{SPEC_FILE}={path!r}'
     try:
@@ -238,9 +238,9 @@ def _read_table(config: ConfigDict) -> None:
     config.model.name, config.model.table = canonical(text, label)
 
 
-def _check_unset(config: ConfigDict, given: Mapping[str, Any]) -> None:
+def _check_unset(config: ConfigDict, overridden: Mapping[str, Any]) -> None:
     """Raises `UserError` if the command line unsets a field that cannot be: those that can are placeholders."""
-    for path, value in given.items():
+    for path, value in overridden.items():
         section, _, field = path.rpartition('.')
         node = config[section] if section else config
         may_be_unset = isinstance(dict(node.items(preserve_field_references=True))[field], FieldReference)
@@ -258,8 +258,8 @@ def _check_names(fields: Mapping[str, Any]) -> None:
 def _unknown_field(argv: Sequence[str]) -> str | None:
     """What is said of the first flag that names no field of the config; None if there is none, or no config."""
     names = [argument.lstrip('-').partition('=')[0] for argument in argv if argument.startswith('-')]
-    given = [argument.partition('=')[2] for argument in argv if argument.startswith(('-config=', '--config='))]
-    config = flags.FLAGS['config'].parser.parse(given[0]) if given else None
+    files = [argument.partition('=')[2] for argument in argv if argument.startswith(('-config=', '--config='))]
+    config = flags.FLAGS['config'].parser.parse(files[0]) if files else None
     if not isinstance(config, ConfigDict):
         return None
     leaves = [path.removeprefix('config.') for path in ConfigView(config.to_dict()).leaves()]

@@ -15,7 +15,7 @@ from mobilenets_jax.checkpoints.arrays import describe
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import has_effect
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.hosts import decided_by_primary
+from mobilenets_jax.hosts import broadcast_from_primary
 from mobilenets_jax.identity import NETWORK_FIELDS, check_task, task_of
 from mobilenets_jax.saved_config import describe_unknown, with_saved
 
@@ -74,15 +74,15 @@ def differences(config: Mapping[str, Any], saved: Mapping[str, Any]) -> list[Cha
     ]
 
 
-def network_of_saved(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def network_of_saved(saved: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What a saved config, nested, says of the network, by dotted path, but for what is given now."""
     leaves = ConfigView(saved).leaves()
-    return {path: leaves[f'config.{path}'] for path in NETWORK_FIELDS if path not in given}
+    return {path: leaves[f'config.{path}'] for path in NETWORK_FIELDS if path not in overrides}
 
 
 def newest_checkpoint(directory: epath.Path) -> Description | None:
     """What a run in whose folder of checkpoints this is will go on from; None: it starts from the beginning."""
-    if not decided_by_primary(directory.is_dir):
+    if not broadcast_from_primary(directory.is_dir):
         return None
     with CheckpointManager(directory, identity=None, read_only=True) as checkpoints:
         return checkpoints.describe(warn=False)  # restoring it will
@@ -115,12 +115,12 @@ class Continuation:
             saved, self._unknown = with_saved(defaults, found.meta['config'], self._source)
             self._saved = saved.to_dict()
 
-    def network_of_start(self, config: ConfigView, given: Mapping[str, Any]) -> dict[str, Any]:
+    def network_of_start(self, config: ConfigView, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """What the weights decided that the run once started from, by dotted path, but for what is given now.
 
         Args:
             config: of the run that goes on.
-            given: what the command line sets, by dotted path.
+            overrides: what the command line sets, by dotted path.
 
         Raises:
             UserError: the run did not start from weights, and now is to.
@@ -132,7 +132,7 @@ class Continuation:
                 f'init_from={config.init_from!r} has no effect on a run that goes on from {self._source}, which did '
                 'not start from weights. Give the run a workdir of its own.'
             )
-        return network_of_saved(self._saved, given)
+        return network_of_saved(self._saved, overrides)
 
     def check(self, config: ConfigView, target: PyTree, total_steps: int) -> None:
         """Raises `UserError` if the run cannot go on so: its state has other arrays, or it is longer already.

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import create_model, get_spec
 
@@ -74,7 +74,7 @@ def network_fields(config: Mapping[str, Any], known: Mapping[str, Any] | None = 
 
 def _defaults() -> dict[str, Any]:
     """What the network fields are where nothing sets them."""
-    parameters = {**inspect.signature(Options).parameters, **inspect.signature(create_model).parameters}
+    parameters = {**inspect.signature(DataOptions).parameters, **inspect.signature(create_model).parameters}
     return {name: value.default for name, value in parameters.items() if value.default is not value.empty}
 
 

@@ -92,22 +92,22 @@ def _foreign(path: str, network: LiteNetwork) -> dict[str, Any]:
     return {'task': CLASSIFICATION, 'model': path, 'class_names': (), 'config': config}
 
 
-def _fields(record: Mapping[str, Any], given: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _fields(record: Mapping[str, Any], overrides: Mapping[str, Any], path: str) -> dict[str, Any]:
     """The fields of the config that the file decides, by dotted path.
 
     Args:
         record: of the file.
-        given: what the command line sets; of the network it may set nothing else.
+        overrides: what the command line sets; of the network it may set nothing else.
         path: of the file.
     """
     fields = dict(record['config'])
     if fields.get(RANGE) is None:
-        fields[RANGE] = given.get(RANGE)
+        fields[RANGE] = overrides.get(RANGE)
     if fields[RANGE] is None:
         known = ', '.join(NORMALIZATIONS)
         raise UserError(f'{path} does not say the range of its input: set --config.{RANGE}, one of {known}.')
     task = get_task(record['task'])
-    for name, value in given.items():
+    for name, value in overrides.items():
         of_network = name == RANGE or name.partition('.')[0] in NETWORK_SECTIONS
         if of_network and name not in task.reading_fields:
             check(name in fields and fields[name] == value, name, value, f'is not that of {path}: {fields.get(name)!r}')

@@ -22,7 +22,7 @@ from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.folder_index import describe, join, list_files, list_folders
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.mask_index import Facts, Pair
-from mobilenets_jax.data.options import Reading
+from mobilenets_jax.data.options import ReadOptions
 from mobilenets_jax.data.segmentation_format import SegmentationFormat
 from mobilenets_jax.data.segmentation_options import SegmentationOptions, Sides
 from mobilenets_jax.data.shapes_only import CITYSCAPES_SIZE
@@ -61,7 +61,7 @@ def create(
     eval_split: str,
     options: SegmentationOptions,
     mask_options: MaskOptions,
-    reading: Reading,
+    read_options: ReadOptions,
     mask_dir: str = '',
 ) -> HostDataset:
     """Lists images and masks, reads every mask, and checks that they form a data set.
@@ -73,7 +73,7 @@ def create(
         eval_split: the split to evaluate on; '' for the validation split or else the test split.
         options: how images become batches.
         mask_options: the classes.
-        reading: how files are read.
+        read_options: how files are read.
         mask_dir: as of `MaskPlaces`.
 
     Raises:
@@ -111,7 +111,7 @@ def create(
         evaluation=open_split(pairs[evaluation]),
         example_format=SegmentationFormat(classes, options, eval_size),
         options=options.common(),
-        reading=reading,
+        read_options=read_options,
         fingerprints=fingerprints,
     )
     dataset.palette = classes.palette

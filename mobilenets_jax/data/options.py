@@ -55,7 +55,7 @@ def quantized_input_range(normalization: str) -> tuple[float, float]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class DataOptions:
     """The choices that hold for every source.
 
     Attributes:
@@ -172,7 +172,7 @@ class MemoryOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How files are read on the host.
 
     Attributes:

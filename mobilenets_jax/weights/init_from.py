@@ -83,29 +83,29 @@ class StartingPoint(NamedTuple):
 
 
 def starting_point(
-    source: str, given: Mapping[str, Any], *, head: Head = LOGITS, new_head: bool = False
+    source: str, overrides: Mapping[str, Any], *, head: Head = LOGITS, new_head: bool = False
 ) -> StartingPoint:
     """Reads published weights, or a checkpoint of a run: its averaged parameters, where it has some.
 
     Args:
         source: a file; a name in `CARDS`; or the workdir of a run, whose newest intact checkpoint is taken, its folder
             of checkpoints, or that of one step. Local, perhaps with ~, or gs://.
-        given: what the command line sets of the config, by dotted path.
+        overrides: what the command line sets of the config, by dotted path.
         head: of the run's network.
         new_head: whether the head starts afresh, so that the weights need none.
 
     Raises:
         UserError: there is no such thing, or it is damaged.
     """
-    kept = {*given, *(head.own_fields if new_head else ())}
+    kept = {*overrides, *(head.own_fields if new_head else ())}
     if is_folder(source, f'{FIELD}={source!r}'):
         return _checkpoint(source, kept)
-    network = {name: given.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
-    network |= {'image_size': given.get('image_size'), 'normalization': given.get('data.normalization')}
+    network = {name: overrides.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
+    network |= {'image_size': overrides.get('image_size'), 'normalization': overrides.get('data.normalization')}
     network['num_classes'] = 1 if new_head else None  # `fit` puts a head of the data's classes there
     try:
         pretrained = load_pretrained(
-            os.path.expanduser(source), given.get('model.name'), **network, task=None, option=FIELD
+            os.path.expanduser(source), overrides.get('model.name'), **network, task=None, option=FIELD
         )
     except UserError as error:  # the readers know their file by the option of eval.py and predict
         message = str(error)

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.checkpoints import find_checkpoints, stored_identity
 from mobilenets_jax.errors import UserError, check
-from mobilenets_jax.hosts import decided_by_primary
+from mobilenets_jax.hosts import broadcast_from_primary
 from mobilenets_jax.identity import CLASSIFICATION, DETECTION, SEGMENTATION, task_of
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.tails import FULL
@@ -87,7 +87,7 @@ def task_of_source(source: str) -> str:
         found = find_checkpoints(source)
         return task_of(found and stored_identity(found[0]) or {})
 
-    return decided_by_primary(ask)
+    return broadcast_from_primary(ask)
 
 
 def load_pretrained(

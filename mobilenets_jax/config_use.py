@@ -3,16 +3,14 @@
 import dataclasses
 import inspect
 import itertools
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-
-import jax
 
 from mobilenets_jax.config import ConfigView, spellings
 from mobilenets_jax.data import SOURCES_OF_TASKS, fields_of_source
 from mobilenets_jax.data.options import ABOVE_ZERO, EVALUATION_FIELDS, USED_WITH
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.hosts import warn
 from mobilenets_jax.training.detection import DetectionLossSpec
 from mobilenets_jax.training.optimizers import OPTIMIZERS
 from mobilenets_jax.training.schedules import SCHEDULES
@@ -160,9 +158,9 @@ def check_used(config: ConfigView, overrides: Mapping[str, Any], defaults: Mappi
     if wrong:
         more = f' Likewise: {", ".join(wrong[1:])}.' if wrong[1:] else ''
         raise UserError(f'{_describe(leaves, wrong[0])}.{more}')
-    if left_out and jax.process_index() == 0:
+    if left_out:
         listed = '; '.join(_describe(leaves, path) for path in left_out)
-        print(f'{len(left_out)} field(s) of the config file are left out: {listed}', file=sys.stderr)
+        warn(f'{len(left_out)} field(s) of the config file are left out: {listed}')
 
 
 def check_used_in_evaluation(config: ConfigView, overrides: Mapping[str, Any]) -> None:

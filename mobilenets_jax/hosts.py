@@ -200,6 +200,12 @@ def broadcast_from_primary(decide: Callable[[], T]) -> T:
     return outcome['result']
 
 
+def warn(line: str) -> None:
+    """Prints a line on standard error, once for all hosts."""
+    if jax.process_index() == 0:
+        print(line, file=sys.stderr, flush=True)
+
+
 def barrier(name: str) -> None:
     """Waits until every process is here. Not for several threads at once."""
     wait = ocp.multihost.get_barrier_sync_fn()

@@ -93,7 +93,7 @@ def _evaluate_checkpoint(own_config: bool) -> tuple[Mapping[str, float], dict]:
         restored = checkpoints.restore(experiment.abstract_variables(), step=step, partial=True)
     check(restored is not None, 'checkpoint', str(directory), 'holds no checkpoint')
     stored = restored.meta.get('fingerprints')
-    fingerprint.say_other_evaluation_data(f'step {restored.step}', stored, experiment.dataset.fingerprints)
+    fingerprint.warn_of_other_evaluation_data(f'step {restored.step}', stored, experiment.dataset.fingerprints)
     which = 'raw' if restored.state['ema_params'] is None else PARAMS.value
     metrics = measure(experiment, evaluated_variables(restored.state, which), REPORT.value)
     return metrics, {'model': experiment.identity.model, 'step': restored.step, 'params': which}

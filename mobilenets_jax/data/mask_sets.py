@@ -173,7 +173,7 @@ def _folder_splits(directory: str, mask_dir: str) -> list[str]:
 def _folder_pairs(directory: str, splits: Sequence[str], mask_dir: str) -> dict[str, list[Pair]]:
     folders = {split: mask_dir.replace(SPLIT, split) for split in splits}
     listings = list_files(directory, list(dict.fromkeys([*folders, *folders.values()])))
-    _say_left_out(directory, sum((Counter(listing.left_out) for listing in listings.values()), Counter()))
+    _report_left_out(directory, sum((Counter(listing.left_out) for listing in listings.values()), Counter()))
     pairs = {}
     for split, folder in folders.items():
         images, masks = listings[split].files, set(listings[folder].files)
@@ -183,7 +183,7 @@ def _folder_pairs(directory: str, splits: Sequence[str], mask_dir: str) -> dict[
             for image, mask in zip(images, wanted, strict=True)
         ]
         if SPLIT in mask_dir:  # else the folder has the masks of other splits, too
-            _say_alone(join(directory, folder), masks - set(wanted))
+            _report_masks_without_image(join(directory, folder), masks - set(wanted))
     return pairs
 
 
@@ -237,7 +237,7 @@ def _cityscapes_pairs(directory: str, splits: Sequence[str], mask_dir: str) -> d
             _pair(join(images, split), name + CITYSCAPES_IMAGE, join(masks, split), mask, known)
             for name, mask in zip(names, wanted, strict=True)
         ]
-        _say_alone(join(masks, split), known - set(wanted))
+        _report_masks_without_image(join(masks, split), known - set(wanted))
     return pairs
 
 
@@ -248,12 +248,12 @@ def _pair(images: str, image: str, masks: str, mask: str, known: set[str]) -> Pa
     return Pair(join(images, image), join(masks, mask))
 
 
-def _say_alone(folder: str, masks: set[str]) -> None:
+def _report_masks_without_image(folder: str, masks: set[str]) -> None:
     if masks:
         print(f'{folder}: {len(masks)} files are left out, since they are masks of no image', file=sys.stderr)
 
 
-def _say_left_out(directory: str, left_out: Counter) -> None:
+def _report_left_out(directory: str, left_out: Counter) -> None:
     if left_out:
         print(f'{directory}: files that are no part of the data set: {describe(left_out)}', file=sys.stderr)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.hosts import warn
 from mobilenets_jax.identity import CLASSIFICATION, DETECTION, NETWORK_FIELDS, SEGMENTATION, field_name
 from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.trees import describe_leaf, named_leaves
@@ -253,7 +253,6 @@ def fresh_variables(variables: Mapping[str, PyTree], target: Mapping[str, PyTree
 def _without_spare(found: Mapping[str, Any], asked: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The variables that the network has; one line on standard error says what is left out."""
     spare = [name for name in found if name not in asked]
-    if spare and jax.process_index() == 0:
-        line = f'{len(spare)} array(s) that the network does not have are left out, e.g. {spare[0]}'
-        print(f'{source}: {line}', file=sys.stderr, flush=True)
+    if spare:
+        warn(f'{source}: {len(spare)} array(s) that the network does not have are left out, e.g. {spare[0]}')
     return {name: leaf for name, leaf in found.items() if name in asked}

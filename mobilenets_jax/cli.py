@@ -100,7 +100,7 @@ def run(
             parse(argv, inspect.getmodule(main).__name__)
             if trains and CONFIG.value is not None:
                 _keep_memory(CONFIG.value)
-            compiled_programs.keep()
+            compiled_programs.enable_cache()
             _join_hosts(argv)
             main()
         except Exception as error:

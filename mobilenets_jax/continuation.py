@@ -21,18 +21,18 @@ from mobilenets_jax.saved_config import describe_unknown, with_saved
 
 PyTree = Any
 
-LISTED = 8  # changed fields that get a line each; the others share one
-# What of a config says how often a run reports and saves, which changes nothing of its result: it is listed last.
+MAX_LISTED = 8  # changed fields that get a line each; the others share one
+# Fields that say how often a run reports and saves. They do not change its result, and are listed last.
 REPORTING = ('log.', 'evaluation.', 'checkpoint.', 'replica_check.', 'hang_timeout_seconds', 'profile_steps')
 
-# How a run may go on, not what it is: not named when it differs.
-OF_GOING_ON = ('data.accept_changes', 'model.spec_file')
+# Fields that say how a run may go on, not what it is. No line names them when they differ.
+NOT_COMPARED = ('data.accept_changes', 'model.spec_file')
 
 # Read when a run starts, and never again.
 OF_THE_START = ('init_from', 'new_head')
 
-# The fields that decide which arrays a state has, and what of their values does.
-OF_THE_ARRAYS: dict[str, Callable[[Any], Any]] = {
+# The fields that decide which arrays a state has, each with the part of its value that matters for that.
+STATE_FIELDS: dict[str, Callable[[Any], Any]] = {
     'optimizer.name': str,
     'optimizer.clip_norm': lambda value: value is None,
     'weight_decay.rate': bool,
@@ -63,14 +63,14 @@ class Change(NamedTuple):
 
 
 def differences(config: Mapping[str, Any], saved: Mapping[str, Any]) -> list[Change]:
-    """The fields that two configs, nested, have otherwise, but for those of `OF_GOING_ON`; None where one has none."""
+    """The fields that two configs, nested, have otherwise, but for those of `NOT_COMPARED`; None where one has none."""
     # Tuples are lists in what was saved.
     now, before = (ConfigView(json.loads(json.dumps(fields))).leaves() for fields in (config, saved))
     paths = [path.removeprefix('config.') for path in {**now, **before} if now.get(path) != before.get(path)]
     return [
         Change(path, now.get(f'config.{path}'), before.get(f'config.{path}'))
         for path in paths
-        if path not in OF_GOING_ON
+        if path not in NOT_COMPARED
     ]
 
 
@@ -146,8 +146,8 @@ class Continuation:
             changes = [
                 change
                 for change in self.changes(config)
-                if change.path in OF_THE_ARRAYS
-                and OF_THE_ARRAYS[change.path](change.now) != OF_THE_ARRAYS[change.path](change.before)
+                if change.path in STATE_FIELDS
+                and STATE_FIELDS[change.path](change.now) != STATE_FIELDS[change.path](change.before)
             ]
             if changes:  # else restoring names the arrays
                 listed = '; '.join(change.describe(self.step) for change in changes)
@@ -169,16 +169,18 @@ class Continuation:
         return [change for change in changes if has_effect(now, change.path) or has_effect(before, change.path)]
 
     def describe_changes(self, config: ConfigView) -> list[str]:
-        """A line for each of the first `LISTED` of the `changes`, and one with the names of the others."""
+        """A line for each of the first `MAX_LISTED` of the `changes`, and one with the names of the others."""
         changes = self.changes(config)
         lines = [
             change.describe(self.step)
             + ('; a run that goes on does not read it' if change.path in OF_THE_START else '')
-            for change in changes[:LISTED]
+            for change in changes[:MAX_LISTED]
         ]
-        if len(changes) > LISTED:
-            others = ', '.join(change.path for change in changes[LISTED:])
-            lines.append(f'{len(changes) - LISTED} more field(s) of the config differ from {self._source}: {others}')
+        if len(changes) > MAX_LISTED:
+            others = ', '.join(change.path for change in changes[MAX_LISTED:])
+            lines.append(
+                f'{len(changes) - MAX_LISTED} more field(s) of the config differ from {self._source}: {others}'
+            )
         return [describe_unknown(self._unknown, self._source), *lines] if self._unknown else lines
 
 

@@ -151,8 +151,8 @@ def _reference(source: str, config: ConfigView, experiment: Experiment, path: st
     check(classifies, '--reference', source, f'is compared with classifiers, and {path} is none')
     size, normalization, classes = config.image_size, config.data.normalization, experiment.dataset.num_classes
     of_a_run = is_folder(source, f'--reference={source!r}')
-    told = {} if of_a_run else {'normalization': normalization}
-    pretrained = load_pretrained(source, image_size=size, option='--reference', **told)
+    arguments = {} if of_a_run else {'normalization': normalization}
+    pretrained = load_pretrained(source, image_size=size, option='--reference', **arguments)
     found = pretrained.card.preprocessing.normalization
     requirement = f'takes the range {found!r}, where the file takes {normalization!r}'
     check(found == normalization, '--reference', source, requirement)

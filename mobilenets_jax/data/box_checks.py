@@ -154,7 +154,7 @@ def _report_cut_off(images: Sequence[Annotations], where: str) -> None:
         )
 
 
-def to_learn(
+def trainable_boxes(
     images: Sequence[Annotations], where: str, *, keep_empty: bool = True, difficult: bool = False
 ) -> BoxTable:
     """The part inside its image of each box, without crowds and without what is thinner than `LEAST_PIXELS`.

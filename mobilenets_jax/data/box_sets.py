@@ -109,7 +109,7 @@ def create(
     }
     table = None
     if train is not None:
-        table = box_checks.to_learn(
+        table = box_checks.trainable_boxes(
             checked[train],
             f'{directory} {train}',
             keep_empty=empty_images.keep_empty,

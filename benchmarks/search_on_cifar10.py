@@ -43,7 +43,7 @@ from mobilenets_jax.weight_sharing_search import WeightSharingSearch
 BAND = 0.9  # the least latency of a random network, as a part of the target
 SHARED = 'shared.json'
 NETWORK = 'mobilenet_v3_small'
-TRAIN = ('--config=configs/cifar10.py', '--config.model.dropped_strides=1', '--config.model.dtype=float32')
+TRAIN = ('--config=configs/cifar10.py', '--config.model.num_removed_strides=1', '--config.model.dtype=float32')
 
 
 def draw(arguments: argparse.Namespace) -> None:

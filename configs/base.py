@@ -45,7 +45,7 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
     config.model.convention = 'tf'  # whose rounding, padding, constants: tf, torchvision, keras; of some timm, megvii
     config.model.num_classes = placeholder(int)  # unset: the data's
     config.model.tail = 'full'  # of V2 and V3 also detection or segmentation: half the channels behind the last stride
-    config.model.dropped_strides = 0  # so many of the first strides are 1, for small images: 1 or 2 at 32 pixels
+    config.model.num_removed_strides = 0  # the first N strides become 1, for small images: 1 or 2 at 32 pixels
     config.model.output_stride = 32  # 8, 16 or 32: beyond it strides become dilations
     config.model.dropout_rate = placeholder(float)  # before the logits; unset: the paper's
     config.model.dtype = 'float32'  # of activations; parameters stay float32; float16 only to evaluate
@@ -136,7 +136,7 @@ def _add_classification(config: ml_collections.ConfigDict) -> None:
     config.data.cutmix_alpha = 0.0  # of cutmix; with both, each pair gets one or the other
     config.data.shift_pixels = 4  # memory_folder: images are shifted by so many pixels at most
     # Image folders, records and TFDS.
-    config.data.crop = 'inception'  # in training: inception, random_resized (torchvision) or resize (the whole image)
+    config.data.train_crop = 'inception'  # inception, random_resized (torchvision) or resize (the whole image)
     config.data.min_area_fraction = placeholder(float)  # least part of the image in a crop; unset: 0.05 or 0.08
     config.data.color_distortion = 'fast'  # none, fast (brightness, saturation) or full (also hue, contrast)
     config.data.auto_augment = 'none'  # none, autoaugment_v0 or randaugment

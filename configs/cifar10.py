@@ -23,7 +23,7 @@ def get_config():
 
     config.model.name = 'mobilenet_v1'
     config.model.width_multiplier = 0.5
-    config.model.dropped_strides = 2
+    config.model.num_removed_strides = 2
     config.model.dtype = 'bfloat16'  # for processors that have tile registers for it; others take 'float32'
     config.model.bn_momentum = 0.9  # statistics must keep up with 390 steps an epoch
     config.model.dropout_rate = 0.0

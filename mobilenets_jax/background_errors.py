@@ -16,13 +16,13 @@ def quiet() -> None:
     print_thread_traceback, print_unraisable = threading.excepthook, sys.unraisablehook
 
     def thread_excepthook(arguments):
-        if not _say(arguments.exc_value, f'thread {getattr(arguments.thread, "name", "unknown")}'):
+        if not _print_if_os_error(arguments.exc_value, f'thread {getattr(arguments.thread, "name", "unknown")}'):
             print_thread_traceback(arguments)
 
     def unraisablehook(arguments):
         # TensorStore's threads tell an event loop of Orbax that they are done, which a failed save has closed.
         closed = isinstance(arguments.exc_value, RuntimeError) and str(arguments.exc_value) == 'Event loop is closed'
-        if not closed and not _say(arguments.exc_value, 'at exit, or when a file was closed'):
+        if not closed and not _print_if_os_error(arguments.exc_value, 'at exit, or when a file was closed'):
             print_unraisable(arguments)
 
     threading.excepthook, sys.unraisablehook = thread_excepthook, unraisablehook
@@ -37,7 +37,7 @@ def end(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _say(error: BaseException | None, where: str) -> bool:
+def _print_if_os_error(error: BaseException | None, where: str) -> bool:
     """Prints one line for the error of a file, and returns whether it was one."""
     if isinstance(error, OSError):
         print(f'{where}: {error}', file=sys.stderr, flush=True)

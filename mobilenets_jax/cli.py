@@ -28,6 +28,7 @@ from mobilenets_jax.config import ConfigView, check_finite, keep_overriding_spel
 from mobilenets_jax.errors import RUN_ERROR_STATUS, UserError, check, describe, did_you_mean
 from mobilenets_jax.image_size import height_and_width
 from mobilenets_jax.models.found import canonical
+from mobilenets_jax.renamed_fields import describe_renamed
 from mobilenets_jax.stop_signals import Interruptible
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True, help_string='Config file, e.g. configs/digits.py.')
@@ -99,19 +100,19 @@ def run(
             parse(argv, inspect.getmodule(main).__name__)
             if trains and CONFIG.value is not None:
                 _keep_memory(CONFIG.value)
-            compiled_programs.keep()
+            compiled_programs.enable_cache()
             _join_hosts(argv)
             main()
         except Exception as error:
             status = _status_of(error)
             if status == RUN_ERROR_STATUS and jax.process_count() == 1:
                 background_errors.end(status)
-            hosts.end(status)
+            hosts.exit_process(status)
 
 
 def _keep_memory(config: ConfigDict) -> None:
     pixels = math.prod(height_and_width(config.image_size))
-    allocator.keep_memory(config.batch_size * pixels * 4 ** min(config.model.dropped_strides, 8))
+    allocator.keep_memory(config.batch_size * pixels * 4 ** min(config.model.num_removed_strides, 8))
 
 
 def _status_of(error: Exception) -> int:
@@ -164,11 +165,11 @@ def config_view(fields: Mapping[str, Any] | None = None) -> ConfigView:
 
 def overrides() -> dict[str, Any]:
     """What the command line sets of the config, by dotted path; with a file of a table also what it holds."""
-    given = config_flags.get_override_values(flags.FLAGS['config'])
-    if given.get(f'model.{SPEC_FILE}') and CONFIG.value.model.table:
-        held = {f'model.{field}': CONFIG.value.model[field] for field in ('name', 'table')}
-        return {**given, **held}
-    return given
+    overridden = config_flags.get_override_values(flags.FLAGS['config'])
+    if overridden.get(f'model.{SPEC_FILE}') and CONFIG.value.model.table:
+        of_table = {f'model.{field}': CONFIG.value.model[field] for field in ('name', 'table')}
+        return {**overridden, **of_table}
+    return overridden
 
 
 def value_of(argv: Sequence[str], flag: str) -> str | None:
@@ -192,7 +193,8 @@ def parse(argv: Sequence[str], command: str = '') -> None:
     try:
         rest = flags.FLAGS(argv)
         if CONFIG.value is not None:
-            CONFIG.value.to_dict()  # raises only now where the file could not be read
+            fields = CONFIG.value.to_dict()  # raises only now where the file could not be read
+            _check_names(fields)
             _check_unset(CONFIG.value, overrides())
             _read_table(CONFIG.value)
             if 'task' in overrides():
@@ -222,11 +224,11 @@ def _with_config_file(argument: str) -> str:
 
 def _read_table(config: ConfigDict) -> None:
     """Puts the table that `model.spec_file` names in its fields, and the name of its network."""
-    path, given = config.get('model', {}).get(SPEC_FILE), overrides()
+    path, overridden = config.get('model', {}).get(SPEC_FILE), overrides()
     if not path:
         return
     for field in ('name', 'table'):
-        value = given.get(f'model.{field}')
+        value = overridden.get(f'model.{field}')
         check(value is None, f'model.{field}', value, f'has no effect with model.{SPEC_FILE}={path!r}')
     label = f'model.{SPEC_FILE}={path!r}'
     try:
@@ -236,26 +238,36 @@ def _read_table(config: ConfigDict) -> None:
     config.model.name, config.model.table = canonical(text, label)
 
 
-def _check_unset(config: ConfigDict, given: Mapping[str, Any]) -> None:
+def _check_unset(config: ConfigDict, overridden: Mapping[str, Any]) -> None:
     """Raises `UserError` if the command line unsets a field that cannot be: those that can are placeholders."""
-    for path, value in given.items():
+    for path, value in overridden.items():
         section, _, field = path.rpartition('.')
         node = config[section] if section else config
         may_be_unset = isinstance(dict(node.items(preserve_field_references=True))[field], FieldReference)
         check(value is not None or may_be_unset, path, value, 'is no value of this field, which cannot be unset')
 
 
+def _check_names(fields: Mapping[str, Any]) -> None:
+    """Raises `UserError` if the config's file sets a field by the name of an older version."""
+    paths = [path.removeprefix('config.') for path in ConfigView(fields).leaves()]
+    for path in paths:
+        if renamed := describe_renamed(path, paths):
+            raise UserError(f'{renamed}; the file of --config sets the old name.')
+
+
 def _unknown_field(argv: Sequence[str]) -> str | None:
     """What is said of the first flag that names no field of the config; None if there is none, or no config."""
     names = [argument.lstrip('-').partition('=')[0] for argument in argv if argument.startswith('-')]
-    given = [argument.partition('=')[2] for argument in argv if argument.startswith(('-config=', '--config='))]
-    config = flags.FLAGS['config'].parser.parse(given[0]) if given else None
+    files = [argument.partition('=')[2] for argument in argv if argument.startswith(('-config=', '--config='))]
+    config = flags.FLAGS['config'].parser.parse(files[0]) if files else None
     if not isinstance(config, ConfigDict):
         return None
     leaves = [path.removeprefix('config.') for path in ConfigView(config.to_dict()).leaves()]
     sections = {path.rpartition('.')[0] for path in leaves}
     for path in (name.removeprefix('config.') for name in names if name.startswith('config.')):
         if path not in (*leaves, *sections):
+            if renamed := describe_renamed(path, leaves):
+                return f'{renamed}.'
             # Its last part may be right, and stand in another section.
             elsewhere = [leaf for leaf in leaves if leaf.rpartition('.')[2] == path.rpartition('.')[2]]
             hint = did_you_mean(path, elsewhere, cutoff=0.0) or did_you_mean(path, leaves, cutoff=0.6)

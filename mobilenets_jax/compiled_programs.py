@@ -7,7 +7,7 @@ import jax
 from mobilenets_jax import machine
 
 
-def keep() -> None:
+def enable_cache() -> None:
     """Lets JAX keep the programs that took a second or more to compile, in the user's cache.
 
     `JAX_COMPILATION_CACHE_DIR` names another folder, and `JAX_ENABLE_COMPILATION_CACHE=0` refuses. Programs for CPUs

@@ -3,16 +3,14 @@
 import dataclasses
 import inspect
 import itertools
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-
-import jax
 
 from mobilenets_jax.config import ConfigView, spellings
 from mobilenets_jax.data import SOURCES_OF_TASKS, fields_of_source
 from mobilenets_jax.data.options import ABOVE_ZERO, EVALUATION_FIELDS, USED_WITH
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.hosts import warn
 from mobilenets_jax.training.detection import DetectionLossSpec
 from mobilenets_jax.training.optimizers import OPTIMIZERS
 from mobilenets_jax.training.schedules import SCHEDULES
@@ -130,14 +128,14 @@ def fields_in_use(config: ConfigView, section: str) -> dict[str, Any]:
     return {name: config[section][name] for name in config[section] if has_effect(leaves, f'{section}.{name}')}
 
 
-def check_used(config: ConfigView, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def check_used(config: ConfigView, overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Raises `UserError` if a field that was set has no effect: by the command line, or by the config's file.
 
     What a file sets for another choice than the command line's is left out, which one line on standard error says.
 
     Args:
         config: after all parts of the run were built from it.
-        given: what the command line sets, by dotted path.
+        overrides: what the command line sets, by dotted path.
         defaults: what the fields are where nothing sets them, nested.
     """
     leaves, before = config.leaves(), ConfigView(defaults).leaves()
@@ -150,38 +148,38 @@ def check_used(config: ConfigView, given: Mapping[str, Any], defaults: Mapping[s
     of_command = [
         path
         for path in unused
-        if given.get(path) is not None and not (given[path] is False and before.get(f'config.{path}') is False)
+        if overrides.get(path) is not None and not (overrides[path] is False and before.get(f'config.{path}') is False)
     ]
     of_file = [
-        path for path in unused if path not in given and leaves[f'config.{path}'] != before.get(f'config.{path}')
+        path for path in unused if path not in overrides and leaves[f'config.{path}'] != before.get(f'config.{path}')
     ]
-    left_out = [path for path in of_file if any(decider in given for decider in unused[path].deciders)]
+    left_out = [path for path in of_file if any(decider in overrides for decider in unused[path].deciders)]
     wrong = of_command + [path for path in of_file if path not in left_out]
     if wrong:
         more = f' Likewise: {", ".join(wrong[1:])}.' if wrong[1:] else ''
         raise UserError(f'{_describe(leaves, wrong[0])}.{more}')
-    if left_out and jax.process_index() == 0:
+    if left_out:
         listed = '; '.join(_describe(leaves, path) for path in left_out)
-        print(f'{len(left_out)} field(s) of the config file are left out: {listed}', file=sys.stderr)
+        warn(f'{len(left_out)} field(s) of the config file are left out: {listed}')
 
 
-def check_used_in_evaluation(config: ConfigView, given: Mapping[str, Any]) -> None:
+def check_used_in_evaluation(config: ConfigView, overrides: Mapping[str, Any]) -> None:
     """Raises `UserError` if the command line sets a field of the network or of the data without effect in evaluation.
 
     Args:
         config: of the evaluation.
-        given: what the command line sets, by dotted path.
+        overrides: what the command line sets, by dotted path.
     """
     leaves = config.leaves()
-    for path in given:
+    for path in overrides:
         section, _, field = path.partition('.')
-        if section not in EVALUATED_SECTIONS or given[path] is None:
+        if section not in EVALUATED_SECTIONS or overrides[path] is None:
             continue
         if _unmet(leaves, path) is not None:
             raise UserError(f'{_describe(leaves, path)}.')
         of_training = section == 'data' and field not in (*EVALUATION_FIELDS, 'name', 'dir', *_SPLITS)
         if of_training or path in _TRAINING_ONLY:
-            raise UserError(f'{path}={given[path]!r} has no effect in evaluation, only in training.')
+            raise UserError(f'{path}={overrides[path]!r} has no effect in evaluation, only in training.')
 
 
 def _unmet(leaves: Mapping[str, Any], path: str) -> Condition | None:

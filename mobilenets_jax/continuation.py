@@ -15,24 +15,24 @@ from mobilenets_jax.checkpoints.arrays import describe
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import has_effect
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.hosts import decided_by_primary
+from mobilenets_jax.hosts import broadcast_from_primary
 from mobilenets_jax.identity import NETWORK_FIELDS, check_task, task_of
 from mobilenets_jax.saved_config import describe_unknown, with_saved
 
 PyTree = Any
 
-LISTED = 8  # changed fields that get a line each; the others share one
-# What of a config says how often a run reports and saves, which changes nothing of its result: it is listed last.
+MAX_LISTED = 8  # changed fields that get a line each; the others share one
+# Fields that say how often a run reports and saves. They do not change its result, and are listed last.
 REPORTING = ('log.', 'evaluation.', 'checkpoint.', 'replica_check.', 'hang_timeout_seconds', 'profile_steps')
 
-# How a run may go on, not what it is: not named when it differs.
-OF_GOING_ON = ('data.accept_changes', 'model.spec_file')
+# Fields that say how a run may go on, not what it is. No line names them when they differ.
+NOT_COMPARED = ('data.accept_changes', 'model.spec_file')
 
 # Read when a run starts, and never again.
 OF_THE_START = ('init_from', 'new_head')
 
-# The fields that decide which arrays a state has, and what of their values does.
-OF_THE_ARRAYS: dict[str, Callable[[Any], Any]] = {
+# The fields that decide which arrays a state has, each with the part of its value that matters for that.
+STATE_FIELDS: dict[str, Callable[[Any], Any]] = {
     'optimizer.name': str,
     'optimizer.clip_norm': lambda value: value is None,
     'weight_decay.rate': bool,
@@ -63,26 +63,26 @@ class Change(NamedTuple):
 
 
 def differences(config: Mapping[str, Any], saved: Mapping[str, Any]) -> list[Change]:
-    """The fields that two configs, nested, have otherwise, but for those of `OF_GOING_ON`; None where one has none."""
+    """The fields that two configs, nested, have otherwise, but for those of `NOT_COMPARED`; None where one has none."""
     # Tuples are lists in what was saved.
     now, before = (ConfigView(json.loads(json.dumps(fields))).leaves() for fields in (config, saved))
     paths = [path.removeprefix('config.') for path in {**now, **before} if now.get(path) != before.get(path)]
     return [
         Change(path, now.get(f'config.{path}'), before.get(f'config.{path}'))
         for path in paths
-        if path not in OF_GOING_ON
+        if path not in NOT_COMPARED
     ]
 
 
-def network_of_saved(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def network_of_saved(saved: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What a saved config, nested, says of the network, by dotted path, but for what is given now."""
     leaves = ConfigView(saved).leaves()
-    return {path: leaves[f'config.{path}'] for path in NETWORK_FIELDS if path not in given}
+    return {path: leaves[f'config.{path}'] for path in NETWORK_FIELDS if path not in overrides}
 
 
 def newest_checkpoint(directory: epath.Path) -> Description | None:
     """What a run in whose folder of checkpoints this is will go on from; None: it starts from the beginning."""
-    if not decided_by_primary(directory.is_dir):
+    if not broadcast_from_primary(directory.is_dir):
         return None
     with CheckpointManager(directory, identity=None, read_only=True) as checkpoints:
         return checkpoints.describe(warn=False)  # restoring it will
@@ -115,12 +115,12 @@ class Continuation:
             saved, self._unknown = with_saved(defaults, found.meta['config'], self._source)
             self._saved = saved.to_dict()
 
-    def network_of_start(self, config: ConfigView, given: Mapping[str, Any]) -> dict[str, Any]:
+    def network_of_start(self, config: ConfigView, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """What the weights decided that the run once started from, by dotted path, but for what is given now.
 
         Args:
             config: of the run that goes on.
-            given: what the command line sets, by dotted path.
+            overrides: what the command line sets, by dotted path.
 
         Raises:
             UserError: the run did not start from weights, and now is to.
@@ -132,7 +132,7 @@ class Continuation:
                 f'init_from={config.init_from!r} has no effect on a run that goes on from {self._source}, which did '
                 'not start from weights. Give the run a workdir of its own.'
             )
-        return network_of_saved(self._saved, given)
+        return network_of_saved(self._saved, overrides)
 
     def check(self, config: ConfigView, target: PyTree, total_steps: int) -> None:
         """Raises `UserError` if the run cannot go on so: its state has other arrays, or it is longer already.
@@ -146,8 +146,8 @@ class Continuation:
             changes = [
                 change
                 for change in self.changes(config)
-                if change.path in OF_THE_ARRAYS
-                and OF_THE_ARRAYS[change.path](change.now) != OF_THE_ARRAYS[change.path](change.before)
+                if change.path in STATE_FIELDS
+                and STATE_FIELDS[change.path](change.now) != STATE_FIELDS[change.path](change.before)
             ]
             if changes:  # else restoring names the arrays
                 listed = '; '.join(change.describe(self.step) for change in changes)
@@ -169,16 +169,18 @@ class Continuation:
         return [change for change in changes if has_effect(now, change.path) or has_effect(before, change.path)]
 
     def describe_changes(self, config: ConfigView) -> list[str]:
-        """A line for each of the first `LISTED` of the `changes`, and one with the names of the others."""
+        """A line for each of the first `MAX_LISTED` of the `changes`, and one with the names of the others."""
         changes = self.changes(config)
         lines = [
             change.describe(self.step)
             + ('; a run that goes on does not read it' if change.path in OF_THE_START else '')
-            for change in changes[:LISTED]
+            for change in changes[:MAX_LISTED]
         ]
-        if len(changes) > LISTED:
-            others = ', '.join(change.path for change in changes[LISTED:])
-            lines.append(f'{len(changes) - LISTED} more field(s) of the config differ from {self._source}: {others}')
+        if len(changes) > MAX_LISTED:
+            others = ', '.join(change.path for change in changes[MAX_LISTED:])
+            lines.append(
+                f'{len(changes) - MAX_LISTED} more field(s) of the config differ from {self._source}: {others}'
+            )
         return [describe_unknown(self._unknown, self._source), *lines] if self._unknown else lines
 
 

@@ -159,7 +159,7 @@ class Experiment:
         """Raises `UserError` if a run cannot go on with its data; see `data.fingerprint`."""
         found = self.dataset.fingerprints
         fingerprint.check_training_data(checkpoint, stored, found, accept=self._accept_changes)
-        fingerprint.say_other_evaluation_data(checkpoint, stored, found)
+        fingerprint.warn_of_other_evaluation_data(checkpoint, stored, found)
 
     @property
     def _classes(self) -> tuple[Sequence[str], str]:

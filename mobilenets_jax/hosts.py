@@ -140,25 +140,25 @@ def check_agreement(facts: Mapping[str, Any]) -> None:
     Args:
         facts: JSON-able, by the names under which a user knows them.
     """
-    everywhere = gathered(facts)
+    wait_for_all = start_all_gather(facts)
 
     def compare() -> None:
-        own, *others = everywhere()
+        own, *others = wait_for_all()
         for host, other in enumerate(others, 1):
             for name in sorted({**own, **other}):
                 if own.get(name) != other.get(name):
                     difference = f'{name}: {other.get(name)!r} instead of {own.get(name)!r}'
                     raise UserError(f'host {host} differs from host 0 in {difference}.')
 
-    decided_by_primary(compare)
+    broadcast_from_primary(compare)
 
 
-def gathered(value: T) -> Callable[[], list[T]]:
-    """Sends a JSON-able value; returns a function that waits for those of all hosts, for `decided_by_primary`."""
+def start_all_gather(value: T) -> Callable[[], list[T]]:
+    """Sends a JSON-able value; returns a function, for `broadcast_from_primary`, that waits for those of all hosts."""
     text = json.dumps(value)
     if jax.process_count() == 1:
         return lambda: [json.loads(text)]
-    name = f'gathered_{next(_message_numbers)}'
+    name = f'all_gather_{next(_message_numbers)}'
     _set(f'{name}/{jax.process_index()}', text)
 
     def receive() -> list[T]:
@@ -178,7 +178,7 @@ def code_version() -> str:
     return digest.hexdigest()[:12]
 
 
-def decided_by_primary(decide: Callable[[], T]) -> T:
+def broadcast_from_primary(decide: Callable[[], T]) -> T:
     """Calls `decide` on the primary process alone and hands its JSON-able result, or its `UserError`, to every process.
 
     So all hosts act on one reading of a shared file system, which may show two hosts two different lists of
@@ -200,13 +200,19 @@ def decided_by_primary(decide: Callable[[], T]) -> T:
     return outcome['result']
 
 
+def warn(line: str) -> None:
+    """Prints a line on standard error, once for all hosts."""
+    if jax.process_index() == 0:
+        print(line, file=sys.stderr, flush=True)
+
+
 def barrier(name: str) -> None:
     """Waits until every process is here. Not for several threads at once."""
     wait = ocp.multihost.get_barrier_sync_fn()
     wait(key=f'{name}_{next(_barrier_numbers)}', timeout_ms=_TIMEOUT_SECONDS * 1000)
 
 
-def end(status: int) -> NoReturn:
+def exit_process(status: int) -> NoReturn:
     """Ends this process at once where there are several, since an orderly end would wait for the others.
 
     Hosts that end for one reason end together: the coordinator goes with host 0, and would cut off the others' words.
@@ -234,11 +240,11 @@ def _get(name: str) -> str:
 def _ends_after(seconds: float, failure: str) -> Iterator[None]:
     """Ends the process with status 1 and one line if the body takes longer."""
 
-    def end():
+    def end_process():
         print(f'error: {failure}', file=sys.stderr, flush=True)
         os._exit(1)
 
-    timer = threading.Timer(seconds, end)
+    timer = threading.Timer(seconds, end_process)
     timer.daemon = True
     timer.start()
     try:

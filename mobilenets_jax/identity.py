@@ -3,15 +3,13 @@
 import dataclasses
 import hashlib
 import inspect
-import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.hosts import warn
 from mobilenets_jax.models import create_model, get_spec
 
 # Every field of the config that changes what a network computes, whether or not it changes the shape of a parameter.
@@ -22,7 +20,7 @@ NETWORK_FIELDS = (
     'model.width_multiplier',
     'model.convention',
     'model.tail',
-    'model.dropped_strides',
+    'model.num_removed_strides',
     'model.output_stride',
     'model.bn_epsilon',
     'model.divisor',
@@ -74,7 +72,7 @@ def network_fields(config: Mapping[str, Any], known: Mapping[str, Any] | None = 
 
 def _defaults() -> dict[str, Any]:
     """What the network fields are where nothing sets them."""
-    parameters = {**inspect.signature(Options).parameters, **inspect.signature(create_model).parameters}
+    parameters = {**inspect.signature(DataOptions).parameters, **inspect.signature(create_model).parameters}
     return {name: value.default for name, value in parameters.items() if value.default is not value.empty}
 
 
@@ -163,9 +161,7 @@ def check_classes(
             data have classes, whose first labels mean the same.
     """
     if stored is None:
-        if jax.process_index() == 0:
-            line = f'{checkpoint} names no classes: they cannot be compared with those of {data}'
-            print(line, file=sys.stderr)
+        warn(f'{checkpoint} names no classes: they cannot be compared with those of {data}')
         return
     # A file system may spell an accent in one character or in two: that is no other name.
     learnt, found = ([unicodedata.normalize('NFC', name) for name in row] for row in (stored, names))

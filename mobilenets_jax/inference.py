@@ -18,7 +18,7 @@ class TrainedNetwork(NamedTuple):
         variables: 'params' and 'batch_stats'.
         task: a key of `tasks.TASKS`.
         image_size: height and width of its images, in pixels.
-        value_range: of them, a key of `data.options.NORMALIZATIONS`.
+        normalization: of them, a key of `data.options.NORMALIZATIONS`.
         class_names: in the order of the labels; (): none are stated.
         labels: a name for each of its logits, of a detector the background's first.
         labelled: what has logits: 'images', 'pixels' or 'anchors'.
@@ -34,7 +34,7 @@ class TrainedNetwork(NamedTuple):
     variables: Mapping[str, Any]
     task: str
     image_size: tuple[int, int]
-    value_range: str
+    normalization: str
     class_names: Sequence[str]
     labels: Sequence[str]
     labelled: str

@@ -1,16 +1,16 @@
 """A config that was saved with a run, read with the fields of today."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 from etils import epath
 from ml_collections import ConfigDict, FieldReference
 
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.hosts import warn
+from mobilenets_jax.renamed_fields import with_new_names
 
 
 def with_saved(config: ConfigDict, saved: Any, source: str) -> tuple[ConfigDict, list[str]]:
@@ -18,7 +18,7 @@ def with_saved(config: ConfigDict, saved: Any, source: str) -> tuple[ConfigDict,
 
     Args:
         config: has all fields; changed in place.
-        saved: nested, as JSON reads it.
+        saved: nested, as JSON reads it; its fields may have the names of an older version.
         source: what the messages call it, e.g. 'checkpoint 40'.
 
     Returns:
@@ -30,7 +30,7 @@ def with_saved(config: ConfigDict, saved: Any, source: str) -> tuple[ConfigDict,
     if not isinstance(saved, Mapping):
         raise UserError(f'{source}: its config is no object of JSON, but {saved!r:.60}.')
     known, unknown = ConfigView(config.to_dict(), '').leaves(), []
-    for path, value in ConfigView(saved, '').leaves().items():
+    for path, value in ConfigView(with_new_names(saved), '').leaves().items():
         if path not in known:
             unknown.append(path.removeprefix('.'))
             continue
@@ -77,8 +77,8 @@ def config_of_checkpoint(directory: epath.Path, step: int | None, defaults: Conf
     if 'config' not in found.meta:
         raise UserError(f'{source} was saved without a config; give it one by --config=FILE.')
     config, unknown = with_saved(defaults, found.meta['config'], source)
-    if unknown and jax.process_index() == 0:
-        print(describe_unknown(unknown, source), file=sys.stderr)
+    if unknown:
+        warn(describe_unknown(unknown, source))
     return found.step, {
         path.removeprefix('config.'): value for path, value in ConfigView(config.to_dict()).leaves().items()
     }

@@ -15,7 +15,7 @@ import threading
 import jax
 from jax.experimental import multihost_utils
 
-from mobilenets_jax.hosts import decided_by_primary, gathered
+from mobilenets_jax.hosts import broadcast_from_primary, start_all_gather
 
 INTERRUPTED_STATUS = 130
 
@@ -97,8 +97,8 @@ class StopSignals:
 
     def name(self) -> str:
         """The signal that was received, e.g. 'SIGINT', or one of them; the same on all processes, which all call it."""
-        received = gathered(self._received)
-        return decided_by_primary(lambda: next(filter(None, received()), signal.SIGTERM.name))
+        received = start_all_gather(self._received)
+        return broadcast_from_primary(lambda: next(filter(None, received()), signal.SIGTERM.name))
 
     def _listen(self, signum: signal.Signals) -> None:
         in_main_thread = threading.current_thread() is threading.main_thread()

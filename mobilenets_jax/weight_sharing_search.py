@@ -104,8 +104,8 @@ class WeightSharingSearch:
         )
         fits = 0 <= (warmup_steps or 0) < options.total_steps
         check(fits, 'search.warmup', warmup_steps, f'steps leave none of the {options.total_steps} to the controller')
-        dropped_strides, size = self._arguments['dropped_strides'], search.latency_image_size
-        super_network = SuperNetwork(space, functools.partial(self._resolve, dropped_strides))
+        num_removed_strides, size = self._arguments['num_removed_strides'], search.latency_image_size
+        super_network = SuperNetwork(space, functools.partial(self._resolve, num_removed_strides))
         # As it is trained, or with all strides at a size of its own.
         timed = super_network if size is None else SuperNetwork(space, functools.partial(self._resolve, 0))
 
@@ -132,9 +132,9 @@ class WeightSharingSearch:
         requirement = f'is no latency of {super_network.space.name}, whose networks take {least:.3g} to {most:.3g} ms'
         check(least <= target <= most, 'search.target_ms', target, requirement)
 
-    def _resolve(self, dropped_strides: int, spec: NetworkSpec) -> NetworkSpec:
+    def _resolve(self, num_removed_strides: int, spec: NetworkSpec) -> NetworkSpec:
         """A table of the space as the network that the section `model` makes of it."""
-        table = {'name': self._name, 'table': to_text(self._name, spec), 'dropped_strides': dropped_strides}
+        table = {'name': self._name, 'table': to_text(self._name, spec), 'num_removed_strides': num_removed_strides}
         return create_model(**{**self._arguments, **table}).spec
 
     def table(self, super_network: SuperNetwork, decisions: np.ndarray) -> NetworkSpec:

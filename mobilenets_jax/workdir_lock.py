@@ -24,7 +24,7 @@ from etils import epath
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.config import write_text
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.hosts import decided_by_primary
+from mobilenets_jax.hosts import broadcast_from_primary
 
 LOCK_NAME = 'run.lock'
 HEARTBEAT_SECONDS = 10.0
@@ -105,7 +105,7 @@ class WorkdirLock:
 
     def __enter__(self) -> 'WorkdirLock':
         self._own = Holder.this_process()
-        decided_by_primary(self._acquire)
+        broadcast_from_primary(self._acquire)
         if jax.process_index() == 0:
             self._thread.start()
         return self

@@ -16,11 +16,11 @@ def setting(monkeypatch, tmp_path):
 
 
 def test_programs_lie_in_the_cache_of_the_user(tmp_path):
-    compiled_programs.keep()
+    compiled_programs.enable_cache()
     assert jax.config.jax_compilation_cache_dir.startswith(str(tmp_path / 'mobilenets_jax' / 'programs-'))
 
 
 def test_the_folder_of_the_user_stays():
     jax.config.update('jax_compilation_cache_dir', 'elsewhere')
-    compiled_programs.keep()
+    compiled_programs.enable_cache()
     assert jax.config.jax_compilation_cache_dir == 'elsewhere'

@@ -13,7 +13,7 @@ DEFAULTS = {
     'data': {
         'name': 'digits',
         'dir': '',
-        'crop': 'inception',
+        'train_crop': 'inception',
         'min_area_fraction': None,
         'eval_crop': 'central_fraction',
         'crop_fraction': 0.875,
@@ -58,8 +58,8 @@ def check(file=None, command=None):
     ('fields', 'line'),
     [
         (
-            {'data.crop': 'resize'},
-            "data.crop='resize' has no effect with data.name='digits'; "
+            {'data.train_crop': 'resize'},
+            "data.train_crop='resize' has no effect with data.name='digits'; "
             "it needs data.name='image_folder', 'records' or 'tfds:NAME'.",
         ),
         (
@@ -95,9 +95,9 @@ def check(file=None, command=None):
             "it needs data.auto_augment='randaugment'.",
         ),
         (
-            FOLDER | {'data.crop': 'resize', 'data.min_area_fraction': 0.5},
-            "data.min_area_fraction=0.5 has no effect with data.crop='resize'; "
-            "it needs data.crop='inception' or 'random_resized'.",
+            FOLDER | {'data.train_crop': 'resize', 'data.min_area_fraction': 0.5},
+            "data.min_area_fraction=0.5 has no effect with data.train_crop='resize'; "
+            "it needs data.train_crop='inception' or 'random_resized'.",
         ),
         (
             FOLDER | {'data.interpolation': 'bicubic'},
@@ -136,7 +136,7 @@ def test_field_without_effect_is_named_with_what_it_needs(fields, line, by):
     'fields',
     [
         {},
-        FOLDER | {'data.crop': 'resize', 'data.random_flip': False},
+        FOLDER | {'data.train_crop': 'resize', 'data.random_flip': False},
         {'data.name': 'records', 'data.dir': '/x', 'data.auto_augment': 'randaugment', 'data.randaugment_layers': 3},
         {'data.name': 'memory_folder', 'data.shift_pixels': 2, 'data.dir': '/x'},
         {'optimizer.name': 'adamw', 'optimizer.beta1': 0.5, 'optimizer.epsilon': 1e-8},
@@ -154,9 +154,9 @@ def test_field_with_an_effect_passes_in_silence(fields, by, capsys):
 
 
 def test_default_that_is_spelled_out_counts_on_the_command_line_alone():
-    check(file={'data.crop': 'inception'})
-    with pytest.raises(UserError, match="^data.crop='inception' has no effect"):
-        check(command={'data.crop': 'inception'})
+    check(file={'data.train_crop': 'inception'})
+    with pytest.raises(UserError, match="^data.train_crop='inception' has no effect"):
+        check(command={'data.train_crop': 'inception'})
 
 
 def test_what_the_file_set_for_another_choice_is_left_out_in_one_line(capsys):
@@ -177,15 +177,15 @@ def test_fields_without_effect_are_not_read():
     config = ConfigView(DEFAULTS)
     assert fields_in_use(config, 'optimizer') == {'name': 'rmsprop', 'momentum': 0.9, 'epsilon': 0.001}
     assert set(fields_in_use(config, 'data')) == {'name', 'random_erasing'}
-    assert {'config.optimizer.beta1', 'config.data.crop'} <= set(config.unread())
+    assert {'config.optimizer.beta1', 'config.data.train_crop'} <= set(config.unread())
 
 
 @pytest.mark.parametrize(
     ('given', 'line'),
     [
-        ({'data.crop': 'resize'}, "data.crop='resize' has no effect with data.name='digits'; it needs data.name="),
+        ({'data.train_crop': 'resize'}, "data.train_crop='resize' has no effect with data.name='digits'; it needs "),
         ({'data.train_split': 'a'}, "data.train_split='a' has no effect with data.name='digits'; it needs data.name="),
-        (FOLDER | {'data.crop': 'resize'}, "data.crop='resize' has no effect in evaluation, only in training."),
+        (FOLDER | {'data.train_crop': 'resize'}, "data.train_crop='resize' has no effect in evaluation, only in "),
         ({'model.dropout_rate': 0.1}, 'model.dropout_rate=0.1 has no effect in evaluation, only in training.'),
         ({'data.random_erasing': 0.5}, 'data.random_erasing=0.5 has no effect in evaluation, only in training.'),
         (FOLDER | {'data.interpolation': 'bicubic'}, "data.interpolation='bicubic' has no effect with data.eval_crop="),
@@ -198,7 +198,7 @@ def test_evaluation_refuses_what_it_does_not_use(given, line):
 
 
 def test_evaluation_takes_what_a_run_saved_and_what_it_uses():
-    saved = view({'data.crop': 'resize', 'model.dropout_rate': 0.1, 'optimizer.beta1': 0.5, **FOLDER})
+    saved = view({'data.train_crop': 'resize', 'model.dropout_rate': 0.1, 'optimizer.beta1': 0.5, **FOLDER})
     check_used_in_evaluation(saved, {})
     given = {'data.eval_crop': 'resize_crop', 'data.crop_fraction': 1.0, 'model.dtype': 'float32', 'optimizer.beta1': 1}
     given |= {'data.train_split': 'training', 'data.eval_split': 'test'}  # the first has the classes of the labels

@@ -11,7 +11,7 @@ import pytest
 from mobilenets_jax.checkpoints import Description
 from mobilenets_jax.checkpoints.arrays import describe
 from mobilenets_jax.config import ConfigView
-from mobilenets_jax.continuation import OF_THE_ARRAYS, Continuation
+from mobilenets_jax.continuation import STATE_FIELDS, Continuation
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.identity import NETWORK_FIELDS
@@ -114,7 +114,7 @@ def test_double_precision_is_refused_by_its_name(going_on):
 
 
 def test_every_field_that_is_refused_is_tried_here():
-    assert set(OF_THE_ARRAYS) == MISFITS | {'weight_decay.rate', 'model.dtype'}
+    assert set(STATE_FIELDS) == MISFITS | {'weight_decay.rate', 'model.dtype'}
 
 
 def test_all_fields_that_do_not_fit_stand_in_one_line(going_on):
@@ -189,7 +189,7 @@ def test_checkpoint_that_no_run_saved_is_refused(part, stored):
 def test_network_of_the_weights_comes_from_the_checkpoint(stored):
     """A run that started from weights needs them no more; a field that is given now counts more."""
     weights = {'init_from': 'gone.h5', 'new_head': True}
-    network = {'model.name': 'mobilenet_v1', 'model.dropped_strides': 2, 'data.normalization': 'unit'}
+    network = {'model.name': 'mobilenet_v1', 'model.num_removed_strides': 2, 'data.normalization': 'unit'}
     going_on = continuation(config().updated(weights | network), stored)
     command = config(model__name='mobilenet_v3_small').updated(weights)
     fields = going_on.network_of_start(command, {'model.width_multiplier': 0.5})

@@ -18,7 +18,7 @@ FIELDS = {
     'width_multiplier': 0.5,
     'convention': 'torchvision',
     'tail': 'full',
-    'dropped_strides': 0,
+    'num_removed_strides': 0,
     'output_stride': 32,
     'bn_epsilon': 1e-5,
     'divisor': 8,
@@ -75,7 +75,7 @@ def test_constant_that_is_spelled_out_is_that_of_the_convention():
 @pytest.mark.parametrize(
     ('field', 'value'),
     [
-        *(('dropped_strides', 2), ('output_stride', 16), ('bn_epsilon', 0.001), ('padding', 'same')),
+        *(('num_removed_strides', 2), ('output_stride', 16), ('bn_epsilon', 0.001), ('padding', 'same')),
         *(('activation', 'relu'), ('tail', 'detection'), ('normalization', 'unit')),
     ],
 )

@@ -13,6 +13,7 @@ PACKAGE = ROOT / 'mobilenets_jax'
 LEAVES = {
     *('errors', 'buckets', 'hashes', 'trees', 'tables', 'config', 'hosts', 'allocator', 'machine', 'stop_signals'),
     'image_size',
+    'renamed_fields',
 }
 ALLOWED = {
     'ops': set(),

@@ -12,6 +12,7 @@ from mobilenets_jax.checkpoints import CheckpointManager, write_manifest
 from mobilenets_jax.config import read_json
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.identity import Identity, network_fields
+from mobilenets_jax.renamed_fields import with_new_paths
 from mobilenets_jax.saved_config import config_of_checkpoint, with_saved
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -37,6 +38,39 @@ def test_values_are_taken_and_what_is_missing_has_its_default():
     expected['model'] |= {'name': 'mobilenet_v2'}
     expected['optimizer'] |= {'rate_factors': (['^backbone/', 0.5],)}
     assert config.to_dict() == expected
+
+
+def test_renamed_fields_keep_their_values():
+    saved = {'model': {'dropped_strides': 2}, 'data': {'crop': 'resize', 'eval_crop': 'resize_crop'}}
+    config, unknown = with_saved(base.get_config(), saved, 'checkpoint 40')
+    of_file = with_new_paths({'model.dropped_strides': 2, 'model.name': 'mobilenet_v1'})
+    assert of_file == {'model.num_removed_strides': 2, 'model.name': 'mobilenet_v1'}
+    assert (config.model.num_removed_strides, config.data.train_crop, config.data.eval_crop, unknown) == (
+        *(2, 'resize', 'resize_crop'),
+        [],
+    )
+
+
+def test_checkpoint_of_an_older_version_is_read_under_the_names_of_today(tmp_path):
+    """It is restored by a run with the same network, refused by one with another, and its config has today's names."""
+    fields = network_fields({'model': {'name': 'mobilenet_v1', 'num_removed_strides': 2}})
+    old = {{'num_removed_strides': 'dropped_strides'}.get(name, name): value for name, value in fields.items()}
+    config = {'model': {'name': 'mobilenet_v1', 'dropped_strides': 2}, 'data': {'crop': 'resize'}}
+    with CheckpointManager(tmp_path, identity=Identity(fields=old, class_names=())) as checkpoints:
+        checkpoints.save(40, {'x': np.arange(2.0)}, meta={'config': config})
+    with CheckpointManager(tmp_path, identity=Identity(fields=fields, class_names=())) as checkpoints:
+        restored = checkpoints.restore({'x': np.zeros(2)})
+    assert restored.identity['num_removed_strides'] == 2 and 'dropped_strides' not in restored.identity
+    assert restored.meta['config'] == {
+        'model': {'name': 'mobilenet_v1', 'num_removed_strides': 2},
+        'data': {'train_crop': 'resize'},
+    }
+    _, values = config_of_checkpoint(tmp_path, None, base.get_config())
+    assert (values['model.num_removed_strides'], values['data.train_crop']) == (2, 'resize')
+    other = Identity(fields=fields | {'num_removed_strides': 0}, class_names=())
+    line = r'holds mobilenet_v1 \(num_removed_strides=2\); the run asks for .*=0\)'
+    with CheckpointManager(tmp_path, identity=other) as checkpoints, pytest.raises(UserError, match=line):
+        checkpoints.restore({'x': np.zeros(2)})
 
 
 @pytest.mark.parametrize(

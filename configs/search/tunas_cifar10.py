@@ -24,7 +24,7 @@ def get_config():
     config.num_epochs = 20.0
     config.label_smoothing = 0.1
     config.model.width_multiplier = 0.25
-    config.model.dropped_strides = 2
+    config.model.num_removed_strides = 2
 
     config.data.name = 'memory_folder'
     config.data.normalization = 'imagenet'

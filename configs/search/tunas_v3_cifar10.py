@@ -34,6 +34,6 @@ def get_config():
     config.search.latency_image_size = 224
     config.num_epochs = 10.0
     config.model.width_multiplier = 1.0
-    config.model.dropped_strides = 1
+    config.model.num_removed_strides = 1
     config.model.bn_momentum = 0.9  # statistics must keep up with 390 steps an epoch
     return config

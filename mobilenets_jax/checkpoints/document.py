@@ -8,6 +8,7 @@ from etils import epath
 from mobilenets_jax.buckets import list_names
 from mobilenets_jax.config import read_json
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.renamed_fields import with_new_identity, with_new_names
 
 PARTS = ('identity', 'meta', 'arrays')
 
@@ -29,7 +30,7 @@ class Description(NamedTuple):
 
 
 def read_document(step_dir: epath.Path) -> dict[str, Any]:
-    """The facts: `PARTS`, each an object, and 'metric'.
+    """The facts: `PARTS`, each an object, and 'metric'; fields that were renamed since have their name of today.
 
     Raises:
       UserError: they are missing, or are none; names the file.
@@ -42,6 +43,9 @@ def read_document(step_dir: epath.Path) -> dict[str, Any]:
     for part in PARTS:
         if not isinstance(document, dict) or not isinstance(document.get(part), dict):
             raise UserError(f'{path} has no {part!r}, which every checkpoint of this project has.')
+    document['identity'] = with_new_identity(document['identity'])
+    if isinstance(config := document['meta'].get('config'), dict):
+        document['meta']['config'] = with_new_names(config)
     return document
 
 

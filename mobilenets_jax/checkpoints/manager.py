@@ -29,7 +29,7 @@ from mobilenets_jax.checkpoints import arrays
 from mobilenets_jax.checkpoints.document import Description, read_document
 from mobilenets_jax.checkpoints.manifest import MANIFEST_NAME, verify_manifest, write_manifest
 from mobilenets_jax.errors import RunError, UserError, check, free_space
-from mobilenets_jax.hosts import barrier, decided_by_primary
+from mobilenets_jax.hosts import barrier, broadcast_from_primary
 
 PyTree = Any
 
@@ -137,10 +137,10 @@ class CheckpointManager:
         metric = float(metric) if metric is not None and math.isfinite(metric) else None
         facts = _as_json({'identity': self._identity.to_json(), 'metric': metric, 'meta': dict(meta)})
         self.wait()
-        if decided_by_primary(lambda: self._is_intact(step)):
+        if broadcast_from_primary(lambda: self._is_intact(step)):
             return
         if self._in_bucket:  # where a damaged one is overwritten
-            decided_by_primary(lambda: self._unmark(step))
+            broadcast_from_primary(lambda: self._unmark(step))
         document = facts | {'arrays': arrays.describe(state)}
         with _naming_failures(self._step_dir(step)):
             self._checkpointer.save(
@@ -201,7 +201,7 @@ class CheckpointManager:
           step: as in `restore`, whose errors it raises, but for what is about the target.
           warn: whether newer checkpoints that are damaged are named; `restore` will do it again.
         """
-        chosen = decided_by_primary(lambda: self._choose(step, warn))
+        chosen = broadcast_from_primary(lambda: self._choose(step, warn))
         return chosen and Description(**chosen)
 
     def steps(self) -> list[int]:

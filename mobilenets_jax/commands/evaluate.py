@@ -47,7 +47,7 @@ def main(*, own_config: bool) -> None:
     if [WEIGHTS.value, WORKDIR.value, CHECKPOINT.value].count(None) != 2:
         raise UserError('give one of --workdir, --checkpoint or --weights.')
     if REPORT.value is not None:
-        hosts.decided_by_primary(lambda: prepare_folder(REPORT.value))
+        hosts.broadcast_from_primary(lambda: prepare_folder(REPORT.value))
     metrics, facts = _evaluate_weights(WEIGHTS.value) if WEIGHTS.value is not None else _evaluate_checkpoint(own_config)
     if jax.process_index() == 0:
         facts |= {} if REPORT.value is None else {'report': REPORT.value}
@@ -56,11 +56,11 @@ def main(*, own_config: bool) -> None:
 
 def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     """Metrics of published weights, and what was evaluated."""
-    given = cli.overrides()
-    network = {name: given.get(f'model.{name}') for name in ('num_classes', 'convention', 'width_multiplier')}
-    network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
+    overrides = cli.overrides()
+    network = {name: overrides.get(f'model.{name}') for name in ('num_classes', 'convention', 'width_multiplier')}
+    network |= {'image_size': overrides.get('image_size'), 'normalization': overrides.get('data.normalization')}
     network |= {'step': parse_step(STEP.value), 'params': PARAMS.value if flags.FLAGS['params'].present else None}
-    pretrained = load_pretrained(path_or_name, given.get('model.name'), **network, task=None)
+    pretrained = load_pretrained(path_or_name, overrides.get('model.name'), **network, task=None)
     task, source = cli.config_view().task, f'weights={path_or_name!r}'
     check(task == pretrained.card.task, 'task', task, f'is not that of {source}, which is {pretrained.card.task!r}')
     batch_size = get_task(task).images_per_device * jax.device_count()
@@ -93,7 +93,7 @@ def _evaluate_checkpoint(own_config: bool) -> tuple[Mapping[str, float], dict]:
         restored = checkpoints.restore(experiment.abstract_variables(), step=step, partial=True)
     check(restored is not None, 'checkpoint', str(directory), 'holds no checkpoint')
     stored = restored.meta.get('fingerprints')
-    fingerprint.say_other_evaluation_data(f'step {restored.step}', stored, experiment.dataset.fingerprints)
+    fingerprint.warn_of_other_evaluation_data(f'step {restored.step}', stored, experiment.dataset.fingerprints)
     which = 'raw' if restored.state['ema_params'] is None else PARAMS.value
     metrics = measure(experiment, evaluated_variables(restored.state, which), REPORT.value)
     return metrics, {'model': experiment.identity.model, 'step': restored.step, 'params': which}

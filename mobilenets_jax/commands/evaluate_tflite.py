@@ -83,31 +83,31 @@ def _foreign(path: str, network: LiteNetwork) -> dict[str, Any]:
         shapes = [*network.shapes.values()]
         raise UserError(f'{path} returns {shapes} for an image: of files of others only classifiers are measured.')
     try:
-        value_range = files.read(pathlib.Path(path).expanduser()).contents.value_range
+        normalization = files.read(pathlib.Path(path).expanduser()).contents.normalization
     except UserError:  # the readers know networks of this project alone; LiteRT runs any
-        value_range = None
+        normalization = None
     preprocessing = dataclasses.asdict(PREPROCESSING[CLASSIFICATION]['tflite'])
     config = {f'data.{name}': preprocessing[name] for name in ('crop_fraction', 'interpolation')}
-    config |= {'image_size': network.image_size[0], 'data.eval_crop': preprocessing['crop'], RANGE: value_range}
+    config |= {'image_size': network.image_size[0], 'data.eval_crop': preprocessing['crop'], RANGE: normalization}
     return {'task': CLASSIFICATION, 'model': path, 'class_names': (), 'config': config}
 
 
-def _fields(record: Mapping[str, Any], given: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _fields(record: Mapping[str, Any], overrides: Mapping[str, Any], path: str) -> dict[str, Any]:
     """The fields of the config that the file decides, by dotted path.
 
     Args:
         record: of the file.
-        given: what the command line sets; of the network it may set nothing else.
+        overrides: what the command line sets; of the network it may set nothing else.
         path: of the file.
     """
     fields = dict(record['config'])
     if fields.get(RANGE) is None:
-        fields[RANGE] = given.get(RANGE)
+        fields[RANGE] = overrides.get(RANGE)
     if fields[RANGE] is None:
         known = ', '.join(NORMALIZATIONS)
         raise UserError(f'{path} does not say the range of its input: set --config.{RANGE}, one of {known}.')
     task = get_task(record['task'])
-    for name, value in given.items():
+    for name, value in overrides.items():
         of_network = name == RANGE or name.partition('.')[0] in NETWORK_SECTIONS
         if of_network and name not in task.reading_fields:
             check(name in fields and fields[name] == value, name, value, f'is not that of {path}: {fields.get(name)!r}')
@@ -149,14 +149,13 @@ def _reference(source: str, config: ConfigView, experiment: Experiment, path: st
     """The classifier of some weights, on the images that the file gets."""
     classifies = len(network.shapes) == 1 and len(network.shapes[OUTPUT]) == 1
     check(classifies, '--reference', source, f'is compared with classifiers, and {path} is none')
-    size, value_range, classes = config.image_size, config.data.normalization, experiment.dataset.num_classes
+    size, normalization, classes = config.image_size, config.data.normalization, experiment.dataset.num_classes
     of_a_run = is_folder(source, f'--reference={source!r}')
-    told = {} if of_a_run else {'value_range': value_range}
-    pretrained = load_pretrained(source, image_size=size, option='--reference', **told)
-    found = pretrained.card.preprocessing.value_range
-    check(
-        found == value_range, '--reference', source, f'takes the range {found!r}, where the file takes {value_range!r}'
-    )
+    arguments = {} if of_a_run else {'normalization': normalization}
+    pretrained = load_pretrained(source, image_size=size, option='--reference', **arguments)
+    found = pretrained.card.preprocessing.normalization
+    requirement = f'takes the range {found!r}, where the file takes {normalization!r}'
+    check(found == normalization, '--reference', source, requirement)
     check(pretrained.model.num_classes == classes, '--reference', source, f'does not have {classes} classes')
     return freeze(pretrained.model, pretrained.variables)
 

@@ -79,7 +79,7 @@ def text(arguments: argparse.Namespace, network: TrainedNetwork, exported: Expor
     name, width, convention = (network.config[f'model.{field}'] for field in ('name', 'width_multiplier', 'convention'))
     size = 'x'.join(map(str, network.image_size))
     lines = [
-        f'network:     {network.task}: {name} {width:g} ({convention}), {size} px, range {network.value_range}',
+        f'network:     {network.task}: {name} {width:g} ({convention}), {size} px, range {network.normalization}',
         f'operations:  {sum(exported.operations.values())}: {operations}',
         f'delegates:   {exported.delegates} (XNNPACK on this machine; 1 is the whole graph)',
         f'conversion:  differs by {of_float.difference:.1e} of the largest number on {of_float.images} images',

@@ -13,7 +13,7 @@ from absl import flags
 from etils import epath
 
 from configs import base
-from mobilenets_jax import cli
+from mobilenets_jax import cli, hosts
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView, write_json
 from mobilenets_jax.config_use import check_used
@@ -56,7 +56,8 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
     elif config.init_from:
         head = get_task(config.task).head
         start = starting_point(config.init_from, cli.overrides(), head=head, new_head=config.new_head)
-        _say([describe_replaced(start, config, defaults())])
+        if replaced := describe_replaced(start, config, defaults()):
+            hosts.warn(replaced)
         config = config.updated(start.fields)
     experiment = Experiment(config, start)
     target = experiment.abstract_state()
@@ -83,7 +84,8 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
             timing=Timing.saved(restored.meta['timing']) if restored else None,
             after_evaluation=report.update,
         )
-        _say(going_on.describe_changes(config) if going_on else [])
+        for line in going_on.describe_changes(config) if going_on else []:
+            hosts.warn(line)
         if jax.process_index() == 0:  # now that nothing refuses the run
             write_json(workdir / 'config.json', config.to_dict())
             _announce(experiment, target, start_step)
@@ -112,13 +114,6 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
         else:
             report.finish(progress, outcome)
     return outcome
-
-
-def _say(lines: Sequence[str | None]) -> None:
-    """Prints what there is to say on standard error, once for all hosts."""
-    if jax.process_index() == 0:
-        for line in filter(None, lines):
-            print(line, file=sys.stderr, flush=True)
 
 
 def _announce(experiment: Experiment, target, start_step: int) -> None:

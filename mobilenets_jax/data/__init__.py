@@ -20,7 +20,7 @@ from mobilenets_jax.data.box_classes import BoxOptions
 from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.detection_options import CocoIds, CocoPlaces, DetectionOptions, DifficultBoxes, EmptyImages
-from mobilenets_jax.data.options import ImageOptions, MemoryOptions, Options, Reading
+from mobilenets_jax.data.options import DataOptions, ImageOptions, MemoryOptions, ReadOptions
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.segmentation_options import MaskPlaces, SegmentationOptions
 from mobilenets_jax.data.shapes_only import BOX_SIZES, SIZES, ShapesOnly
@@ -31,15 +31,15 @@ __all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source', 'tasks_of_
 _TFDS = 'tfds:NAME'
 _TFDS_PREFIX = 'tfds:'
 _TFDS_CITYSCAPES = 'tfds:cityscapes'
-_DECODED = (Options, ImageOptions, Reading)
-_MASKS = (SegmentationOptions, MaskOptions, Reading)
-_BOXES = (DetectionOptions, BoxOptions, Reading)
+_DECODED = (DataOptions, ImageOptions, ReadOptions)
+_MASKS = (SegmentationOptions, MaskOptions, ReadOptions)
+_BOXES = (DetectionOptions, BoxOptions, ReadOptions)
 # Task -> source -> what it takes beside a folder and a split, of which the embedded digits have none.
 SOURCES_OF_TASKS = {
     'classification': {
-        'digits': (Options,),
+        'digits': (DataOptions,),
         'image_folder': _DECODED,
-        'memory_folder': (Options, MemoryOptions),
+        'memory_folder': (DataOptions, MemoryOptions),
         'records': _DECODED,
         _TFDS: _DECODED,
     },
@@ -82,10 +82,11 @@ def create_dataset(
             digits have their own.
         task: a key of `SOURCES_OF_TASKS`, which the source must be for; None: the first one that it is for.
         shapes_only: whether a data set of known sizes is not opened: see `shapes_only`.
-        **choices: of classification the fields of `options.Options`, `MemoryOptions` (of folders in memory),
-            `ImageOptions` and `Reading` (of what is decoded on the host); of segmentation those of
+        **choices: for classification the fields of `options.DataOptions`, `MemoryOptions` (of folders in memory),
+            `ImageOptions` and `ReadOptions` (of images that are decoded on the host); for segmentation the fields of
             `segmentation_options.SegmentationOptions`, `class_sets.MaskOptions`, `segmentation_options.MaskPlaces` (of
-            files) and `Reading`; of detection those of `detection_options`, of `box_classes.BoxOptions` and `Reading`.
+            files) and `ReadOptions`; for detection the fields of the classes in `detection_options`, of
+            `box_classes.BoxOptions` and of `ReadOptions`.
 
     Raises:
         UserError: an unknown choice, a value out of range, or data that are missing or do not fit together.
@@ -100,8 +101,8 @@ def create_dataset(
 def _create_classification(
     name: str, places: tuple[str, str, str], shapes_only: bool, choices: Mapping[str, Any]
 ) -> Dataset:
-    options, memory_options, image_options, reading = _take_choices(
-        choices, Options, MemoryOptions, ImageOptions, Reading
+    options, memory_options, image_options, read_options = _take_choices(
+        choices, DataOptions, MemoryOptions, ImageOptions, ReadOptions
     )
     if shapes_only and name in SIZES and not places[1]:
         return ShapesOnly.of_classification(name, options)
@@ -113,29 +114,29 @@ def _create_classification(
         source = functools.partial(_import_source('tfds_source', name).create, name.removeprefix(_TFDS_PREFIX))
     else:
         source = _import_source(name, name).create
-    return source(*places, options, image_options, reading)
+    return source(*places, options, image_options, read_options)
 
 
 def _create_segmentation(
     name: str, places: tuple[str, str, str], shapes_only: bool, choices: Mapping[str, Any]
 ) -> Dataset:
-    options, mask_options, mask_places, reading = _take_choices(
-        choices, SegmentationOptions, MaskOptions, MaskPlaces, Reading
+    options, mask_options, mask_places, read_options = _take_choices(
+        choices, SegmentationOptions, MaskOptions, MaskPlaces, ReadOptions
     )
     if shapes_only and name in SIZES and not places[1]:
         return ShapesOnly.of_segmentation(name, options, mask_options)
     if name.startswith(_TFDS_PREFIX):
         source = _import_source('tfds_source', name).create_cityscapes
-        return source(name.removeprefix(_TFDS_PREFIX), *places, options, mask_options, reading)
+        return source(name.removeprefix(_TFDS_PREFIX), *places, options, mask_options, read_options)
     source = _import_source('mask_sets', name).create
-    return source(name, *places, options, mask_options, reading, mask_places.mask_dir)
+    return source(name, *places, options, mask_options, read_options, mask_places.mask_dir)
 
 
 def _create_detection(
     name: str, places: tuple[str, str, str], shapes_only: bool, choices: Mapping[str, Any]
 ) -> Dataset:
-    options, box_options, reading, *of_sources = _take_choices(
-        choices, DetectionOptions, BoxOptions, Reading, EmptyImages, DifficultBoxes, CocoIds, CocoPlaces
+    options, box_options, read_options, *of_sources = _take_choices(
+        choices, DetectionOptions, BoxOptions, ReadOptions, EmptyImages, DifficultBoxes, CocoIds, CocoPlaces
     )
     empty_images, difficult_boxes, coco_ids, coco_places = of_sources
     if box_options.chosen and coco_ids.coco_ids == 'sparse':
@@ -147,10 +148,12 @@ def _create_detection(
     if name.startswith(_TFDS_PREFIX):
         source = _import_source('tfds_boxes', name).create
         return source(
-            name.removeprefix(_TFDS_PREFIX), *places, options, box_options, reading, difficult_boxes, coco_ids
+            name.removeprefix(_TFDS_PREFIX), *places, options, box_options, read_options, difficult_boxes, coco_ids
         )
     source = _import_source('box_sets', name).create
-    return source(name, *places, options, box_options, reading, empty_images, difficult_boxes, coco_ids, coco_places)
+    return source(
+        name, *places, options, box_options, read_options, empty_images, difficult_boxes, coco_ids, coco_places
+    )
 
 
 _CREATE = {

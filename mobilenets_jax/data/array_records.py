@@ -9,7 +9,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.errors import UserError
 
-READER_OPTIONS = 'readahead_buffer_size:0'  # Reading ahead of a random position is in vain.
+READER_OPTIONS = 'readahead_buffer_size:0'  # reading ahead of a random position gains nothing
 OTHER_OPEN_FILES = 256  # that a process has besides the shards: libraries, checkpoints, sockets
 
 

@@ -77,9 +77,9 @@ def check_images(images: Sequence[RawImage], class_names: Sequence[str], where: 
     labels = {name: label_of(name, class_names) for image in images for name in image.classes}
     found = [_annotations(image, labels) for image in images]
     faults = [_faults(one) for one in found]
-    _say_left_out(images, faults, class_names, where)
+    _report_left_out(images, faults, class_names, where)
     kept = [one.select(fault == '') if fault.any() else one for one, fault in zip(found, faults, strict=True)]
-    _say_cut_off(kept, where)
+    _report_cut_off(kept, where)
     return kept
 
 
@@ -112,7 +112,7 @@ def _faults(found: Annotations) -> np.ndarray:
     return np.where(found.labels >= 0, faults, 'of other classes')
 
 
-def _say_left_out(
+def _report_left_out(
     images: Sequence[RawImage], faults: Sequence[np.ndarray], class_names: Sequence[str], where: str
 ) -> None:
     counts, first, others = Counter(), {}, Counter()
@@ -137,7 +137,7 @@ def _say_left_out(
         print(f'{where}: {counts.total()} of {total} boxes are left out: {reasons}{names}', file=sys.stderr)
 
 
-def _say_cut_off(images: Sequence[Annotations], where: str) -> None:
+def _report_cut_off(images: Sequence[Annotations], where: str) -> None:
     """Boxes that reach further than rounding explains beyond their images."""
     beyond = [
         (one.name, number)
@@ -154,7 +154,7 @@ def _say_cut_off(images: Sequence[Annotations], where: str) -> None:
         )
 
 
-def to_learn(
+def trainable_boxes(
     images: Sequence[Annotations], where: str, *, keep_empty: bool = True, difficult: bool = False
 ) -> BoxTable:
     """The part inside its image of each box, without crowds and without what is thinner than `LEAST_PIXELS`.

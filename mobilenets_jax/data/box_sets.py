@@ -18,7 +18,7 @@ from mobilenets_jax.data.detection_format import DetectionFormat
 from mobilenets_jax.data.detection_options import CocoIds, CocoPlaces, DetectionOptions, DifficultBoxes, EmptyImages
 from mobilenets_jax.data.example_format import Target
 from mobilenets_jax.data.host_pipeline import HostDataset
-from mobilenets_jax.data.options import Reading
+from mobilenets_jax.data.options import ReadOptions
 from mobilenets_jax.data.splits import Element, IndexedSplit
 from mobilenets_jax.errors import UserError, check, check_choice
 
@@ -71,7 +71,7 @@ def create(
     eval_split: str,
     options: DetectionOptions,
     box_options: BoxOptions,
-    reading: Reading,
+    read_options: ReadOptions,
     empty_images: EmptyImages,
     difficult_boxes: DifficultBoxes,
     coco_ids: CocoIds,
@@ -86,7 +86,7 @@ def create(
         eval_split: the split to evaluate on; '' for the validation split or else the test split, or the only one.
         options: how images become batches.
         box_options: the classes.
-        reading: how files are read.
+        read_options: how files are read.
         empty_images: what becomes of training images without boxes.
         difficult_boxes: what becomes of difficult boxes.
         coco_ids: of COCO's classes.
@@ -109,7 +109,7 @@ def create(
     }
     table = None
     if train is not None:
-        table = box_checks.to_learn(
+        table = box_checks.trainable_boxes(
             checked[train],
             f'{directory} {train}',
             keep_empty=empty_images.keep_empty,
@@ -125,7 +125,7 @@ def create(
         evaluation=open_split(measured),
         example_format=DetectionFormat(options, max_boxes),
         options=options.common(),
-        reading=reading,
+        read_options=read_options,
         fingerprints=_fingerprints(directory, table, measured, annotations),
     )
     dataset.annotations = annotations

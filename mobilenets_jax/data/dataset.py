@@ -16,7 +16,7 @@ from mobilenets_jax.data.example_format import (
     no_examples,
 )
 from mobilenets_jax.data.fingerprint import Fingerprint
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.errors import UserError
 
@@ -37,7 +37,7 @@ class Dataset(abc.ABC):
         num_classes: how many labels there are.
         num_train: examples in the training split; 0 if there is only an evaluation split.
         num_eval: examples in the evaluation split.
-        image_size: as in `Options`.
+        image_size: as in `DataOptions`.
         train_signature: shape and dtype of the fields of a training example, without the leading axes of a batch.
         eval_signature: the same of an evaluation example; images may have another size than in training.
         fingerprints: of the splits that there are, by `fingerprint.TRAIN` and `EVALUATION`; {} where there are no data.
@@ -57,7 +57,7 @@ class Dataset(abc.ABC):
         class_names: tuple[str, ...],
         num_train: int,
         num_eval: int,
-        options: Options,
+        options: DataOptions,
         fingerprints: Mapping[str, Fingerprint] | None = None,
         signature: Callable[[bool], Signature] | None = None,
     ):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.data.segmentation_options import Sides, sides
 from mobilenets_jax.errors import check, check_choice
 
@@ -19,7 +19,7 @@ class DetectionOptions:
 
     Attributes:
         image_size: height and width of the images, in pixels, or one number for both; the aspect is not kept.
-        batch_size: as of `Options`, as are `seed` and `normalization`.
+        batch_size: as of `DataOptions`, as are `seed` and `normalization`.
         seed: as well.
         normalization: as well.
         resize: one of `RESIZES`, bilinear without antialiasing: 'half_pixel' (TensorFlow 2, PyTorch) or 'legacy'
@@ -50,9 +50,9 @@ class DetectionOptions:
         check_choice('data.color_distortion', self.color_distortion, DETECTION_COLOR_DISTORTIONS)
         check(self.max_boxes is None or self.max_boxes > 0, 'data.max_boxes', self.max_boxes, 'must be positive')
 
-    def common(self) -> Options:
+    def common(self) -> DataOptions:
         """Those choices that hold for every source."""
-        return Options(self.image_size, self.batch_size, self.seed, self.normalization)
+        return DataOptions(self.image_size, self.batch_size, self.seed, self.normalization)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from mobilenets_jax.data import augmentation, fingerprint
 from mobilenets_jax.data.memory import MemoryDataset
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 
 TEST_EXAMPLES = 360
 SPLIT_SEED = 0  # The split's own: runs with different seeds are tested on the same images.
@@ -40,7 +40,7 @@ def upsample(images: np.ndarray, image_size: int) -> np.ndarray:
     return np.repeat(np.stack([np.asarray(image) for image in resized])[..., None], 3, axis=-1)
 
 
-def create(options: Options) -> MemoryDataset:
+def create(options: DataOptions) -> MemoryDataset:
     """The digits at `options.image_size`: 1437 to train on, 360 to test on."""
     train_images, test_images, train_labels, test_labels = load_split()
     return MemoryDataset(

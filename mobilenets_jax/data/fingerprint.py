@@ -9,14 +9,13 @@ in an image file is no part of them: they tell which examples there are, not wha
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from mobilenets_jax.errors import UserError
+from mobilenets_jax.hosts import warn
 
 # Parts of a split, in its order: what each is called, how many examples it has, and a hash. JSON-able.
 Part = list[Any]
@@ -96,7 +95,7 @@ def check_training_data(
         UserError: the examples are others, and that is not accepted.
     """
     if stored is None:
-        _say(f'{checkpoint} does not say which training examples it knows: they cannot be compared with those of today')
+        warn(f'{checkpoint} does not say which training examples it knows: they cannot be compared with those of today')
         return
     changed = difference(stored[TRAIN], found[TRAIN])
     others = f'the training data are others than those of {checkpoint}: {changed}'
@@ -106,22 +105,17 @@ def check_training_data(
             '--config.data.accept_changes=True goes on with them.'
         )
     if changed:
-        _say(f'{others}; the run goes on with them')
+        warn(f'{others}; the run goes on with them')
 
 
-def say_other_evaluation_data(
+def warn_of_other_evaluation_data(
     checkpoint: str, stored: Mapping[str, Fingerprint] | None, found: Mapping[str, Fingerprint]
 ) -> None:
     """Says in one line if the evaluation data are others than those of the run that saved a checkpoint."""
     if stored is not None:
         changed = difference(stored[EVALUATION], found[EVALUATION])
         if changed:
-            _say(f'the evaluation data are others than those of {checkpoint}: {changed}')
-
-
-def _say(line: str) -> None:
-    if jax.process_index() == 0:
-        print(line, file=sys.stderr, flush=True)
+            warn(f'the evaluation data are others than those of {checkpoint}: {changed}')
 
 
 def _hash(blocks: Iterable[bytes]) -> str:

@@ -64,10 +64,10 @@ def join(directory: str, name: str) -> str:
 
 def list_folders(directory: str) -> list[str]:
     """The sorted names of the folders in `directory`, hidden ones apart."""
-    return look_into(directory)[0]
+    return list_folders_and_images(directory)[0]
 
 
-def look_into(directory: str) -> tuple[list[str], list[str]]:
+def list_folders_and_images(directory: str) -> tuple[list[str], list[str]]:
     """The sorted names of the folders and of the images in `directory`, hidden ones apart."""
     entries = _entries(directory)
     folders = [name for name, is_folder in entries if is_folder]

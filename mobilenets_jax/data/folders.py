@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from mobilenets_jax.data import fingerprint, split_names
-from mobilenets_jax.data.folder_index import describe, join, list_files, list_folders, look_into
+from mobilenets_jax.data.folder_index import describe, join, list_files, list_folders, list_folders_and_images
 from mobilenets_jax.errors import UserError, check
 
 BESIDE_CLASSES = 'images beside the folders of classes'
@@ -89,7 +89,8 @@ def find_splits(directory: str) -> list[str]:
         UserError: it cannot be told.
     """
     folders = list_folders(directory)
-    named = {name: look_into(join(directory, name)) for name in folders if split_names.is_split_name(name)}
+    splits = filter(split_names.is_split_name, folders)
+    named = {name: list_folders_and_images(join(directory, name)) for name in splits}
     with_classes = [name for name, (classes, _) in named.items() if classes]
     with_images = [name for name, (_, images) in named.items() if images]
     splits = [name for name in with_classes if name not in with_images]
@@ -140,7 +141,7 @@ def read_splits(directory: str, splits: list[str]) -> tuple[list[str], dict[str,
 
 def _class_folders(directory: str, left_out: Counter) -> dict[str, str]:
     """The name of each class, and of its folder; adds to `left_out` how many images lie beside them."""
-    names, images = look_into(directory)
+    names, images = list_folders_and_images(directory)
     if images:
         left_out[BESIDE_CLASSES] += len(images)
     folders = {}

@@ -16,7 +16,7 @@ from mobilenets_jax.data import preprocessing
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.example_format import ExampleFormat
 from mobilenets_jax.data.fingerprint import Fingerprint
-from mobilenets_jax.data.options import Options, Reading
+from mobilenets_jax.data.options import DataOptions, ReadOptions
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.splits import Element, Split
 from mobilenets_jax.errors import UserError, check
@@ -40,8 +40,8 @@ class HostDataset(Dataset):
         train: Split | None,
         evaluation: Split,
         example_format: ExampleFormat,
-        options: Options,
-        reading: Reading,
+        options: DataOptions,
+        read_options: ReadOptions,
         fingerprints: Mapping[str, Fingerprint],
     ):
         """Joins two splits, whose examples `example_format` makes; `train` is None for an evaluation set."""
@@ -51,8 +51,8 @@ class HostDataset(Dataset):
         self._train = train
         self.evaluation = evaluation
         self._format = example_format
-        self._num_threads = reading.num_threads
-        skipped = reading.skip_bad_records
+        self._num_threads = read_options.num_threads
+        skipped = read_options.skip_bad_records
         if train:
             check(skipped < train.num_examples, 'data.skip_bad_records', skipped, 'leaves no examples')
         self._bad_records = BadRecords(skipped)
@@ -76,7 +76,7 @@ class HostDataset(Dataset):
     def _batches(
         self,
         split: Split,
-        elements: Callable[[Options, Layout, int], tf.data.Dataset],
+        elements: Callable[[DataOptions, Layout, int], tf.data.Dataset],
         example: Example,
         layout: Layout,
         start: int,

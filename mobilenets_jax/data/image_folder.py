@@ -8,7 +8,7 @@ import tensorflow as tf
 from mobilenets_jax.data.classification_format import ClassificationFormat
 from mobilenets_jax.data.folders import read_image_folder
 from mobilenets_jax.data.host_pipeline import HostDataset
-from mobilenets_jax.data.options import ImageOptions, Options, Reading
+from mobilenets_jax.data.options import DataOptions, ImageOptions, ReadOptions
 from mobilenets_jax.data.splits import IndexedSplit
 
 
@@ -16,9 +16,9 @@ def create(
     directory: str,
     train_split: str,
     eval_split: str,
-    options: Options,
+    options: DataOptions,
     image_options: ImageOptions,
-    reading: Reading,
+    read_options: ReadOptions,
 ) -> HostDataset:
     """Lists the images and checks that they form a data set; arguments and errors as in `read_image_folder`."""
     folder = read_image_folder(directory, train_split, eval_split)
@@ -29,7 +29,7 @@ def create(
         evaluation=open_split(folder.evaluation.paths, folder.evaluation.labels),
         example_format=ClassificationFormat(len(folder.class_names), image_options),
         options=options,
-        reading=reading,
+        read_options=read_options,
         fingerprints=folder.fingerprints,
     )
     dataset.eval_names = folder.evaluation[0]

@@ -30,12 +30,12 @@ def read_sizes(directory: str, paths: Sequence[str]) -> list[tuple[int, int]]:
     known = read_index(path, FORMAT_VERSION, 'sizes', _parsed, 'the images are read again') if local else {}
     names = [os.path.relpath(file, directory) if local else file for file in paths]
 
-    def look(name: str, file: str) -> Entry:
+    def read_one(name: str, file: str) -> Entry:
         found, now = known.get(name), stamp(file) if local else []
         return found if found and now and found[3] == now else _read(file, now)
 
     with ThreadPoolExecutor(READERS) as readers:
-        entries = list(readers.map(look, names, paths))
+        entries = list(readers.map(read_one, names, paths))
     index = known | {name: entry for name, entry in zip(names, entries, strict=True) if entry[3]}
     if local and index != known:
         write_index(path, FORMAT_VERSION, 'sizes', index, 'the images are read at every start')

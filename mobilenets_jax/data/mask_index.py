@@ -72,13 +72,13 @@ def read_all(directory: str, pairs: Sequence[Pair]) -> list[Facts]:
     known = read_index(path, FORMAT_VERSION, 'masks', Facts.parsed, 'the masks are read again') if local else {}
     names = [os.path.relpath(pair.mask, directory) if local else pair.mask for pair in pairs]
 
-    def look(name: str, pair: Pair) -> Facts:
+    def read_one(name: str, pair: Pair) -> Facts:
         found = known.get(name)
         stamps = [stamp(file) for file in pair] if local else []
         return found if found and stamps and all(stamps) and found.stamps == stamps else _read(pair, stamps)
 
     with ThreadPoolExecutor(READERS) as readers:
-        facts = list(readers.map(look, names, pairs))
+        facts = list(readers.map(read_one, names, pairs))
     index = known | {name: found for name, found in zip(names, facts, strict=True) if all(found.stamps)}
     if local and index != known:
         entries = {name: dataclasses.asdict(found) for name, found in index.items()}

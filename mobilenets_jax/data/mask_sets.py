@@ -22,7 +22,7 @@ from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.folder_index import describe, join, list_files, list_folders
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.mask_index import Facts, Pair
-from mobilenets_jax.data.options import Reading
+from mobilenets_jax.data.options import ReadOptions
 from mobilenets_jax.data.segmentation_format import SegmentationFormat
 from mobilenets_jax.data.segmentation_options import SegmentationOptions, Sides
 from mobilenets_jax.data.shapes_only import CITYSCAPES_SIZE
@@ -61,7 +61,7 @@ def create(
     eval_split: str,
     options: SegmentationOptions,
     mask_options: MaskOptions,
-    reading: Reading,
+    read_options: ReadOptions,
     mask_dir: str = '',
 ) -> HostDataset:
     """Lists images and masks, reads every mask, and checks that they form a data set.
@@ -73,7 +73,7 @@ def create(
         eval_split: the split to evaluate on; '' for the validation split or else the test split.
         options: how images become batches.
         mask_options: the classes.
-        reading: how files are read.
+        read_options: how files are read.
         mask_dir: as of `MaskPlaces`.
 
     Raises:
@@ -111,7 +111,7 @@ def create(
         evaluation=open_split(pairs[evaluation]),
         example_format=SegmentationFormat(classes, options, eval_size),
         options=options.common(),
-        reading=reading,
+        read_options=read_options,
         fingerprints=fingerprints,
     )
     dataset.palette = classes.palette
@@ -173,7 +173,7 @@ def _folder_splits(directory: str, mask_dir: str) -> list[str]:
 def _folder_pairs(directory: str, splits: Sequence[str], mask_dir: str) -> dict[str, list[Pair]]:
     folders = {split: mask_dir.replace(SPLIT, split) for split in splits}
     listings = list_files(directory, list(dict.fromkeys([*folders, *folders.values()])))
-    _say_left_out(directory, sum((Counter(listing.left_out) for listing in listings.values()), Counter()))
+    _report_left_out(directory, sum((Counter(listing.left_out) for listing in listings.values()), Counter()))
     pairs = {}
     for split, folder in folders.items():
         images, masks = listings[split].files, set(listings[folder].files)
@@ -183,7 +183,7 @@ def _folder_pairs(directory: str, splits: Sequence[str], mask_dir: str) -> dict[
             for image, mask in zip(images, wanted, strict=True)
         ]
         if SPLIT in mask_dir:  # else the folder has the masks of other splits, too
-            _say_alone(join(directory, folder), masks - set(wanted))
+            _report_masks_without_image(join(directory, folder), masks - set(wanted))
     return pairs
 
 
@@ -237,7 +237,7 @@ def _cityscapes_pairs(directory: str, splits: Sequence[str], mask_dir: str) -> d
             _pair(join(images, split), name + CITYSCAPES_IMAGE, join(masks, split), mask, known)
             for name, mask in zip(names, wanted, strict=True)
         ]
-        _say_alone(join(masks, split), known - set(wanted))
+        _report_masks_without_image(join(masks, split), known - set(wanted))
     return pairs
 
 
@@ -248,12 +248,12 @@ def _pair(images: str, image: str, masks: str, mask: str, known: set[str]) -> Pa
     return Pair(join(images, image), join(masks, mask))
 
 
-def _say_alone(folder: str, masks: set[str]) -> None:
+def _report_masks_without_image(folder: str, masks: set[str]) -> None:
     if masks:
         print(f'{folder}: {len(masks)} files are left out, since they are masks of no image', file=sys.stderr)
 
 
-def _say_left_out(directory: str, left_out: Counter) -> None:
+def _report_left_out(directory: str, left_out: Counter) -> None:
     if left_out:
         print(f'{directory}: files that are no part of the data set: {describe(left_out)}', file=sys.stderr)
 

@@ -8,7 +8,7 @@ import numpy as np
 from mobilenets_jax.data import order
 from mobilenets_jax.data.dataset import AUGMENTATION, Dataset
 from mobilenets_jax.data.fingerprint import Fingerprint
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.errors import check
 
@@ -27,7 +27,7 @@ class MemoryDataset(Dataset):
         train: Arrays,
         evaluation: Arrays,
         augment: Callable[[jax.Array, jax.Array], jax.Array],
-        options: Options,
+        options: DataOptions,
         fingerprints: Mapping[str, Fingerprint] | None = None,
     ):
         """Keeps the arrays.

@@ -13,12 +13,12 @@ from etils import epath
 from mobilenets_jax.data import augmentation, image_files
 from mobilenets_jax.data.folders import Files, read_image_folder
 from mobilenets_jax.data.memory import Arrays, MemoryDataset
-from mobilenets_jax.data.options import MemoryOptions, Options
+from mobilenets_jax.data.options import DataOptions, MemoryOptions
 from mobilenets_jax.errors import UserError, check
 
 
 def create(
-    directory: str, train_split: str, eval_split: str, options: Options, memory_options: MemoryOptions
+    directory: str, train_split: str, eval_split: str, options: DataOptions, memory_options: MemoryOptions
 ) -> MemoryDataset:
     """Reads all images, which must have the size of `options`.
 

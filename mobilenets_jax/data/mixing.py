@@ -10,12 +10,12 @@ Differs: neighbours are paired rather than the first with the last, because rows
 import jax
 import jax.numpy as jnp
 
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.errors import check
 
 
 def mix(
-    keys: jax.Array, images: jax.Array, labels: jax.Array, options: Options
+    keys: jax.Array, images: jax.Array, labels: jax.Array, options: DataOptions
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Mixes each example with its neighbour.
 
@@ -36,7 +36,7 @@ def mix(
     return mixed.reshape(images.shape), labels.reshape(-1, 2)[:, ::-1].reshape(n), jnp.repeat(share, 2)
 
 
-def _mix_pair(key: jax.Array, pair: jax.Array, options: Options) -> tuple[jax.Array, jax.Array]:
+def _mix_pair(key: jax.Array, pair: jax.Array, options: DataOptions) -> tuple[jax.Array, jax.Array]:
     """Two images [2, H, W, C] mixed with each other, and the share of its own that each keeps."""
     choice_key, mixup_key, cutmix_key, box_key = jax.random.split(key, 4)
     other = pair[::-1]

@@ -11,7 +11,7 @@ NORMALIZATIONS = {
     'unit': ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # [0, 1]: a few of timm's
 }
 # Training crop -> the least part of the image's area that it takes, unless one is set.
-CROPS = {'inception': 0.05, 'random_resized': 0.08, 'resize': 1.0}
+TRAIN_CROPS = {'inception': 0.05, 'random_resized': 0.08, 'resize': 1.0}
 COLOR_DISTORTIONS = ('none', 'fast', 'full')
 AUTO_AUGMENTS = ('none', 'autoaugment_v0', 'randaugment')
 ERASING_FILLS = ('zero', 'noise')
@@ -24,7 +24,7 @@ MAX_MAGNITUDE = 10.0
 ABOVE_ZERO = 'above 0'
 USED_WITH = {
     'random_erasing_fill': ('random_erasing', ABOVE_ZERO),
-    'min_area_fraction': ('crop', ('inception', 'random_resized')),
+    'min_area_fraction': ('train_crop', ('inception', 'random_resized')),
     'randaugment_layers': ('auto_augment', ('randaugment',)),
     'randaugment_magnitude': ('auto_augment', ('randaugment',)),
     'randaugment_magnitude_std': ('auto_augment', ('randaugment',)),
@@ -55,7 +55,7 @@ def quantized_input_range(normalization: str) -> tuple[float, float]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class DataOptions:
     """The choices that hold for every source.
 
     Attributes:
@@ -108,7 +108,7 @@ class ImageOptions:
 
     Attributes:
         image_size: height and width of the result, in pixels.
-        crop: in training, a key of `CROPS`: 'inception' (random area and aspect), 'random_resized' (torchvision's
+        train_crop: a key of `TRAIN_CROPS`: 'inception' (random area and aspect), 'random_resized' (torchvision's
             RandomResizedCrop, antialiased) or 'resize' (the whole image, aspect not kept).
         min_area_fraction: the least part of the image's area that a random crop takes, in (0, 1]; None: the crop's own.
         random_flip: whether half of the training images are mirrored left to right.
@@ -126,7 +126,7 @@ class ImageOptions:
     """
 
     image_size: int
-    crop: str = 'inception'
+    train_crop: str = 'inception'
     min_area_fraction: float | None = None
     random_flip: bool = True
     color_distortion: str = 'fast'
@@ -139,9 +139,9 @@ class ImageOptions:
     interpolation: str = 'bilinear'
 
     def __post_init__(self):
-        check_choice('data.crop', self.crop, CROPS)
+        check_choice('data.train_crop', self.train_crop, TRAIN_CROPS)
         if self.min_area_fraction is None:
-            object.__setattr__(self, 'min_area_fraction', CROPS[self.crop])
+            object.__setattr__(self, 'min_area_fraction', TRAIN_CROPS[self.train_crop])
         check_choice('data.color_distortion', self.color_distortion, COLOR_DISTORTIONS)
         check_choice('data.auto_augment', self.auto_augment, AUTO_AUGMENTS)
         check(self.randaugment_layers > 0, 'data.randaugment_layers', self.randaugment_layers, 'must be positive')
@@ -172,7 +172,7 @@ class MemoryOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How files are read on the host.
 
     Attributes:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.errors import check
 
 
@@ -53,7 +53,7 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     return np.argsort(keys, kind='stable')
 
 
-def train_rows(n: int, options: Options, layout: Layout, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def train_rows(n: int, options: DataOptions, layout: Layout, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields for ever this process's rows of each global batch, as (epoch, index), both int32 [rows].
 
     With `options.repeated_augmentation` = r > 1 a batch of B rows holds the next B / r examples of the stream r times,

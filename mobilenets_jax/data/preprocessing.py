@@ -96,10 +96,10 @@ def train_image(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> t
 def _random_view(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> tf.Tensor:
     """The random crop of an image, resized to float32 [image_size, image_size, 3] in [0, 255]."""
     size = options.image_size
-    if options.crop == 'inception':
+    if options.train_crop == 'inception':
         draw = functools.partial(inception_box, seed=seed, min_area_fraction=options.min_area_fraction)
         return resize_bilinear(decode_crop(encoded, draw, FAST), size)
-    if options.crop == 'random_resized':
+    if options.train_crop == 'random_resized':
         draw = functools.partial(random_resized_box, seed=seed, min_area_fraction=options.min_area_fraction)
         whole = tf.constant([size, size], tf.int64)
         return resize_antialiased(decode_crop(encoded, draw, EXACT), whole, 'bilinear', tf.zeros_like(whole), whole)

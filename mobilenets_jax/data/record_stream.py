@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from mobilenets_jax.data import preprocessing
 from mobilenets_jax.data.example_format import Target
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.splits import Element
 from mobilenets_jax.errors import UserError
@@ -78,7 +78,7 @@ class RecordStream:
         """How many examples there are."""
         return sum(part.take for part in self.parts)
 
-    def train_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
+    def train_elements(self, options: DataOptions, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""
         repeats = options.repeated_augmentation
         epoch, consumed = divmod(start // repeats, self.num_examples)
@@ -87,7 +87,7 @@ class RecordStream:
             stream = stream.batch(options.batch_size // repeats).flat_map(lambda batch: _copies(batch, repeats))
         return _own_rows(stream, options, layout)
 
-    def eval_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
+    def eval_elements(self, options: DataOptions, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""
         records = tf.data.Dataset.range(len(self.parts)).flat_map(self._shard)
         return _own_rows(records.skip(start), options, layout)
@@ -146,7 +146,7 @@ def _copies(batch: Element, repeats: int) -> tf.data.Dataset:
     return tf.data.Dataset.range(repeats).flat_map(numbered)
 
 
-def _own_rows(stream: tf.data.Dataset, options: Options, layout: Layout) -> tf.data.Dataset:
+def _own_rows(stream: tf.data.Dataset, options: DataOptions, layout: Layout) -> tf.data.Dataset:
     """Those elements of a stream of all processes' rows, beginning with a global batch, that are this process's."""
     own = layout.rows(options.batch_size)
 

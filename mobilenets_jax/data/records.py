@@ -7,7 +7,7 @@ from mobilenets_jax.data.classification_format import ClassificationFormat
 from mobilenets_jax.data.folder_index import join
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.manifest import Manifest
-from mobilenets_jax.data.options import ImageOptions, Options, Reading
+from mobilenets_jax.data.options import DataOptions, ImageOptions, ReadOptions
 from mobilenets_jax.data.record_stream import ShardPart
 from mobilenets_jax.data.splits import Split
 from mobilenets_jax.errors import UserError
@@ -20,9 +20,9 @@ def create(
     directory: str,
     train_split: str,
     eval_split: str,
-    options: Options,
+    options: DataOptions,
     image_options: ImageOptions,
-    reading: Reading,
+    read_options: ReadOptions,
 ) -> HostDataset:
     """Opens the records under `directory`, whose shards must have the sizes and counts of the manifest.
 
@@ -44,7 +44,7 @@ def create(
         evaluation=_open_split(directory, manifest, evaluation),
         example_format=ClassificationFormat(len(manifest.class_names), image_options),
         options=options,
-        reading=reading,
+        read_options=read_options,
         fingerprints={
             name: manifest.fingerprint(split)
             for name, split in ((fingerprint.TRAIN, train), (fingerprint.EVALUATION, evaluation))

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.errors import UserError, check, check_choice
 
 SEGMENTATION_AUGMENTATIONS = ('deeplab', 'torchvision')
@@ -18,7 +18,7 @@ class SegmentationOptions:
 
     Attributes:
         image_size: height and width of the training crop, in pixels, or one number for both.
-        batch_size: as of `Options`, as are `seed` and `normalization`.
+        batch_size: as of `DataOptions`, as are `seed` and `normalization`.
         seed: as well.
         normalization: as well; its mean is what images are padded with.
         eval_size: height and width to which evaluation images are padded at the bottom and on the right, in pixels; ():
@@ -62,9 +62,9 @@ class SegmentationOptions:
         check(self.scale_step >= 0, 'data.scale_step', self.scale_step, 'must not be negative')
         check(self.base_size > 0, 'data.base_size', self.base_size, 'must be positive')
 
-    def common(self) -> Options:
+    def common(self) -> DataOptions:
         """Those choices that hold for every source."""
-        return Options(self.image_size, self.batch_size, self.seed, self.normalization)
+        return DataOptions(self.image_size, self.batch_size, self.seed, self.normalization)
 
     @property
     def resized(self) -> Sides | None:

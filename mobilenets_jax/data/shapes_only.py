@@ -9,7 +9,7 @@ from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.detection_options import CocoIds, DetectionOptions
 from mobilenets_jax.data.example_format import detection_signature, segmentation_signature
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.segmentation_options import SegmentationOptions
 from mobilenets_jax.errors import UserError
@@ -27,7 +27,7 @@ class ShapesOnly(Dataset):
     """A data set that knows everything but its images; its name is one of `SIZES`, or `BOX_SIZES` of detection."""
 
     @classmethod
-    def of_classification(cls, name: str, options: Options) -> 'ShapesOnly':
+    def of_classification(cls, name: str, options: DataOptions) -> 'ShapesOnly':
         """One of ImageNet's images."""
         return cls(name, tuple(map(str, range(IMAGENET_CLASSES))), *SIZES[name], options)
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from mobilenets_jax.data import order
 from mobilenets_jax.data.example_format import Target
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.errors import UserError
 
@@ -34,10 +34,10 @@ class Split(Protocol):
     read: Callable[[Element], tuple[tf.Tensor, Target]]
     describe: Callable[[Element], str]
 
-    def train_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
+    def train_elements(self, options: DataOptions, layout: Layout, start: int) -> tf.data.Dataset:
         """This process's elements from position `start` on, for ever, with 'epoch' and 'index' (int32 scalars)."""
 
-    def eval_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
+    def eval_elements(self, options: DataOptions, layout: Layout, start: int) -> tf.data.Dataset:
         """This process's elements from position `start` (a multiple of the batch size) on, each once."""
 
     def element(self, epoch: int, index: int) -> Element:
@@ -65,11 +65,11 @@ class IndexedSplit:
     read: Callable[[Element], tuple[tf.Tensor, Target]]
     describe: Callable[[Element], str]
 
-    def train_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
+    def train_elements(self, options: DataOptions, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""
         return self._elements(lambda: order.train_rows(self.num_examples, options, layout, start))
 
-    def eval_elements(self, options: Options, layout: Layout, start: int) -> tf.data.Dataset:
+    def eval_elements(self, options: DataOptions, layout: Layout, start: int) -> tf.data.Dataset:
         """As in `Split`."""
 
         def rows():

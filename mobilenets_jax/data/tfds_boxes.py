@@ -21,7 +21,7 @@ from mobilenets_jax.data.detection_format import DetectionFormat
 from mobilenets_jax.data.detection_options import CocoIds, DetectionOptions, DifficultBoxes
 from mobilenets_jax.data.example_format import Signature, Target
 from mobilenets_jax.data.host_pipeline import HostDataset
-from mobilenets_jax.data.options import Options, Reading
+from mobilenets_jax.data.options import DataOptions, ReadOptions
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.data.shapes_only import MAX_BOXES
 from mobilenets_jax.data.shards import Features
@@ -72,7 +72,7 @@ class RecordAnnotations(Sequence[Annotations]):
     """The annotations of a split, which is read as a whole when the first one is asked for."""
 
     def __init__(
-        self, split: Split, options: Options, names: tuple[str, ...], class_names: tuple[str, ...], where: str
+        self, split: Split, options: DataOptions, names: tuple[str, ...], class_names: tuple[str, ...], where: str
     ):
         """Of the classes `names`, TFDS's, those of `class_names`; messages call the split `where`."""
         self._split, self._options, self._names = split, options, names
@@ -102,7 +102,7 @@ def create(
     eval_split: str,
     options: DetectionOptions,
     box_options: BoxOptions,
-    reading: Reading,
+    read_options: ReadOptions,
     difficult_boxes: DifficultBoxes,
     coco_ids: CocoIds,
 ) -> HostDataset:
@@ -122,7 +122,7 @@ def create(
         difficult_boxes.train_difficult,
     )
     splits, common = (train_split, eval_split), options.common()
-    dataset = open_set(name, builder, splits, class_names, features, example_format, common, reading)
+    dataset = open_set(name, builder, splits, class_names, features, example_format, common, read_options)
     where = f'data.name={dataset.name!r}'
     dataset.annotations = RecordAnnotations(dataset.evaluation, common, names, class_names, where)
     return dataset

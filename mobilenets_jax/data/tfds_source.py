@@ -13,7 +13,7 @@ from mobilenets_jax.data.classification_format import ClassificationFormat
 from mobilenets_jax.data.example_format import ExampleFormat
 from mobilenets_jax.data.host_pipeline import HostDataset
 from mobilenets_jax.data.manifest import FILE_FORMATS
-from mobilenets_jax.data.options import ImageOptions, Options, Reading
+from mobilenets_jax.data.options import DataOptions, ImageOptions, ReadOptions
 from mobilenets_jax.data.record_stream import ShardPart
 from mobilenets_jax.data.segmentation_format import SegmentationFormat
 from mobilenets_jax.data.segmentation_options import SegmentationOptions
@@ -33,9 +33,9 @@ def create(
     directory: str,
     train_split: str,
     eval_split: str,
-    options: Options,
+    options: DataOptions,
     image_options: ImageOptions,
-    reading: Reading,
+    read_options: ReadOptions,
 ) -> HostDataset:
     """Opens the prepared data set `name`, e.g. 'imagenet2012', under the TFDS data directory ('' = TFDS's default).
 
@@ -50,7 +50,9 @@ def create(
     class_names = tuple(builder.info.features[label_key].names)
     example_format = ClassificationFormat(len(class_names), image_options)
     features = Features(image_key, {'label': (label_key, tf.int64)})
-    return open_set(name, builder, (train_split, eval_split), class_names, features, example_format, options, reading)
+    return open_set(
+        name, builder, (train_split, eval_split), class_names, features, example_format, options, read_options
+    )
 
 
 def create_cityscapes(
@@ -60,7 +62,7 @@ def create_cityscapes(
     eval_split: str,
     options: SegmentationOptions,
     mask_options: MaskOptions,
-    reading: Reading,
+    read_options: ReadOptions,
 ) -> HostDataset:
     """Opens TFDS's Cityscapes, which has the labelIds files, as `create` does; masks are checked when they are read.
 
@@ -75,7 +77,7 @@ def create_cityscapes(
     example_format = SegmentationFormat(classes, options, options.eval_size or CITYSCAPES_SIZE)
     features = Features(image_key, {'segmentation': (mask_key, tf.string)})
     splits = train_split, eval_split
-    dataset = open_set(name, builder, splits, classes.names, features, example_format, options.common(), reading)
+    dataset = open_set(name, builder, splits, classes.names, features, example_format, options.common(), read_options)
     dataset.palette = classes.palette
     return dataset
 
@@ -87,8 +89,8 @@ def open_set(
     class_names: tuple[str, ...],
     features: Features,
     example_format: ExampleFormat,
-    options: Options,
-    reading: Reading,
+    options: DataOptions,
+    read_options: ReadOptions,
 ) -> HostDataset:
     """The data set of a training and an evaluation split, '' for the default."""
     known = builder.info.splits
@@ -115,7 +117,7 @@ def open_set(
         evaluation=open_split(evaluation),
         example_format=example_format,
         options=options,
-        reading=reading,
+        read_options=read_options,
         fingerprints={
             split: fingerprint_of(parts, builder.info.full_name)
             for split, parts in ((fingerprint.TRAIN, train), (fingerprint.EVALUATION, evaluation))

@@ -15,7 +15,7 @@ WHOLE = 100.0  # percent of the values of an image that lie in the range
 Ranges = dict[str, tuple[float, float]]  # by a tensor's name its least and its largest value
 
 
-def activation_ranges(content: bytes, images: np.ndarray, value_range: str, percentile: float = WHOLE) -> Ranges:
+def activation_ranges(content: bytes, images: np.ndarray, normalization: str, percentile: float = WHOLE) -> Ranges:
     """The least and the largest value of every tensor that a network computes.
 
     The input's range is that from black to white, whatever the images have of it.
@@ -23,7 +23,7 @@ def activation_ranges(content: bytes, images: np.ndarray, value_range: str, perc
     Args:
         content: of a float TFLite file.
         images: normalised, float32 [n, H, W, 3].
-        value_range: of the images, a key of `data.options.NORMALIZATIONS`.
+        normalization: of the images, a key of `data.options.NORMALIZATIONS`.
         percentile: of the values of each image at the upper end, and so much less at the lower; 100 takes all values.
             Of several images the widest range counts.
 
@@ -39,7 +39,7 @@ def activation_ranges(content: bytes, images: np.ndarray, value_range: str, perc
             found, known = _ends(values, percentile), ranges.get(names[index], (np.inf, -np.inf))
             ranges[names[index]] = min(found[0], known[0]), max(found[1], known[1])
     entrance = flatbuffer.unpack(content).subgraphs[0].inputs[0]
-    ranges[names[entrance]] = quantized_input_range(value_range)
+    ranges[names[entrance]] = quantized_input_range(normalization)
     # What is always 0 would have a scale of 0, and the biases of the layer that reads it could not be stored.
     return {name: ends if any(ends) else (0.0, 1.0) for name, ends in ranges.items()}
 

@@ -60,8 +60,8 @@ def export(
         RunError: the converter or the quantizer fails, or what it makes computes something else.
         UserError: a package is missing, or there are too few images.
     """
-    size, value_range = network.image_size, network.value_range
-    images = np.asarray(normalize(photographs(size) if pixels is None else pixels, value_range))
+    size, normalization = network.image_size, network.normalization
+    images = np.asarray(normalize(photographs(size) if pixels is None else pixels, normalization))
     in_float = lowering.in_float32(network.model)
     arguments = network.model, network.variables, size
     program, outputs = lowering.stablehlo(*arguments), lowering.output_names(*arguments)
@@ -76,7 +76,7 @@ def export(
         if network.ranges and mode == INT8:
             learned = learned_ranges(content, in_float, network.variables, network.ranges, images)
             expected = in_8_bit(network)
-        content = quantize(content, mode, None if pixels is None else images, value_range, percentile, learned)
+        content = quantize(content, mode, None if pixels is None else images, normalization, percentile, learned)
         quantized_file = LiteNetwork(content, 'the quantized network')
         of_quantized = agreement(_each(expected, images), _each(quantized_file, images))
         check_quantized(of_quantized)
@@ -89,7 +89,7 @@ def export(
 def in_8_bit(network: TrainedNetwork) -> Callable[[np.ndarray], jax.Array]:
     """A network that was trained for 8 bit, rounded as in training: from normalised images to logits."""
     model = lowering.in_float32(network.model)
-    options = {'ranges': network.ranges, 'input_range': quantized_input_range(network.value_range)}
+    options = {'ranges': network.ranges, 'input_range': quantized_input_range(network.normalization)}
     # The variables are arguments: as constants XLA would round them while it compiles, which takes it long.
     rounded = jax.jit(lambda variables, images: apply_rounded(model, variables, images, **options)[0])
     return functools.partial(rounded, network.variables)
@@ -108,7 +108,7 @@ def record(network: TrainedNetwork, mode: str) -> dict[str, Any]:
         'model': network.config['model.name'],
         'quantization': mode,
         'image_size': list(network.image_size),
-        'value_range': network.value_range,
+        'normalization': network.normalization,
         'class_names': list(network.class_names),
         'config': dict(network.config),
         'facts': dict(network.facts),

@@ -20,6 +20,7 @@ from mobilenets_jax.data.options import NORMALIZATIONS
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.export import flatbuffer
 from mobilenets_jax.export.lowering import OUTPUT
+from mobilenets_jax.renamed_fields import with_new_paths
 
 TFLITE = b'TFLITE_METADATA'
 RECORD = b'mobilenets_jax'  # JSON
@@ -38,7 +39,7 @@ def with_metadata(
 
     Args:
         content: of a TFLite file with one input, images.
-        record: JSON-able, with the 'model', the 'image_size' (height, width) and the 'value_range' of the images.
+        record: JSON-able, with the 'model', the 'image_size' (height, width) and the 'normalization' of the images.
         outputs: the names of the file's outputs, in their order.
         labels: the names of the classes, in the order of the logits.
         anchors: of a detector, [A, 4], see `ANCHOR_COLUMNS`.
@@ -62,7 +63,7 @@ def with_metadata(
 
 
 def read_record(content: bytes, label: str) -> dict[str, Any] | None:
-    """The record in a file of this project; None in any other.
+    """The record in a file of this project, fields of its config under their names of today; None in any other file.
 
     Raises:
         UserError: the file is no TFLite file, or its record is damaged.
@@ -74,7 +75,7 @@ def read_record(content: bytes, label: str) -> dict[str, Any] | None:
             return None
         record = json.loads(bytes(model.buffers[entries[RECORD]].data))
         known = {'task': str(record['task']), 'model': str(record['model']), 'class_names': list(record['class_names'])}
-        return {**record, **known, 'config': _tuples(dict(record['config']))}
+        return {**record, **known, 'config': _tuples(with_new_paths(record['config']))}
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, OverflowError) as error:
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise UserError(f'{label} cannot be read: {reason:.200}.') from error
@@ -111,7 +112,7 @@ def _tflite_metadata(record: Mapping[str, Any], outputs: Sequence[str]) -> bytes
         {
             0: _text(builder, 'images'),
             3: _content(builder, record['image_size']),
-            4: _vector(builder, [_normalization(builder, record['value_range'])]),
+            4: _vector(builder, [_normalization(builder, record['normalization'])]),
         },
     )
     tensors = _vector(builder, [_output(builder, name) for name in outputs])
@@ -172,8 +173,8 @@ def _content(builder: flatbuffers.Builder, image_size: Sequence[int]) -> Field:
     return _offset(_table(builder, {0: _byte(_IMAGE_PROPERTIES), 1: _offset(properties)}))
 
 
-def _normalization(builder: flatbuffers.Builder, value_range: str) -> int:
+def _normalization(builder: flatbuffers.Builder, normalization: str) -> int:
     """A process unit: how a pixel in 0 .. 255 becomes an input, (pixel - mean) / standard deviation."""
-    mean, std = (builder.CreateNumpyVector(255 * np.array(x, np.float32)) for x in NORMALIZATIONS[value_range])
+    mean, std = (builder.CreateNumpyVector(255 * np.array(x, np.float32)) for x in NORMALIZATIONS[normalization])
     options = _table(builder, {0: _offset(mean), 1: _offset(std)})
     return _table(builder, {0: _byte(_NORMALIZATION), 1: _offset(options)})

@@ -32,7 +32,7 @@ def quantize(
     content: bytes,
     mode: str,
     images: np.ndarray | None,
-    value_range: str,
+    normalization: str,
     percentile: float = WHOLE,
     learned: Ranges | None = None,
 ) -> bytes:
@@ -43,7 +43,7 @@ def quantize(
         mode: a key of `RECIPES`.
         images: to calibrate with, normalised, float32 [n, H, W, 3], which 'int8' needs; without them the biases stay as
             they are.
-        value_range: of the images, a key of `data.options.NORMALIZATIONS`.
+        normalization: of the images, a key of `data.options.NORMALIZATIONS`.
         percentile: of the activations, see `calibration.activation_ranges`.
         learned: of a network that was trained for 8 bit, the ranges of some tensors, see `learned_ranges`; None of all
             others. Its biases stay as they are: they were trained with the rounded weights.
@@ -57,7 +57,7 @@ def quantize(
         lifted = correct_biases(lifted, _rounded(lifted, 'dynamic', None), images)
     if mode != INT8:
         return _rounded(lifted, mode, None)
-    ranges = activation_ranges(lifted, images, value_range, percentile) | (learned or {})
+    ranges = activation_ranges(lifted, images, normalization, percentile) | (learned or {})
     quantized = _rounded(lifted, mode, ranges)
     check_biases(lifted, quantized)
     return quantized

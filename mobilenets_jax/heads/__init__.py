@@ -38,7 +38,7 @@ def create_segmenter(
     convention: str = 'tf',
     *,
     tail: str = FULL,
-    dropped_strides: int = 0,
+    num_removed_strides: int = 0,
     output_stride: int = 16,
     dropout_rate: float | None = None,
     head_fields: Mapping[str, Any] | None = None,
@@ -56,7 +56,7 @@ def create_segmenter(
         convention: whose rules the backbone follows; with 'torchvision' the head follows torchvision's, with all others
             deeplab's.
         tail: of the backbone, see `models.get_spec`; 'segmentation' is the V3 paper's RF2.
-        dropped_strides: see `models.create_model`.
+        num_removed_strides: see `models.create_model`.
         output_stride: of the features, 8, 16 or 32.
         dropout_rate: fraction dropped before the logits in training; None is the head's.
         head_fields: what the head has otherwise, by the names of `aspp.AsppSpec` or `aspp.LrAsppSpec`, e.g.
@@ -79,8 +79,8 @@ def create_segmenter(
         bn_axis_name=bn_axis_name,
         **fields,
     )
-    check(dropped_strides >= 0, 'model.dropped_strides', dropped_strides, 'must not be negative')
-    spec = backbone.spec.drop_first_strides(dropped_strides)
+    check(num_removed_strides >= 0, 'model.num_removed_strides', num_removed_strides, 'must not be negative')
+    spec = backbone.spec.remove_first_strides(num_removed_strides)
     head_fields = dict(head_fields or {}) | ({} if dropout_rate is None else {'dropout_rate': dropout_rate})
     head_spec = _head_spec(head, spec, convention, output_stride, head_fields)
     if head_spec.features == 'last_block':
@@ -136,7 +136,7 @@ def create_detector(
     convention: str = 'tf',
     *,
     tail: str = FULL,
-    dropped_strides: int = 0,
+    num_removed_strides: int = 0,
     output_stride: int = 32,
     head_fields: Mapping[str, Any] | None = None,
     dtype: jnp.dtype = jnp.float32,
@@ -153,7 +153,7 @@ def create_detector(
         width_multiplier: of the backbone, and of the extra layers where the head is TensorFlow's.
         convention: whose rules the backbone follows.
         tail: of the backbone, see `models.get_spec`; 'detection' is the V3 paper's, with half the last channels.
-        dropped_strides: see `models.create_model`.
+        num_removed_strides: see `models.create_model`.
         output_stride: 32, for which the anchors are made.
         head_fields: what the head has otherwise, by the names of `ssdlite.SsdliteSpec`, e.g. `{'class_bias': 0.0}`;
             all of them, as `SsdliteSpec.to_fields` gives them, are the head of a checkpoint.
@@ -167,7 +167,7 @@ def create_detector(
     """
     check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
     check(output_stride == 32, 'model.output_stride', output_stride, 'must be 32, for which the anchors are made')
-    check(dropped_strides >= 0, 'model.dropped_strides', dropped_strides, 'must not be negative')
+    check(num_removed_strides >= 0, 'model.num_removed_strides', num_removed_strides, 'must not be negative')
     head = chosen_head(head, name, convention)
     head_spec = DETECTION_HEADS[head]
     if head in ('tf', 'ssd'):
@@ -177,7 +177,7 @@ def create_detector(
     backbone = create_backbone(
         name, width_multiplier, convention, tail=tail, dtype=dtype, bn_axis_name=bn_axis_name, **fields
     )
-    spec = backbone.spec.drop_first_strides(dropped_strides)
+    spec = backbone.spec.remove_first_strides(num_removed_strides)
     return Detector(spec, backbone.settings, num_classes, head_spec, output_stride)
 
 

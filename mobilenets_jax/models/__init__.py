@@ -131,7 +131,7 @@ def create_model(
     *,
     tail: str = FULL,
     table: str = '',
-    dropped_strides: int = 0,
+    num_removed_strides: int = 0,
     output_stride: int = 32,
     dropout_rate: float | None = None,
     dtype: jnp.dtype = jnp.float32,
@@ -147,7 +147,7 @@ def create_model(
         convention: whose rules, see `get_spec`.
         tail: see `get_spec`.
         table: see `get_spec`.
-        dropped_strides: so many of the first strides are 1; for small images, whose details are single pixels.
+        num_removed_strides: how many of the first strides become 1, for small images, whose details are single pixels.
         output_stride: 8, 16 or 32; below 32 the last strides become dilations.
         dropout_rate: fraction dropped before the logits in training; None is the paper's.
         dtype: of activations and convolutions; parameters, statistics and logits stay float32.
@@ -159,9 +159,9 @@ def create_model(
     """
     check(num_classes > 0, 'num_classes', num_classes, 'must be positive')
     check_choice('model.output_stride', output_stride, OUTPUT_STRIDES)
-    check(dropped_strides >= 0, 'model.dropped_strides', dropped_strides, 'must not be negative')
+    check(num_removed_strides >= 0, 'model.num_removed_strides', num_removed_strides, 'must not be negative')
     spec = get_spec(name, width_multiplier, convention, tail=tail, table=table, **fields)
-    spec = spec.drop_first_strides(dropped_strides)
+    spec = spec.remove_first_strides(num_removed_strides)
     dropout_rate = spec.dropout_rate if dropout_rate is None else dropout_rate
     check(0.0 <= dropout_rate < 1.0, 'model.dropout_rate', dropout_rate, 'must be in [0, 1)')
     settings = _settings(spec, dtype, bn_axis_name)

@@ -216,14 +216,14 @@ class NetworkSpec:
             head_activation=activation if self.head_activation in RECTIFIERS else self.head_activation,
         )
 
-    def drop_first_strides(self, count: int) -> 'NetworkSpec':
-        """The same network without its first `count` strides, the stem's first of all: for images of 32 pixels."""
+    def remove_first_strides(self, count: int) -> 'NetworkSpec':
+        """The same network with stride 1 in its stem and in `count - 1` blocks after it, for images of 32 pixels."""
         if count == 0:
             return self
         strided = [index for index, row in enumerate(self.blocks) if row.stride == 2][: count - 1]
         fits = self.stem.stride == 2 and not self.stem_pool and count == 1 + len(strided)
         fits = fits and all(isinstance(self.blocks[index], BlockSpec) for index in strided)
-        check(fits, 'model.dropped_strides', count, 'does not fit this network')
+        check(fits, 'model.num_removed_strides', count, 'does not fit this network')
         blocks = [
             dataclasses.replace(row, stride=1) if index in strided else row for index, row in enumerate(self.blocks)
         ]

@@ -7,7 +7,7 @@ from typing import Any
 from etils import epath
 
 from mobilenets_jax.errors import UserError
-from mobilenets_jax.hosts import decided_by_primary
+from mobilenets_jax.hosts import broadcast_from_primary
 from mobilenets_jax.training import parallel
 
 PyTree = Any
@@ -38,5 +38,5 @@ def measure(experiment: Any, variables: tuple[PyTree, PyTree], folder: str | Non
     """
     evaluation = experiment.evaluator()(*parallel.replicate(variables))
     if folder is not None:
-        decided_by_primary(lambda: experiment.write_report(folder, evaluation))
+        broadcast_from_primary(lambda: experiment.write_report(folder, evaluation))
     return evaluation.metrics

@@ -168,8 +168,8 @@ class Population:
     @staticmethod
     def _gathered(values: list) -> list:
         """The values of all processes, in the order of their devices."""
-        received = hosts.gathered(values)
-        return hosts.decided_by_primary(lambda: [value for of_host in received() for value in of_host])
+        received = hosts.start_all_gather(values)
+        return hosts.broadcast_from_primary(lambda: [value for of_host in received() for value in of_host])
 
     @staticmethod
     def _for_each_device(batch: Batch) -> Batch:

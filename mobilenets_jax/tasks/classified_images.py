@@ -50,7 +50,7 @@ def trained_classifier(pretrained: Pretrained) -> TrainedNetwork:
         variables=pretrained.variables,
         task=CLASSIFICATION,
         image_size=(preprocessing.image_size, preprocessing.image_size),
-        value_range=preprocessing.value_range,
+        normalization=preprocessing.normalization,
         class_names=pretrained.card.class_names,
         labels=pretrained.class_names,
         labelled='images',
@@ -62,7 +62,7 @@ def trained_classifier(pretrained: Pretrained) -> TrainedNetwork:
 
 def _probabilities(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
     """Probabilities, float32 [n, classes], of images as `read_image` gives them, [n, size, size, 3]."""
-    normalized = normalize(images, pretrained.card.preprocessing.value_range)
+    normalized = normalize(images, pretrained.card.preprocessing.normalization)
     logits = freeze(pretrained.model, pretrained.variables)(normalized)
     return np.asarray(jax.nn.softmax(logits))
 

@@ -92,7 +92,7 @@ def trained_detector(arguments: argparse.Namespace) -> TrainedNetwork:
         variables=loaded.variables,
         task=DETECTION,
         image_size=size,
-        value_range=options.normalization,
+        normalization=options.normalization,
         class_names=class_names,
         labels=[BACKGROUND, *loaded.class_names],
         labelled='anchors',
@@ -115,7 +115,7 @@ def _published(pretrained: Pretrained) -> LoadedDetector:
     return LoadedDetector(
         model=pretrained.model,
         variables=pretrained.variables,
-        options=_options(preprocessing.image_size, preprocessing.value_range, preprocessing.resize),
+        options=_options(preprocessing.image_size, preprocessing.normalization, preprocessing.resize),
         nms=nms_spec({}, pretrained.card.fields['head']),
         class_names=pretrained.class_names,
     )

@@ -102,7 +102,7 @@ def trained_segmenter(arguments: argparse.Namespace) -> TrainedNetwork:
         variables=loaded.variables,
         task=SEGMENTATION,
         image_size=size,
-        value_range=loaded.normalization,
+        normalization=loaded.normalization,
         class_names=class_names,
         labels=loaded.class_names,
         labelled='pixels',
@@ -135,7 +135,7 @@ def _published(pretrained: Pretrained) -> LoadedSegmenter:
     return LoadedSegmenter(
         model=pretrained.model,
         variables=pretrained.variables,
-        normalization=preprocessing.value_range,
+        normalization=preprocessing.normalization,
         class_names=names,
         palette=_palette(names),
         eval_resize=preprocessing.image_size if preprocessing.crop == 'padded' else 0,

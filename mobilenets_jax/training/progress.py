@@ -148,7 +148,7 @@ class Progress:
         rate = metrics['images_per_second']
         eta = _clock((self._total_steps - step) * self._batch_size / rate) if rate else '-'
         logged = [f'{metric.label} {metric.written(metrics[metric.name])}  ' for metric in self._measures.logged]
-        self._say(
+        self._print(
             f'step {step}/{self._total_steps}  {"".join(logged)}'
             f'learning rate {metrics["learning_rate"]:.3g}  {rate:.0f} images/s  '
             f'{1000 * metrics["step_seconds"]:.0f} ms/step, {metrics["input_percent"]:.0f} % of it input  '
@@ -181,14 +181,14 @@ class Progress:
         with self.measured('checkpoint'):
             save()
         waited = self._timing.checkpoint_seconds - before
-        self._say(f'step {step}/{self._total_steps}  checkpoint: training waited {waited:.2f} s')
+        self._print(f'step {step}/{self._total_steps}  checkpoint: training waited {waited:.2f} s')
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Prints and writes the metrics of an evaluation, and the 'count' of its examples where it has any."""
         told = [metric for metric in self._measures.metrics if metric.in_progress]
         measured = [f'{metric.label} {metric.written(metrics[metric.name])}  ' for metric in told]
         examples = f'({metrics["count"]} examples)' if 'count' in metrics else ''
-        self._say(f'step {step}/{self._total_steps}  evaluation: {"".join(measured)}{examples}'.rstrip())
+        self._print(f'step {step}/{self._total_steps}  evaluation: {"".join(measured)}{examples}'.rstrip())
         self._write('eval', step, metrics)
         if self._primary and self._after_evaluation is not None:
             with self.measured('evaluation'):
@@ -200,7 +200,7 @@ class Progress:
             with contextlib.suppress(OSError):  # a full disk, which takes nothing else that the run needs
                 self._tensorboard.close()
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self._primary:
             print(line, flush=True)
 

@@ -29,7 +29,7 @@ def check_replicas(state: PyTree, step: int) -> None:
         ReplicaError: names the first leaf that differs, and where; the same on every host.
     """
     names = list(named_leaves(state))
-    checksums = hosts.gathered(parallel.copy_checksums(state))
+    checksums = hosts.start_all_gather(parallel.copy_checksums(state))
 
     def describe() -> str | None:
         copies = [(host, device, copy) for host, local in enumerate(checksums()) for device, copy in enumerate(local)]
@@ -41,6 +41,6 @@ def check_replicas(state: PyTree, step: int) -> None:
                 return f'{wrong[0]}{more} of device {device} of host {host} differ from those of the first device'
         return None
 
-    difference = hosts.decided_by_primary(describe)
+    difference = hosts.broadcast_from_primary(describe)
     if difference:
         raise ReplicaError(f'After step {step} {difference}; that state was not saved.')

@@ -12,7 +12,7 @@ from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights.readers.errors import MAX_TEXT_BYTES, UnreadableFileError, check_bytes
 
 MAX_MEMBERS = 10_000
-LISTED = 5  # files of an archive, in an error
+MAX_LISTED = 5  # files of an archive, in an error
 
 _WEIGHT_PATTERNS = ('*.tflite', '*.pth', '*.pt', '*.safetensors', '*.bin', '*.h5', '*.keras', '*.index', '*.data-*')
 # First bytes -> what unpacks the file. Others (xz) may ask for gigabytes before the first byte comes out.
@@ -71,7 +71,8 @@ def extract(
     starts = {info.name.removesuffix('.index').partition('.data-')[0] for info in chosen}
     if len(starts) != 1:
         found = sorted(info.name for info in chosen or members if info.isfile())
-        listed = ', '.join(found[:LISTED]) + (f' and {len(found) - LISTED} more' if len(found) > LISTED else '')
+        more = f' and {len(found) - MAX_LISTED} more' if len(found) > MAX_LISTED else ''
+        listed = ', '.join(found[:MAX_LISTED]) + more
         raise UserError(
             f'weights={str(archive_path)!r} is a tar archive that does not hold one set of weights. '
             f'It holds: {listed or "nothing"}.'

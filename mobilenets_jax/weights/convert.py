@@ -9,7 +9,7 @@ from flax.traverse_util import unflatten_dict
 from mobilenets_jax.weights.layouts import Layout
 from mobilenets_jax.weights.network import Layer, Network
 
-LISTED = 3  # of each kind of difference, in an error
+MAX_LISTED = 3  # of each kind of difference, in an error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Mismatch:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    more = f' and {len(names) - LISTED} more' if len(names) > LISTED else ''
-    return ', '.join(names[:LISTED]) + more
+    more = f' and {len(names) - MAX_LISTED} more' if len(names) > MAX_LISTED else ''
+    return ', '.join(names[:MAX_LISTED]) + more
 
 
 def compare(

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-LISTED = 3
+MAX_LISTED = 3
 
 # What is found in the names of a network's arrays -> the network.
 _KINDS = {
@@ -29,7 +29,7 @@ def describe(arrays: dict[str, np.ndarray]) -> str:
     if not arrays:
         return 'it holds no weights'
     kernels = [(name, array) for name, array in arrays.items() if array.ndim > 1] or list(arrays.items())
-    shown = ', '.join(f'{name} {list(array.shape)}' for name, array in kernels[:LISTED])
+    shown = ', '.join(f'{name} {list(array.shape)}' for name, array in kernels[:MAX_LISTED])
     count = f'it has {len(arrays)} array{"s" * (len(arrays) != 1)}, such as {shown}'
     for pattern, kind in _KINDS.items():
         if any(re.search(pattern, name) for name in arrays):

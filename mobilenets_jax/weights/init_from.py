@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.hosts import warn
 from mobilenets_jax.identity import CLASSIFICATION, DETECTION, NETWORK_FIELDS, SEGMENTATION, field_name
 from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.trees import describe_leaf, named_leaves
@@ -83,29 +83,29 @@ class StartingPoint(NamedTuple):
 
 
 def starting_point(
-    source: str, given: Mapping[str, Any], *, head: Head = LOGITS, new_head: bool = False
+    source: str, overrides: Mapping[str, Any], *, head: Head = LOGITS, new_head: bool = False
 ) -> StartingPoint:
     """Reads published weights, or a checkpoint of a run: its averaged parameters, where it has some.
 
     Args:
         source: a file; a name in `CARDS`; or the workdir of a run, whose newest intact checkpoint is taken, its folder
             of checkpoints, or that of one step. Local, perhaps with ~, or gs://.
-        given: what the command line sets of the config, by dotted path.
+        overrides: what the command line sets of the config, by dotted path.
         head: of the run's network.
         new_head: whether the head starts afresh, so that the weights need none.
 
     Raises:
         UserError: there is no such thing, or it is damaged.
     """
-    kept = {*given, *(head.own_fields if new_head else ())}
+    kept = {*overrides, *(head.own_fields if new_head else ())}
     if is_folder(source, f'{FIELD}={source!r}'):
         return _checkpoint(source, kept)
-    network = {name: given.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
-    network |= {'image_size': given.get('image_size'), 'value_range': given.get('data.normalization')}
+    network = {name: overrides.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
+    network |= {'image_size': overrides.get('image_size'), 'normalization': overrides.get('data.normalization')}
     network['num_classes'] = 1 if new_head else None  # `fit` puts a head of the data's classes there
     try:
         pretrained = load_pretrained(
-            os.path.expanduser(source), given.get('model.name'), **network, task=None, option=FIELD
+            os.path.expanduser(source), overrides.get('model.name'), **network, task=None, option=FIELD
         )
     except UserError as error:  # the readers know their file by the option of eval.py and predict
         message = str(error)
@@ -153,14 +153,14 @@ def config_fields(pretrained: Pretrained) -> dict[str, Any]:
         'model.width_multiplier': card.width_multiplier,
         'model.convention': card.convention,
         'model.tail': card.fields.get('tail', FULL),
-        'model.dropped_strides': card.fields.get('dropped_strides', 0),
+        'model.num_removed_strides': card.fields.get('num_removed_strides', 0),
         'model.output_stride': model.output_stride,
         'model.bn_epsilon': model.settings.bn_epsilon,
         'model.divisor': model.spec.convention.divisor,
         'model.padding': model.settings.padding,
         'model.activation': card.fields.get('activation'),
         'model.num_classes': model.num_classes,
-        'data.normalization': preprocessing.value_range,
+        'data.normalization': preprocessing.normalization,
         **_OF_TASKS[card.task](pretrained),
     }
 
@@ -253,7 +253,6 @@ def fresh_variables(variables: Mapping[str, PyTree], target: Mapping[str, PyTree
 def _without_spare(found: Mapping[str, Any], asked: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The variables that the network has; one line on standard error says what is left out."""
     spare = [name for name in found if name not in asked]
-    if spare and jax.process_index() == 0:
-        line = f'{len(spare)} array(s) that the network does not have are left out, e.g. {spare[0]}'
-        print(f'{source}: {line}', file=sys.stderr, flush=True)
+    if spare:
+        warn(f'{source}: {len(spare)} array(s) that the network does not have are left out, e.g. {spare[0]}')
     return {name: leaf for name, leaf in found.items() if name in asked}

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.checkpoints import find_checkpoints, stored_identity
 from mobilenets_jax.errors import UserError, check
-from mobilenets_jax.hosts import decided_by_primary
+from mobilenets_jax.hosts import broadcast_from_primary
 from mobilenets_jax.identity import CLASSIFICATION, DETECTION, SEGMENTATION, task_of
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.models.tails import FULL
@@ -87,7 +87,7 @@ def task_of_source(source: str) -> str:
         found = find_checkpoints(source)
         return task_of(found and stored_identity(found[0]) or {})
 
-    return decided_by_primary(ask)
+    return broadcast_from_primary(ask)
 
 
 def load_pretrained(
@@ -98,7 +98,7 @@ def load_pretrained(
     convention: str | None = None,
     width_multiplier: float | None = None,
     image_size: int | None = None,
-    value_range: str | None = None,
+    normalization: str | None = None,
     step: int | str | None = None,
     params: str | None = None,
     option: str = 'weights',
@@ -122,7 +122,7 @@ def load_pretrained(
             that is read from timm's config.json beside the file, or from the name of a timm model in the file's.
         width_multiplier: where one wants to be sure.
         image_size: height and width of the images that the network takes, in pixels, where the file does not say it.
-        value_range: the range of its input, a key of `data.options.NORMALIZATIONS`, where the file does not say it.
+        normalization: the range of its input, a key of `data.options.NORMALIZATIONS`, where the file does not say it.
         step: of a run, which checkpoint; 'best': the one with the best metric; None: the newest intact one.
         params: of a run, 'ema' (the default: averaged parameters where it has some) or 'raw'.
         task: what the network shall be for: 'classification', 'segmentation' or 'detection'; None: any.
@@ -131,15 +131,15 @@ def load_pretrained(
     Raises:
         UserError: the file is missing, damaged, of no known network or not of the one that was asked for.
     """
-    told = {'convention': convention, 'width_multiplier': width_multiplier}
-    told |= {'image_size': image_size, 'value_range': value_range}
+    from_caller = {'convention': convention, 'width_multiplier': width_multiplier}
+    from_caller |= {'image_size': image_size, 'normalization': normalization}
     if path_or_name not in CARDS and is_folder(path_or_name, f'{option}={path_or_name!r}'):
         trained = read_trained(path_or_name, f'weights={path_or_name!r}', step=step, params=params or 'ema')
-        network, variables, card, notes = _of_a_run(path_or_name, model, told, trained)
+        network, variables, card, notes = _of_a_run(path_or_name, model, from_caller, trained)
     else:
         for name, value in (('step', step), ('params', params)):
             check(value is None, name, value, f'is of a run, which weights={path_or_name!r} is not')
-        network, variables, card, notes = _published(path_or_name, model, told, new_head=num_classes is not None)
+        network, variables, card, notes = _published(path_or_name, model, from_caller, new_head=num_classes is not None)
         has_background = card.task == CLASSIFICATION and network.num_classes == IMAGENET_CLASSES + 1
         if has_background and num_classes != network.num_classes:
             network, variables = _without_background(network, variables)
@@ -162,15 +162,15 @@ def load_pretrained(
 Loaded = tuple[FileNetwork, PyTree, WeightCard, list[str]]  # and what is to be said of them
 
 
-def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], trained: Trained) -> Loaded:
+def _of_a_run(source: str, model: str | None, from_caller: Mapping[str, Any], trained: Trained) -> Loaded:
     """A checkpoint of a run, whose network and input are known; only another image size may be asked for."""
     label = f'weights={source!r}'
     check(trained.task == CLASSIFICATION, 'weights', source, f'is a run of the task {trained.task!r}, no classifier')
-    known = {**trained.fields, 'value_range': trained.fields['normalization']}
-    for name, value in {'model': model, **told}.items():
+    known = trained.fields
+    for name, value in {'model': model, **from_caller}.items():
         fits = name == 'image_size' or value in (None, known[name])
         check(fits, name, value, f'is not that of {label}, which has {known.get(name)!r}')
-    usual = {'table': '', 'tail': FULL, 'dropped_strides': 0, 'activation': None}
+    usual = {'table': '', 'tail': FULL, 'num_removed_strides': 0, 'activation': None}
     fields = {name: trained.fields[name] for name in usual if trained.fields[name] != usual[name]}
     card = WeightCard(
         name=source,
@@ -178,7 +178,7 @@ def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], trained: 
         width_multiplier=trained.fields['width_multiplier'],
         convention=trained.fields['convention'],
         fields=fields,
-        preprocessing=_with(preprocessing(trained), {'image_size': told['image_size']}),
+        preprocessing=_with(preprocessing(trained), {'image_size': from_caller['image_size']}),
         class_names=trained.class_names or (),
         ranges=trained.ranges,
     )
@@ -193,8 +193,8 @@ def _of_a_run(source: str, model: str | None, told: Mapping[str, Any], trained: 
     return create_network(trained), trained.variables, card, notes
 
 
-def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *, new_head: bool) -> Loaded:
-    """Weights from a file or by a card's name; `told` is what the caller says of their network and its input."""
+def _published(path_or_name: str, model: str | None, from_caller: Mapping[str, Any], *, new_head: bool) -> Loaded:
+    """Weights from a file or by a card's name; `from_caller` is what the caller says of their network and its input."""
     card = CARDS.get(path_or_name) or _card_of(path_or_name)
     with local_file(str(fetch(card)) if path_or_name in CARDS else path_or_name) as path:
         file = unwrapped(read(path, card and card.member), path_or_name)
@@ -204,8 +204,8 @@ def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *,
         file,
         path_or_name,
         model=model or known.model,
-        convention=told['convention'] or known.convention,
-        width=told['width_multiplier'] or known.width_multiplier,
+        convention=from_caller['convention'] or known.convention,
+        width=from_caller['width_multiplier'] or known.width_multiplier,
         new_head=new_head,
     )
     notes = list(file.contents.notes)
@@ -218,9 +218,9 @@ def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *,
             convention=identity.convention,
             preprocessing=with_facts(PREPROCESSING[identity.task][identity.source], facts),
         )
-        notes += _assumptions(card, file, facts, told, source=identity.source)
-    stated = {'image_size': file.contents.image_size, 'value_range': file.contents.value_range}
-    of_input = {name: told[name] for name in stated}
+        notes += _assumptions(card, file, facts, from_caller, source=identity.source)
+    stated = {'image_size': file.contents.image_size, 'normalization': file.contents.normalization}
+    of_input = {name: from_caller[name] for name in stated}
     card = dataclasses.replace(
         card,
         convention=identity.convention,
@@ -232,21 +232,21 @@ def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *,
 
 
 def _assumptions(
-    card: WeightCard, file: WeightFile, facts: TimmFacts, told: Mapping[str, Any], *, source: str
+    card: WeightCard, file: WeightFile, facts: TimmFacts, from_caller: Mapping[str, Any], *, source: str
 ) -> list[str]:
     """What of the network's input and convention nobody and nothing states, as one note or none."""
     preprocessing, assumed, fields = card.preprocessing, [], []
     for name, value, field in (
         ('image_size', f'{preprocessing.image_size} px', 'image_size'),
-        ('value_range', f'the range {preprocessing.value_range!r}', 'data.normalization'),
+        ('normalization', f'the range {preprocessing.normalization!r}', 'data.normalization'),
     ):
-        if (getattr(file.contents, name), told[name]) == (None, None) and name not in facts.preprocessing:
+        if (getattr(file.contents, name), from_caller[name]) == (None, None) and name not in facts.preprocessing:
             assumed.append(value)
             fields.append(f'--config.{field}')
     if (
         source == 'timm'
         and facts.convention is None
-        and told['convention'] is None
+        and from_caller['convention'] is None
         and card.model.startswith('mobilenet_v3')
     ):
         assumed.append("padding and epsilon of timm's own networks, not of its tf_ ones")

@@ -20,7 +20,7 @@ from mobilenets_jax.weights.readers.tflite_twin import FloatTwin
 
 # Task -> the fields that decide about strides.
 _STRIDES = {
-    'classification': [{}, {'dropped_strides': 1}, {'dropped_strides': 2}],
+    'classification': [{}, {'num_removed_strides': 1}, {'num_removed_strides': 2}],
     'segmentation': [{'output_stride': stride} for stride in (16, 8, 32)],
     'detection': [{}],
 }

@@ -109,7 +109,7 @@ def _of_name(file_name: str) -> TimmFacts:
         return TimmFacts()
     if not match['tf']:
         return TimmFacts(convention='timm')
-    return TimmFacts(convention='tf', preprocessing={'value_range': 'symmetric', 'interpolation': 'bilinear'})
+    return TimmFacts(convention='tf', preprocessing={'normalization': 'symmetric', 'interpolation': 'bilinear'})
 
 
 def _of_config(config: Mapping[str, Any], where: str) -> TimmFacts:
@@ -129,7 +129,7 @@ def _of_config(config: Mapping[str, Any], where: str) -> TimmFacts:
 
 def _preprocessing(config: Mapping[str, Any], where: str, *, tf: bool) -> dict[str, Any]:
     """The fields of `Preprocessing` in a pretrained config of timm."""
-    stated: dict[str, Any] = {'value_range': 'symmetric', 'interpolation': 'bilinear'} if tf else {}
+    stated: dict[str, Any] = {'normalization': 'symmetric', 'interpolation': 'bilinear'} if tf else {}
     try:
         if config.get('input_size') is not None:
             channels, height, width = config['input_size']
@@ -141,7 +141,7 @@ def _preprocessing(config: Mapping[str, Any], where: str, *, tf: bool) -> dict[s
                 raise UserError(f'{where} states images of {height} px; {MAX_IMAGE_SIZE} px are the most.')
             stated['image_size'] = int(height)
         if config.get('mean') is not None and config.get('std') is not None:
-            stated['value_range'] = _value_range(config['mean'], config['std'], where)
+            stated['normalization'] = _find_normalization(config['mean'], config['std'], where)
         if config.get('crop_pct') is not None:
             stated['crop_fraction'] = float(config['crop_pct'])
         if config.get('interpolation') in INTERPOLATIONS:
@@ -153,7 +153,7 @@ def _preprocessing(config: Mapping[str, Any], where: str, *, tf: bool) -> dict[s
     return stated
 
 
-def _value_range(mean: Any, std: Any, where: str) -> str:
+def _find_normalization(mean: Any, std: Any, where: str) -> str:
     for name, expected in NORMALIZATIONS.items():
         if np.shape(mean) == np.shape(std) == (3,) and np.allclose([mean, std], expected, atol=1e-3):
             return name

@@ -16,7 +16,7 @@ from mobilenets_jax.data import fields_of_source
 from mobilenets_jax.data.options import ImageOptions
 from mobilenets_jax.errors import UserError, check, check_choice
 from mobilenets_jax.fake_quantization import float_statistics, ranges_of
-from mobilenets_jax.hosts import decided_by_primary
+from mobilenets_jax.hosts import broadcast_from_primary
 from mobilenets_jax.identity import CLASS_NAMES, network_fields, task_of
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.network import ImageClassifier
@@ -74,7 +74,7 @@ def is_folder(source: str, label: str) -> bool:
             cause = ' '.join(str(error).split()) or type(error).__name__
             raise UserError(f'{label} cannot be read: {cause:.300}.') from error
 
-    return decided_by_primary(ask)
+    return broadcast_from_primary(ask)
 
 
 def parse_step(text: str | None) -> int | str | None:
@@ -99,7 +99,7 @@ def read_trained(source: str, label: str, *, step: int | str | None = None, para
     """
     check_choice('params', params, PARAMS)
     check(step in (None, BEST) or isinstance(step, int), 'step', step, f'is neither a number nor {BEST!r}')
-    found = decided_by_primary(lambda: _checkpoints(source))
+    found = broadcast_from_primary(lambda: _checkpoints(source))
     restored = None
     if found is not None:
         directory, of_source = found
@@ -156,7 +156,7 @@ def preprocessing(trained: Trained) -> Preprocessing:
     Sources in memory have images of the network's size. They are taken whole; others are resized by their short side.
     """
     image_size, data = trained.config['image_size'], trained.config.get('data', {})
-    size_and_range = {'image_size': image_size, 'value_range': trained.fields['normalization']}
+    size_and_range = {'image_size': image_size, 'normalization': trained.fields['normalization']}
     if 'eval_crop' not in fields_of_source(data.get('name', '')):
         return Preprocessing(crop='resize_crop', crop_fraction=1.0, **size_and_range)
     options = ImageOptions(

@@ -27,7 +27,7 @@ def load_weights(arguments: argparse.Namespace, task: str = CLASSIFICATION) -> P
         arguments.weights if arguments.workdir is None else arguments.workdir,
         convention=arguments.convention,
         image_size=arguments.image_size,
-        value_range=arguments.normalization,
+        normalization=arguments.normalization,
         step=parse_step(arguments.step),
         params=arguments.params,
         task=task,

@@ -14,7 +14,7 @@ from mobilenets_jax.weights.files import WeightFile
 from mobilenets_jax.weights.names import SOURCES, detection, segmentation
 
 LAYOUT = 'pytorch'
-LISTED = 3  # names in a note
+MAX_LISTED = 3  # names in a note
 
 # What wrappers insert between a module and its children, wherever they stand.
 _INSERTED = re.compile(r'(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
@@ -46,7 +46,7 @@ def unwrapped(file: WeightFile, path: str) -> WeightFile:
         else:
             kept[name.removeprefix(prefix)] = array
     if left_out:
-        listed = ', '.join(left_out[:LISTED]) + (', ...' if len(left_out) > LISTED else '')
+        listed = ', '.join(left_out[:MAX_LISTED]) + (', ...' if len(left_out) > MAX_LISTED else '')
         notes = (*notes, f'{len(left_out)} of its arrays, which are no layers of the network, are left out: {listed}')
     contents = dataclasses.replace(file.contents, arrays=kept, notes=(*file.contents.notes, *notes))
     return dataclasses.replace(file, contents=contents)

@@ -90,7 +90,7 @@ def full_disk(directory: str, rank: int, processes: int, port: int) -> None:
                 manager.wait()
             except CheckpointError as error:
                 say('failed', error)
-                hosts.end(1)
+                hosts.exit_process(1)
             say('saved', step)
             if rank == processes - 1:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))

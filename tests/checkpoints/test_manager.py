@@ -190,9 +190,9 @@ def test_requested_step_must_exist_and_be_intact(copied):
         ({'model': 'mobilenet_v2'}, 'mobilenet_v3_large', 'mobilenet_v2'),
         ({'convention': 'tf'}, 'mobilenet_v3_large (convention=keras)', 'mobilenet_v3_large (convention=tf)'),
         (
-            {'dropped_strides': 1, 'output_stride': 16, 'bn_epsilon': 1e-5, 'normalization': 'unit'},
-            'mobilenet_v3_large (dropped_strides=0, output_stride=32, bn_epsilon=0.001, normalization=symmetric)',
-            'mobilenet_v3_large (dropped_strides=1, output_stride=16, bn_epsilon=1e-05, normalization=unit)',
+            {'num_removed_strides': 1, 'output_stride': 16, 'bn_epsilon': 1e-5, 'normalization': 'unit'},
+            'mobilenet_v3_large (num_removed_strides=0, output_stride=32, bn_epsilon=0.001, normalization=symmetric)',
+            'mobilenet_v3_large (num_removed_strides=1, output_stride=16, bn_epsilon=1e-05, normalization=unit)',
         ),
     ],
 )

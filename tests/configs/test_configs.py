@@ -18,7 +18,7 @@ from mobilenets_jax.data.box_classes import BoxOptions
 from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.detection_options import CocoIds, DetectionOptions
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.data.segmentation_options import SegmentationOptions
 from mobilenets_jax.data.shapes_only import ShapesOnly
 from mobilenets_jax.errors import UserError
@@ -103,7 +103,7 @@ class ImageNetStandIn(Dataset):
     def __init__(self, name, *, task, image_size, batch_size, seed, normalization, **options):
         assert task == 'classification'
         names = tuple(map(str, range(1000)))
-        super().__init__(name, names, 1_281_167, 50_000, Options(image_size, batch_size, seed, normalization))
+        super().__init__(name, names, 1_281_167, 50_000, DataOptions(image_size, batch_size, seed, normalization))
 
     def _train_rows(self, layout, start):
         raise NotImplementedError

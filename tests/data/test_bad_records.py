@@ -17,7 +17,7 @@ DAMAGES = {
 
 
 def make(directory, name='image_folder', **kwargs):
-    arguments = {'crop': 'resize', 'color_distortion': 'none', 'random_flip': False} | kwargs
+    arguments = {'train_crop': 'resize', 'color_distortion': 'none', 'random_flip': False} | kwargs
     return create_dataset(name, directory=str(directory), image_size=24, batch_size=8, seed=0, **arguments)
 
 
@@ -50,7 +50,7 @@ def test_bad_records_are_replaced_reported_and_counted(image_folder, damaged, ca
 def test_replacement_does_not_depend_on_the_layout(damaged):
     root, _ = damaged
     straight, split = (
-        hashes(lambda _: make(root, skip_bad_records=3, crop='inception'), processes=processes, count=2)
+        hashes(lambda _: make(root, skip_bad_records=3, train_crop='inception'), processes=processes, count=2)
         for processes in (1, 2)
     )
     assert split == straight

@@ -21,7 +21,7 @@ from mobilenets_jax.errors import UserError
         ({'batch_size': -8}, 'batch_size=-8 must be positive.'),
         ({'seed': -1}, 'seed=-1 must lie in [0, 2**31).'),
         ({'normalization': 'torch'}, "data.normalization='torch' is unknown. Known: imagenet, symmetric, unit."),
-        ({'crop': 'random'}, "data.crop='random' is unknown. Known: inception, random_resized, resize."),
+        ({'train_crop': 'random'}, "data.train_crop='random' is unknown. Known: inception, random_resized, resize."),
         ({'color_distortion': 'slow'}, "data.color_distortion='slow' is unknown. Known: fast, full, none."),
         (
             {'eval_crop': 'center'},

@@ -52,7 +52,7 @@ def test_a_stop_at_any_step_and_other_hosts_change_no_byte(make, request):
 
 def test_all_augmentation_depends_on_seed_epoch_and_index_alone(make):
     everything = {
-        'crop': 'random_resized',
+        'train_crop': 'random_resized',
         'color_distortion': 'none',
         'auto_augment': 'randaugment',
         'randaugment_layers': 1,

@@ -63,7 +63,7 @@ def test_processes_without_examples_get_as_many_batches(source, folder):
 
 def test_bytes_of_batches_stay_what_they_were(folder):
     """Order, crop, flip, labels and padding, in whole numbers alone: a run goes on with another version of the code."""
-    dataset = make('image_folder', folder, crop='resize', color_distortion='none')
+    dataset = make('image_folder', folder, train_crop='resize', color_distortion='none')
     train, evaluation = dataset.train_batches(Layout(0, 1, 1)), dataset.eval_batches(Layout(0, 1, 1))
     digest = hashlib.sha256()
     for batch in (next(train), next(train), next(evaluation)):

@@ -90,7 +90,7 @@ def test_a_checkpoint_that_does_not_say_is_gone_on_from(capsys):
         'step 5 does not say which training examples it knows: they cannot be compared with those of today\n'
     )
     fingerprint.check_training_data('step 5', found, found, accept=False)
-    fingerprint.say_other_evaluation_data('step 5', found, found)
+    fingerprint.warn_of_other_evaluation_data('step 5', found, found)
     assert capsys.readouterr().err == ''
     with pytest.raises(UserError, match='^the training data are others than those of step 5: 2 examples, not 1; '):
         fingerprint.check_training_data('step 5', found, {TRAIN: [['a', 2, 'x']]}, accept=False)

@@ -175,14 +175,14 @@ def test_a_bucket_is_listed_at_every_start(bucket, capsys):
     bucket.write('data/a/001.jpg', b'')  # as another machine does
     bucket.delete('data/a/inner/007.JPEG')
     assert list_files('gs://bucket/data', ['a'])['a'].files == ['000.jpg', '001.jpg']
-    assert folder_index.look_into('gs://bucket/data') == (['a', 'b'], ['top.jpg'])
+    assert folder_index.list_folders_and_images('gs://bucket/data') == (['a', 'b'], ['top.jpg'])
     assert len(bucket.names()) == 2505 and capsys.readouterr().err == ''
 
 
 def test_a_folder_that_a_bucket_lacks_is_named(bucket):
     for directory in ('gs://bucket/nothing', 'gs://no-bucket/data'):
         with pytest.raises(UserError, match=f'^data.dir: cannot list {directory}: .'):
-            folder_index.look_into(directory)
+            folder_index.list_folders_and_images(directory)
 
 
 @pytest.fixture

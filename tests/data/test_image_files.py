@@ -109,7 +109,7 @@ def test_pixels_are_the_same_with_and_without_tensorflow(kind):
 
 @pytest.mark.parametrize('crop', ['inception', 'random_resized', 'resize'])
 def test_training_crops_of_other_formats_are_those_of_a_png(crop):
-    options = preprocessing.ImageOptions(16, crop=crop)
+    options = preprocessing.ImageOptions(16, train_crop=crop)
     views = [
         preprocessing.train_image(encode(rgb(), **kwargs), preprocessing.example_seed(0, 0, 0), options).numpy()
         for kwargs in ({'format': 'png'}, {'format': 'bmp'}, {'format': 'webp', 'lossless': True})

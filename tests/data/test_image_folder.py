@@ -9,7 +9,7 @@ from photos import photo, write_class
 from PIL import Image
 
 from mobilenets_jax.data import Layout, create_dataset, order, preprocessing
-from mobilenets_jax.data.options import ImageOptions, Options
+from mobilenets_jax.data.options import DataOptions, ImageOptions
 from mobilenets_jax.errors import UserError
 
 ONE = Layout(0, 1, 1)
@@ -64,7 +64,7 @@ def test_training_images_are_those_of_the_index(image_folder):
 
 
 def _rows(n, batch_size, seed, count):
-    rows = order.train_rows(n, Options(32, batch_size, seed), ONE)
+    rows = order.train_rows(n, DataOptions(32, batch_size, seed), ONE)
     return [next(rows) for _ in range(count)]
 
 

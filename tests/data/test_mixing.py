@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mobilenets_jax.data import augmentation, create_dataset, mixing
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.errors import UserError
 
 N = 64
@@ -21,7 +21,7 @@ def keys():
 
 
 def mix(images, keys, labels=LABELS, **alphas):
-    mixed, others, share = jitted_mix(keys, images, labels, Options(16, N, 0, **alphas))
+    mixed, others, share = jitted_mix(keys, images, labels, DataOptions(16, N, 0, **alphas))
     return np.asarray(mixed), np.asarray(others), np.asarray(share)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mobilenets_jax.data import Layout, order
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.errors import UserError
 
 LAYOUTS = list(itertools.product([1, 2, 4], [1, 2, 8]))  # processes, devices of each
@@ -14,7 +14,7 @@ LAYOUTS = list(itertools.product([1, 2, 4], [1, 2, 8]))  # processes, devices of
 
 def read(processes, devices, batches, *, n=103, batch_size=64, seed=3, start=0, repeats=1):
     """The global (epoch, index) rows, put together from all processes: int32 [batches, 2, batch_size]."""
-    options = Options(32, batch_size, seed, repeated_augmentation=repeats)
+    options = DataOptions(32, batch_size, seed, repeated_augmentation=repeats)
     streams = [order.train_rows(n, options, Layout(p, processes, devices), start) for p in range(processes)]
     return np.stack([np.concatenate([np.stack(next(stream)) for stream in streams], axis=1) for _ in range(batches)])
 

@@ -24,7 +24,7 @@ GOLDEN = {
 def options(**changes):
     defaults = {
         'image_size': 32,
-        'crop': 'inception',
+        'train_crop': 'inception',
         'min_area_fraction': 0.05,
         'random_flip': False,
         'color_distortion': 'none',
@@ -128,7 +128,8 @@ def test_line_of_pixels_takes_no_more_memory_than_its_crop(is_wide, crop_fractio
 def test_training_crops_of_thin_images_are_not_empty(size, crop, format_):
     encoded = tf.constant(encode(Image.new('RGB', size, (200, 100, 50)), format=format_))
     for index in range(20):
-        view = preprocessing.train_image(encoded, preprocessing.example_seed(0, 0, index), options(crop=crop)).numpy()
+        seed = preprocessing.example_seed(0, 0, index)
+        view = preprocessing.train_image(encoded, seed, options(train_crop=crop)).numpy()
         assert view.shape == (32, 32, 3) and np.abs(view.astype(int) - [200, 100, 50]).max() <= 3
 
 
@@ -218,7 +219,7 @@ def test_random_resized_crop_has_the_pixels_of_pil():
         image = Image.open(io.BytesIO(encoded)).convert('RGB').crop((left, top, left + width, top + height))
         expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)).astype(int)
         actual = preprocessing.train_image(
-            encoded, seed, options(crop='random_resized', image_size=64, min_area_fraction=None)
+            encoded, seed, options(train_crop='random_resized', image_size=64, min_area_fraction=None)
         ).numpy()
         difference = np.abs(actual - expected)
         # All but equal: on the border of the crop a JPEG's decoder lacks the neighbours' colours.
@@ -256,7 +257,7 @@ def test_training_pixels_are_rounded_halves_up():
 
 def test_half_of_the_images_are_flipped():
     encoded = encode(photo(0), format='png')
-    plain, flipping = (options(crop='resize', random_flip=flip) for flip in (False, True))
+    plain, flipping = (options(train_crop='resize', random_flip=flip) for flip in (False, True))
     flipped = 0
     for index in range(200):
         seed = preprocessing.example_seed(0, 0, index)

@@ -94,7 +94,7 @@ def prepared(tmp_path_factory):
 
 
 def make(directory, batch_size=16, seed=0, **kwargs):
-    arguments = {'color_distortion': 'none', 'crop': 'resize'} | kwargs
+    arguments = {'color_distortion': 'none', 'train_crop': 'resize'} | kwargs
     return create_dataset(
         'tfds:tiny_images', directory=directory, image_size=8, batch_size=batch_size, seed=seed, **arguments
     )
@@ -135,10 +135,10 @@ def test_every_epoch_holds_every_example_once_in_its_own_order(prepared, file_fo
 @pytest.mark.parametrize('file_format', FORMATS)
 @pytest.mark.parametrize(('processes', 'devices', 'start'), [(1, 8, 0), (2, 2, 48), (4, 1, 101)])
 def test_layout_and_restart_change_nothing(prepared, file_format, processes, devices, start):
-    straight = take(make(prepared[file_format], crop='inception').train_batches(ONE), 16)
+    straight = take(make(prepared[file_format], train_crop='inception').train_batches(ONE), 16)
     parts = [
         take(
-            make(prepared[file_format], crop='inception', num_threads=p + 1).train_batches(
+            make(prepared[file_format], train_crop='inception', num_threads=p + 1).train_batches(
                 Layout(p, processes, devices), start=start
             ),
             8,
@@ -211,8 +211,8 @@ def test_set_with_two_images_is_refused(prepared):
 
 
 def make_only_train(directory, **kwargs):
-    arguments = {'image_size': 8, 'batch_size': 8, 'seed': 0, 'crop': 'resize', 'color_distortion': 'none'} | kwargs
-    return create_dataset('tfds:only_train', directory=directory, **arguments)
+    arguments = {'image_size': 8, 'batch_size': 8, 'seed': 0, 'train_crop': 'resize', 'color_distortion': 'none'}
+    return create_dataset('tfds:only_train', directory=directory, **(arguments | kwargs))
 
 
 def numbers(batches, count=None):

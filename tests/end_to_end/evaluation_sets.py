@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from mobilenets_jax.data.memory import MemoryDataset
-from mobilenets_jax.data.options import Options
+from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.models import create_model
 
 SIZES = (1, 7, 103)  # less than a batch, less than the devices, and some batches with a rest
@@ -47,5 +47,5 @@ def make_dataset(size: int) -> MemoryDataset:
     images, labels = make_examples()
     examples = images[:size], labels[:size]
     names = tuple(map(str, range(NUM_CLASSES)))
-    options = Options(IMAGE_SIZE, BATCH_SIZE, seed=0, normalization='symmetric')
+    options = DataOptions(IMAGE_SIZE, BATCH_SIZE, seed=0, normalization='symmetric')
     return MemoryDataset('noise', names, examples, examples, augment=lambda keys, images: images, options=options)

@@ -19,7 +19,7 @@ REFUSED = {
     '--config.optimizer.name=adamw': f"config.optimizer.name: 'adamw' instead of 'rmsprop' {STEP}",
     '--config.ema.decay=0 --config.seed=1': f'config.ema.decay: 0.0 instead of 0.99 {STEP}',
     '--config.num_steps=8': 'num_steps=8 is behind the checkpoint, which has 12 steps.',
-    '--config.model.dropped_strides=1': 'checkpoint {}/checkpoints/12 holds mobilenet_v1 (dropped_strides=0); ',
+    '--config.model.num_removed_strides=1': 'checkpoint {}/checkpoints/12 holds mobilenet_v1 (num_removed_strides=0); ',
     '--config.init_from=weights.h5': "init_from='weights.h5' has no effect on a run that goes on from checkpoint 12",
     '--config.optimizer.beta1=0.5': "optimizer.beta1=0.5 has no effect with optimizer.name='rmsprop'",
     '--config.batch_size=0': 'batch_size=0 must be positive.',

@@ -14,7 +14,7 @@ FIELDS = (
     'data.name=memory_folder image_size=16 batch_size=8 model.name=mobilenet_v1 model.width_multiplier=0.25 ema.decay=0'
     ' model.dropout_rate=0 model.bn_momentum=0.8'
 )
-STRIDES = 'model.dropped_strides=2 model.output_stride=32 data.normalization=unit'
+STRIDES = 'model.num_removed_strides=2 model.output_stride=32 data.normalization=unit'
 CLASSES = r"class 0 is 'ant' in data.dir='FOLDER/renamed', 'cat' in the checkpoint; 2 of 2 differ."
 IMAGES_OF_A_CLASS = 8
 
@@ -35,7 +35,7 @@ COMMANDS = {
     'eval renamed': 'eval.py --workdir=FOLDER/run --config.data.dir=FOLDER/renamed',
     'go on renamed': f'{TRAIN} {flags(STRIDES)} --config.data.dir=FOLDER/renamed --workdir=FOLDER/run',
     'start renamed': f'{FROM_RUN} --config.data.dir=FOLDER/renamed --workdir=FOLDER/new {ONE_STEP}',
-    'eval other strides': 'eval.py --workdir=FOLDER/run --config.model.dropped_strides=0',
+    'eval other strides': 'eval.py --workdir=FOLDER/run --config.model.num_removed_strides=0',
     'start': f'{FROM_RUN} --config.data.dir=FOLDER/pets --workdir=FOLDER/start {ONE_STEP}',
     'short': f'{SHORT} --config.data.dir=FOLDER/pets --config.num_steps=4',
     'eval grown': 'eval.py --workdir=FOLDER/short --config.data.dir=FOLDER/grown',
@@ -103,8 +103,8 @@ def test_other_strides_are_refused(results):
     assert (by_command['eval other strides']['status'], by_command['eval other strides']['errors']) == (
         2,
         [
-            f'error: checkpoint {made_in}/run/checkpoints/20 holds mobilenet_v1 (dropped_strides=2); '
-            'the run asks for mobilenet_v1 (dropped_strides=0). Give the run a directory of its own.'
+            f'error: checkpoint {made_in}/run/checkpoints/20 holds mobilenet_v1 (num_removed_strides=2); '
+            'the run asks for mobilenet_v1 (num_removed_strides=0). Give the run a directory of its own.'
         ],
     )
 
@@ -115,7 +115,7 @@ def test_run_that_starts_from_another_computes_what_that_one_did(results):
     replaced = 'init_from replaces 1 field(s) of the config file: model.output_stride=32 instead of 16'
     assert replaced in by_command['start']['errors']
     config = json.loads((folder / 'start' / 'config.json').read_text())
-    assert (config['model']['dropped_strides'], config['data']['normalization']) == (2, 'unit')
+    assert (config['model']['num_removed_strides'], config['data']['normalization']) == (2, 'unit')
     run, start = read_summary(folder / 'run'), read_summary(folder / 'start')
     assert start['test_top1'] == run['test_top1']
     assert start['test_loss'] == pytest.approx(run['test_loss'], rel=1e-3)  # after two steps of almost no length
@@ -131,7 +131,7 @@ def test_run_that_started_from_weights_needs_them_no_more(results):
         'config.num_steps: 2 instead of 1 in checkpoint 1',
     ]
     config = json.loads((folder / 'start' / 'config.json').read_text())
-    assert (config['model']['dropped_strides'], config['data']['normalization']) == (2, 'unit')
+    assert (config['model']['num_removed_strides'], config['data']['normalization']) == (2, 'unit')
     evaluated = json.loads(by_command['eval']['output'][-1])
     assert (evaluated['step'], evaluated['loss']) == (2, read_summary(folder / 'start')['test_loss'])
 

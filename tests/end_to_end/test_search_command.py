@@ -42,7 +42,7 @@ def get_config():
     config.ema.decay = 0.0
     return config
 """
-NETWORK = '--config.model.dropped_strides=1'
+NETWORK = '--config.model.num_removed_strides=1'
 TRAIN = f'train.py --config=configs/digits.py --config.batch_size=32 --config.num_steps=30 {NETWORK}'
 TRAIN += ' --config.model.output_stride=32 --config.ema.decay=0.0 --config.evaluation.every_steps=30'
 SEARCH = 'mobilenets_jax/__main__.py search --config=FOLDER/config.py --config.init_from=FOLDER/run'
@@ -79,12 +79,12 @@ def searched(launcher, made_once):
     return folder, dict(zip(COMMANDS, forked_results(folder), strict=True))
 
 
-def first_ms(dropped_strides, image_size):
+def first_ms(num_removed_strides, image_size):
     """What the first network takes."""
     from mobilenets_jax.search.latency import latency_model
 
     name, text = canonical(json.dumps(TABLE), 'TABLE')
-    spec = get_spec(name, table=text).drop_first_strides(dropped_strides)
+    spec = get_spec(name, table=text).remove_first_strides(num_removed_strides)
     return latency_model('papers_pixel1').milliseconds(spec, image_size)
 
 

@@ -60,6 +60,7 @@ WRONG_VALUES = [
     ('--config.num_steps=9 --config.num_epochs=1', r'num_steps=9 and num_epochs=1\.0 spell one duration twice; .*'),
     ('--config.task=segmentation', r"config\.task='segmentation' is set by the file of --config alone\."),
     ('--config.num_step=3', r"config\.num_step is no field of the config\. Did you mean 'num_steps'\?"),
+    ('--config.data.crop=resize', r'config\.data\.crop is now config\.data\.train_crop\.'),
     ('--config.learning_rate=3', r"config\.learning_rate is no .*\. Did you mean 'schedule\.learning_rate'\?"),
     ('--config.xyz=3', r'config\.xyz is no field of the config\.'),
     ('--workdirr=x', r"Unknown command line flag 'workdirr'\. Did you mean: workdir \?"),
@@ -128,8 +129,8 @@ WRONG_AFTER_THE_SCHEDULE = [
     ),
     ('--config.optimizer.name=lion', r"optimizer\.name='lion' is unknown\. Known: adamw, rmsprop, sgd\."),
     (
-        '--config.data.crop=resize',
-        r"data\.crop='resize' has no effect with data\.name='digits'; it needs data\.name='image_folder', .*\.",
+        '--config.data.train_crop=resize',
+        r"data\.train_crop='resize' has no effect with data\.name='digits'; it needs data\.name='image_folder', .*\.",
     ),
     (
         '--config.schedule.decay_rate=0.9',
@@ -160,8 +161,8 @@ WRONG_COMMANDS = [
     ('eval.py --workdir=FOLDER/empty', r"checkpoint directory='.*/empty/checkpoints' does not exist\."),
     (f'{EVAL} --workdir=FOLDER/run --checkpoint=FOLDER/run', r'give one of --workdir, --checkpoint or --weights\.'),
     (
-        f'{EVAL} --checkpoint=FOLDER/empty --config.data.crop=resize',
-        r"data\.crop='resize' has no effect with data\.name='digits'; it needs .*",
+        f'{EVAL} --checkpoint=FOLDER/empty --config.data.train_crop=resize',
+        r"data\.train_crop='resize' has no effect with data\.name='digits'; it needs .*",
     ),
     (
         f'{EVAL} --checkpoint=FOLDER/empty --config.model.dropout_rate=0.5',

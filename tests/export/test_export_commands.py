@@ -46,7 +46,7 @@ def test_a_file_is_read_as_weights_again(packages, tmp_path):
     path.write_bytes(exporting.export(trained_classifier(pretrained)).content)
     again = load_pretrained(str(path))
     assert again.card.model == 'mobilenet_v2' and again.card.width_multiplier == 0.35
-    assert again.card.preprocessing.image_size == SIZE and again.card.preprocessing.value_range == 'symmetric'
+    assert again.card.preprocessing.image_size == SIZE and again.card.preprocessing.normalization == 'symmetric'
     images = np.random.default_rng(0).uniform(-1, 1, (2, SIZE, SIZE, 3)).astype(np.float32)
     logits = [one.model.apply(one.variables, images, train=False)[0] for one in (pretrained, again)]
     np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-5 * np.abs(logits[0]).max())

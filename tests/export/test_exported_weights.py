@@ -69,7 +69,7 @@ def test_int8_keeps_the_accuracy(name, top1, same_class, folder):
     ]
     logits = [[], []]
     for label in chosen:
-        image = np.asarray(normalize(read_image(paths[label], preprocessing)[None], preprocessing.value_range))
+        image = np.asarray(normalize(read_image(paths[label], preprocessing)[None], preprocessing.normalization))
         for of_file, file in zip(logits, files, strict=True):
             of_file.append(file(image))
     of_float, of_int8 = map(np.concatenate, logits)

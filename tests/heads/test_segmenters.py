@@ -94,7 +94,7 @@ def test_atrous_rates():
 
 
 def test_taps_and_strides():
-    model = create_segmenter(V2, 2, head_fields={'low': 'block04/expansion'}, dropped_strides=1, dropout_rate=0.25)
+    model = create_segmenter(V2, 2, head_fields={'low': 'block04/expansion'}, num_removed_strides=1, dropout_rate=0.25)
     (_, endpoints), variables = abstract(model)
     assert variables['params']['head']['low_logits']['kernel'].shape == (144, 2)
     assert endpoints['stem'].shape[1:3] == (65, 97) and endpoints['C5'].shape[1:3] == (5, 7)

@@ -170,14 +170,14 @@ def test_a_field_of_the_convention_can_be_replaced():
 
 
 @pytest.mark.parametrize(
-    ('name', 'dropped', 'sizes'),
+    ('name', 'removed', 'sizes'),
     [
         ('mobilenet_v1', 1, {'stem': 32, 'block02': 16, 'block13': 2}),
         ('mobilenet_v2', 2, {'stem': 32, 'block02': 32, 'block04': 16, 'C5': 4}),
     ],
 )
-def test_dropped_strides_are_the_first(name, dropped, sizes):
+def test_first_strides_are_removed(name, removed, sizes):
     """The strides of kuangliu/pytorch-cifar's MobileNet and MobileNetV2 at 32 pixels; the variables stay the same."""
-    (_, endpoints), variables = abstract_outputs(name, image_size=32, dropped_strides=dropped)
+    (_, endpoints), variables = abstract_outputs(name, image_size=32, num_removed_strides=removed)
     assert {endpoint: endpoints[endpoint].shape[1] for endpoint in sizes} == sizes
     assert abstract_outputs(name, image_size=32)[1] == variables

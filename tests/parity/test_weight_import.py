@@ -133,7 +133,7 @@ def test_torchvision_segmentation(torch, torchvision, name, tmp_path, capsys):
     assert ('aux_classifier' in capsys.readouterr().err) == bool(aux)
     pretrained = load_pretrained(str(tmp_path / 'weights.pth'), task='segmentation')
     preprocessing = pretrained.card.preprocessing
-    assert (pretrained.model.num_classes, preprocessing.image_size, preprocessing.value_range) == (5, 520, 'imagenet')
+    assert (pretrained.model.num_classes, preprocessing.image_size, preprocessing.normalization) == (5, 520, 'imagenet')
 
 
 @pytest.mark.parametrize('weights_backbone', [None, 'full tail'])

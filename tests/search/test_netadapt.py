@@ -207,7 +207,7 @@ def test_sliced_network_computes_what_the_masked_one_does():
 
 
 def test_strongest_channels_are_kept():
-    channels = Channels(get_spec('mobilenet_v3_small').drop_first_strides(2))
+    channels = Channels(get_spec('mobilenet_v3_small').remove_first_strides(2))
     kernel = np.zeros((1, 1, 16, 72))
     kernel[0, 0, 3] = np.arange(72) % 36
     layers = [layer for layer in channels.layers if layer.writes == 'block02.expanded' and not layer.depthwise]
@@ -234,10 +234,10 @@ def test_choice_is_by_accuracy_for_each_millisecond():
 
 def test_found_table_has_the_strides_of_the_published_one():
     table = get_spec('mobilenet_v3_small', convention='torchvision')
-    channels = Channels(table.drop_first_strides(2))
+    channels = Channels(table.remove_first_strides(2))
     widths = {**channels.widths, 'block09.out_channels': 64}
     found = netadapt.as_table(netadapt.with_strides(channels.narrowed(widths), table))
     assert [row.stride for row in found.blocks] == [row.stride for row in table.blocks] and found.stem.stride == 2
     text = to_text('found', found)
     assert canonical(text, 'found.json') == ('found', text)  # its convention keeps the widths
-    assert math.prod(row.stride for row in found.drop_first_strides(2).blocks) == 8
+    assert math.prod(row.stride for row in found.remove_first_strides(2).blocks) == 8

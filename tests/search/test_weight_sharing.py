@@ -167,7 +167,7 @@ def tiny_search(**changes):
         'data.name': 'digits',
         'data.normalization': 'symmetric',
         'model.width_multiplier': 1.0,
-        'model.dropped_strides': 1,
+        'model.num_removed_strides': 1,
         'search.space': 'tiny',
         'search.target_ms': 0.2,
         'search.warmup_percent': 34.0,
@@ -255,7 +255,7 @@ def test_rank_correlation():
         ({'search.target_ms': 0.0}, '^search.target_ms=0.0 must be positive'),
         ({'search.target_ms': 1.0}, '^search.target_ms=1.0 is no latency of tiny, whose networks take 0.0429 to 0.846'),
         # Without two strides the first row has a residual in the largest network alone.
-        ({'model.dropped_strides': 2}, r'cannot share weights: with stem/channels=8 row 1 adds no residual\.'),
+        ({'model.num_removed_strides': 2}, r'cannot share weights: with stem/channels=8 row 1 adds no residual\.'),
         ({'search.space': 'mnasnet'}, "^search.space='mnasnet' has networks that cannot share weights"),
         ({'search.options': (('/expand$', (2, 9)),)}, '^search.options: layer01/expand=9 is unknown. Known: 2, 3, 4'),
     ],

@@ -25,7 +25,7 @@ def test_every_card_is_complete(name):
     preprocessing = card.preprocessing
     crops = {'classification': EVAL_CROPS, 'segmentation': ('padded', 'short_side'), 'detection': ('stretched',)}
     assert preprocessing.crop in crops[card.task] and preprocessing.interpolation in INTERPOLATIONS
-    assert preprocessing.value_range in NORMALIZATIONS and 0 < preprocessing.crop_fraction <= 1
+    assert preprocessing.normalization in NORMALIZATIONS and 0 < preprocessing.crop_fraction <= 1
     assert card.top1 is None or 35 < card.top1 < 85
     assert card.top5 is None or card.top1 < card.top5 < 97
     assert card.miou is None or (card.task == 'segmentation' and 50 < card.miou < 75)
@@ -73,7 +73,7 @@ def test_files_are_told_apart_by_their_names():
 
 
 @pytest.mark.parametrize(
-    ('name', 'bn_epsilon', 'resized', 'value_range', 'top1'),
+    ('name', 'bn_epsilon', 'resized', 'normalization', 'top1'),
     [
         ('torchvision:mobilenet_v3_large.IMAGENET1K_V2', 1e-3, 232, 'imagenet', 75.274),
         ('torchvision:mobilenet_v2.IMAGENET1K_V1', 1e-5, 256, 'imagenet', 71.878),
@@ -83,10 +83,10 @@ def test_files_are_told_apart_by_their_names():
         ('slim:mobilenet_v2_0.35_96', 1e-3, 110, 'symmetric', 45.5),
     ],
 )
-def test_some_cards_in_full(name, bn_epsilon, resized, value_range, top1):
+def test_some_cards_in_full(name, bn_epsilon, resized, normalization, top1):
     card = CARDS[name]
     preprocessing = card.preprocessing
-    assert card.bn_epsilon == bn_epsilon and card.top1 == top1 and preprocessing.value_range == value_range
+    assert card.bn_epsilon == bn_epsilon and card.top1 == top1 and preprocessing.normalization == normalization
     assert round(preprocessing.image_size / preprocessing.crop_fraction) == resized
 
 

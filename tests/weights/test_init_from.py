@@ -156,7 +156,7 @@ def test_the_network_comes_with_the_weights(tmp_path):
         'model.width_multiplier': 0.1,
         'model.convention': 'timm',
         'model.tail': 'full',
-        'model.dropped_strides': 0,
+        'model.num_removed_strides': 0,
         'model.output_stride': 32,
         'model.bn_epsilon': 1e-5,
         'model.divisor': 8,
@@ -183,7 +183,7 @@ def test_with_a_new_head_the_weights_need_none(tmp_path):
 
 
 RUN_CONFIG = {
-    'model': {'name': 'mobilenet_v1', 'width_multiplier': 0.5, 'convention': 'tf', 'dropped_strides': 2},
+    'model': {'name': 'mobilenet_v1', 'width_multiplier': 0.5, 'convention': 'tf', 'num_removed_strides': 2},
     'data': {'normalization': 'unit'},
 }
 RUN_FIELDS = {
@@ -192,7 +192,7 @@ RUN_FIELDS = {
     'model.width_multiplier': 0.5,
     'model.convention': 'tf',
     'model.tail': 'full',
-    'model.dropped_strides': 2,
+    'model.num_removed_strides': 2,
     'model.output_stride': 32,
     'model.bn_epsilon': 1e-3,
     'model.divisor': 8,
@@ -229,12 +229,12 @@ def test_an_older_checkpoint_gives_the_network_of_its_config(tmp_path):
 
 
 def test_fields_of_the_config_file_that_are_replaced_are_named():
-    start = StartingPoint({}, {'model.name': 'a', 'model.dropped_strides': 2, 'model.output_stride': 8}, False, ())
-    defaults = {'model': {'name': 'd', 'dropped_strides': 0, 'output_stride': 32}}
-    config = {'model': {'name': 'b', 'dropped_strides': 1, 'output_stride': 32}}
+    start = StartingPoint({}, {'model.name': 'a', 'model.num_removed_strides': 2, 'model.output_stride': 8}, False, ())
+    defaults = {'model': {'name': 'd', 'num_removed_strides': 0, 'output_stride': 32}}
+    config = {'model': {'name': 'b', 'num_removed_strides': 1, 'output_stride': 32}}
     assert describe_replaced(start, config, defaults) == (
         "init_from replaces 2 field(s) of the config file: model.name='a' instead of 'b', "
-        'model.dropped_strides=2 instead of 1'
+        'model.num_removed_strides=2 instead of 1'
     )
     assert describe_replaced(start, defaults, defaults) is None
 

@@ -44,7 +44,7 @@ def load(model, tmp_path, suffix='keras', **options):
 
 
 def assert_same_logits(pretrained, expected):
-    mean, std = map(np.array, NORMALIZATIONS[pretrained.card.preprocessing.value_range])
+    mean, std = map(np.array, NORMALIZATIONS[pretrained.card.preprocessing.normalization])
     images = ((PIXELS / 255 - mean) / std).astype(np.float32)
     actual, _ = pretrained.model.apply(pretrained.variables, images, train=False)
     assert np.ptp(expected, axis=0).max() > 1e-2  # the images differ
@@ -61,12 +61,12 @@ FRONTS = {
 }
 
 
-@pytest.mark.parametrize(('value_range', 'suffix'), covering(list(FRONTS), ['keras', 'h5']))
-def test_layers_in_front_state_the_range(value_range, suffix, base, tmp_path, capsys):
-    model = on_top(base, *FRONTS[value_range]())
+@pytest.mark.parametrize(('normalization', 'suffix'), covering(list(FRONTS), ['keras', 'h5']))
+def test_layers_in_front_state_the_range(normalization, suffix, base, tmp_path, capsys):
+    model = on_top(base, *FRONTS[normalization]())
     pretrained = load(model, tmp_path, suffix)
     preprocessing = pretrained.card.preprocessing
-    assert (preprocessing.value_range, preprocessing.image_size) == (value_range, SIZE)
+    assert (preprocessing.normalization, preprocessing.image_size) == (normalization, SIZE)
     assert_same_logits(pretrained, model.predict(PIXELS, verbose=0))
     assert capsys.readouterr().err == ''
 
@@ -76,7 +76,7 @@ def test_operations_in_front_state_the_range(base, tmp_path):
     features = base(keras.applications.mobilenet.preprocess_input(inputs), training=False)
     model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(features)))
     pretrained = load(model, tmp_path)
-    assert pretrained.card.preprocessing.value_range == 'symmetric'
+    assert pretrained.card.preprocessing.normalization == 'symmetric'
     assert_same_logits(pretrained, model.predict(PIXELS, verbose=0))
 
 
@@ -86,7 +86,7 @@ def test_mobilenet_v3_rescales_by_itself(tmp_path):
     )
     pretrained = load(model, tmp_path, 'h5')
     preprocessing = pretrained.card.preprocessing
-    assert (preprocessing.value_range, preprocessing.image_size) == ('symmetric', SIZE)
+    assert (preprocessing.normalization, preprocessing.image_size) == ('symmetric', SIZE)
     inputs = keras.Input((SIZE, SIZE, 3))
     twice = keras.Model(inputs, model(layers.Rescaling(1 / 127.5, -1)(inputs)))
     with pytest.raises(UserError, match=r'turn pixels x in \[0, 255\] into 6.151e-05 x \+ -1.008, which is none of'):

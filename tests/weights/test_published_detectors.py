@@ -41,7 +41,7 @@ def test_the_light_network_is_found_in_its_file():
     model, variables, card = load_pretrained(str(V2), task='detection')
     assert (card.name, card.model, card.width_multiplier) == ('tflite:ssdlite_mobilenet_v2_voc_300', 'mobilenet_v2', 1)
     assert (model.num_classes, model.head_spec.extra_kind, model.head_spec.predictor) == (20, 'separable', 'separable')
-    assert (card.preprocessing.image_size, card.preprocessing.value_range, card.folded) == (300, 'symmetric', True)
+    assert (card.preprocessing.image_size, card.preprocessing.normalization, card.folded) == (300, 'symmetric', True)
     assert variables['params']['head']['classes0']['project']['kernel'].shape == (576, 3 * 21)
     fields = config_fields(load_pretrained(str(V2), task=None))
     assert (fields['image_size'], fields['data.resize'], fields['detection.head']) == ((300, 300), 'legacy', 'tf')

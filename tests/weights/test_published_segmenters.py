@@ -78,7 +78,7 @@ def test_the_network_is_found_in_the_float_file(float_network):
     )
     assert (model.output_stride, model.num_classes, model.head_spec.filters) == (8, 21, 256)
     assert model.head_spec.align_corners and card.fields['divisor'] == 1 and card.folded
-    assert (card.preprocessing.image_size, card.preprocessing.value_range) == (257, 'symmetric')
+    assert (card.preprocessing.image_size, card.preprocessing.normalization) == (257, 'symmetric')
     assert set(variables['params']['head']) == {'image_pool', 'aspp0', 'projection', 'logits'}
     # The head's batch norms are identities by their own epsilon.
     bn, stats = (variables[part]['head']['projection']['bn'] for part in ('params', 'batch_stats'))

@@ -43,7 +43,7 @@ def logits_of_litert(path, images):
         ({'activations': ('RELU',) * 27}, 64, {'activation': 'relu'}),
         ({'explicit_pads': (0, 1)}, 64, {}),  # as Keras writes 'same' at stride 2
         ({'explicit_pads': (1, 1)}, 64, {'padding': 'symmetric'}),
-        ({'strides': (1, *STRIDES[1:])}, 64, {'dropped_strides': 1}),
+        ({'strides': (1, *STRIDES[1:])}, 64, {'num_removed_strides': 1}),
     ],
 )
 def test_the_network_computes_what_litert_computes(changes, size, fields, tmp_path):
@@ -58,7 +58,7 @@ def test_the_network_computes_what_litert_computes(changes, size, fields, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ('changes', 'value_range'),
+    ('changes', 'normalization'),
     [
         ({'input_quantization': SYMMETRIC_INT8}, 'symmetric'),
         ({'input_quantization': UNIT_INT8}, 'unit'),
@@ -69,35 +69,35 @@ def test_the_network_computes_what_litert_computes(changes, size, fields, tmp_pa
         ({'input_quantization': (1.0, -128), 'scales': [('MUL', 1 / 255)]}, 'unit'),
     ],
 )
-def test_the_range_of_the_input_is_the_files(changes, value_range, tmp_path, capsys):
-    assert load(tmp_path, **changes).card.preprocessing.value_range == value_range
+def test_the_range_of_the_input_is_the_files(changes, normalization, tmp_path, capsys):
+    assert load(tmp_path, **changes).card.preprocessing.normalization == normalization
     assert notes(capsys) == []
 
 
 def test_runs_and_evaluations_take_the_fields_of_the_graph(tmp_path):
     changes = {'activations': ('RELU',) * 27, 'strides': (1, *STRIDES[1:]), 'explicit_pads': (1, 1)}
     fields = config_fields(load(tmp_path, input_quantization=UNIT_INT8, **changes))
-    assert {path: fields[f'model.{path}'] for path in ('activation', 'dropped_strides', 'padding')} == {
+    assert {path: fields[f'model.{path}'] for path in ('activation', 'num_removed_strides', 'padding')} == {
         'activation': 'relu',
-        'dropped_strides': 1,
+        'num_removed_strides': 1,
         'padding': 'symmetric',
     }
     assert (fields['image_size'], fields['data.normalization']) == (64, 'unit')
 
 
 def test_a_float_file_that_does_not_say_its_range_says_what_is_assumed(tmp_path, capsys):
-    assert load(tmp_path).card.preprocessing.value_range == 'symmetric'
+    assert load(tmp_path).card.preprocessing.normalization == 'symmetric'
     (error,) = notes(capsys)
     assert "assumed: the range 'symmetric'" in error
     assert '--config.data.normalization' in error and 'model.tflite' in error
-    load_pretrained(str(tmp_path / 'model.tflite'), value_range='unit')
+    load_pretrained(str(tmp_path / 'model.tflite'), normalization='unit')
     assert notes(capsys) == []
 
 
-@pytest.mark.parametrize(('mean', 'std', 'value_range'), [(127.5, 127.5, 'symmetric'), (0.0, 255.0, 'unit')])
-def test_metadata_say_the_range(mean, std, value_range, tmp_path, capsys):
+@pytest.mark.parametrize(('mean', 'std', 'normalization'), [(127.5, 127.5, 'symmetric'), (0.0, 255.0, 'unit')])
+def test_metadata_say_the_range(mean, std, normalization, tmp_path, capsys):
     metadata = _metadata(mean, std)
-    assert load(tmp_path, metadata=metadata).card.preprocessing.value_range == value_range
+    assert load(tmp_path, metadata=metadata).card.preprocessing.normalization == normalization
     assert notes(capsys) == []
 
 
@@ -222,7 +222,7 @@ def test_keras_mobilenet_v3_as_the_converter_writes_it(kind, tmp_path):
         converter.optimizations, converter.target_spec.supported_types = [tf.lite.Optimize.DEFAULT], [tf.float16]
     (tmp_path / 'model.tflite').write_bytes(converter.convert())
     model, variables, card = load_pretrained(str(tmp_path / 'model.tflite'))
-    assert (card.model, card.preprocessing.value_range) == ('mobilenet_v3_small', 'symmetric')
+    assert (card.model, card.preprocessing.normalization) == ('mobilenet_v3_small', 'symmetric')
     images = generator.uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     probabilities = tf.nn.softmax(model.apply(variables, images / 127.5 - 1, train=False)[0])
     np.testing.assert_allclose(probabilities, theirs(images, training=False), atol=2e-3)

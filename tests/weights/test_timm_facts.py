@@ -39,12 +39,12 @@ def test_the_config_beside_the_file_is_used_in_full(load, capsys):
     assert (card.model, card.convention, model.settings.bn_epsilon) == (NAME, 'tf', 1e-3)
     assert model.settings.padding == 'same'
     assert card.preprocessing == Preprocessing(
-        image_size=160, crop='resize_crop', crop_fraction=0.9, interpolation='bilinear', value_range='symmetric'
+        image_size=160, crop='resize_crop', crop_fraction=0.9, interpolation='bilinear', normalization='symmetric'
     )
     assert capsys.readouterr().err == ''
     cfg = {'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225], 'input_size': [3, 224, 224]}
     card = load(hub('mobilenetv3_small_minimal_100.mine', None, **cfg)).card  # fields of the older layout
-    assert (card.convention, card.preprocessing.value_range) == ('timm', 'imagenet')
+    assert (card.convention, card.preprocessing.normalization) == ('timm', 'imagenet')
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_configs_of_other_networks_are_refused(config, message, load):
 
 def test_the_name_of_the_file_tells(load, capsys):
     card = load(file_name='my_tf_mobilenetv3_small_minimal_100-finetuned.safetensors').card
-    assert (card.convention, card.preprocessing.value_range) == ('tf', 'symmetric')
+    assert (card.convention, card.preprocessing.normalization) == ('tf', 'symmetric')
     assert card.preprocessing.interpolation == 'bilinear'
     assert load(file_name='mobilenetv3_small_minimal_100.safetensors').card.convention == 'timm'
     assert 'padding' not in capsys.readouterr().err
@@ -83,12 +83,12 @@ def test_a_training_checkpoint_tells(arrays, tmp_path):
 
     weight_files.write_pth(tmp_path / 'last.pth.tar', arrays, wrap)
     card = load_pretrained(str(tmp_path / 'last.pth.tar')).card
-    assert (card.convention, card.preprocessing.value_range, card.preprocessing.image_size) == ('tf', 'symmetric', 96)
+    assert (card.convention, card.preprocessing.normalization, card.preprocessing.image_size) == ('tf', 'symmetric', 96)
 
 
 def test_without_a_statement_the_assumptions_are_said(load, capsys):
     card = load().card
-    assert (card.convention, card.preprocessing.value_range) == ('timm', 'imagenet')
+    assert (card.convention, card.preprocessing.normalization) == ('timm', 'imagenet')
     note = capsys.readouterr().err
     assert "assumed: 224 px, the range 'imagenet', padding and epsilon of timm's own networks" in note
     assert '--config.data.normalization' in note and '--config.model.convention=tf' in note and note.count('\n') == 1

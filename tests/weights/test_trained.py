@@ -93,7 +93,7 @@ def test_the_network_and_its_input_are_those_of_the_checkpoint(workdir, tmp_path
     assert load_pretrained(str(workdir)).class_names == list(NAMES)
     # Images in memory are taken whole: the run's crop has no effect on them.
     asked = card.preprocessing
-    assert (asked.image_size, asked.value_range, asked.crop_fraction) == (SIZE, 'unit', 1.0)
+    assert (asked.image_size, asked.normalization, asked.crop_fraction) == (SIZE, 'unit', 1.0)
     data = CONFIG['data'] | {'name': 'image_folder', 'eval_crop': 'rounded_resize_crop', 'interpolation': 'bicubic'}
     changed = CONFIG | {'data': data, 'model': CONFIG['model'] | {'activation': 'relu6', 'dtype': 'bfloat16'}}
     save(tmp_path, changed)
@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_one_line(workdir, tmp_path, capsys):
         (workdir, {'params': 'mean'}, r"params='mean' is unknown\. Known: ema, raw\."),
         (workdir, {'convention': 'keras'}, r"convention='keras' is not that of weights='.*', which has 'tf'\."),
         (workdir, {'model': 'mobilenet_v2'}, r"model='mobilenet_v2' is not that of .*, which has 'mobilenet_v1'\."),
-        (workdir, {'value_range': 'symmetric'}, r"value_range='symmetric' is not that of .*, which has 'unit'\."),
+        (workdir, {'normalization': 'symmetric'}, r"normalization='symmetric' is not that of .*, which has 'unit'\."),
         (tmp_path / 'empty', {}, r"weights='.*' holds no checkpoint; it must be a workdir, or a file of weights\."),
         (tmp_path / 'nothing', {'step': 'best'}, r"step='best': no checkpoint in .* has a metric\. Known: 10\."),
         (tmp_path / 'photo.png', {'step': 'best'}, r"step='best' is of a run, which weights='.*' is not\."),

@@ -20,16 +20,16 @@ CARDS: dict[str, WeightCard] = {card.name: card for table in _TABLES for card in
 # Task and source -> how a file without a card is evaluated.
 PREPROCESSING = {
     CLASSIFICATION: {
-        'torchvision': Preprocessing(value_range='imagenet'),
-        'timm': Preprocessing(value_range='imagenet', interpolation='bicubic'),
-        'd_li14': Preprocessing(value_range='imagenet'),
+        'torchvision': Preprocessing(normalization='imagenet'),
+        'timm': Preprocessing(normalization='imagenet', interpolation='bicubic'),
+        'd_li14': Preprocessing(normalization='imagenet'),
         'keras': Preprocessing(crop='rounded_resize_crop'),
         'slim': Preprocessing(crop='central_fraction'),
-        'model_garden': Preprocessing(value_range='imagenet'),
+        'model_garden': Preprocessing(normalization='imagenet'),
         'tflite': Preprocessing(crop='rounded_resize_crop'),
     },
     SEGMENTATION: {
-        'torchvision': Preprocessing(image_size=520, crop='short_side', crop_fraction=1.0, value_range='imagenet'),
+        'torchvision': Preprocessing(image_size=520, crop='short_side', crop_fraction=1.0, normalization='imagenet'),
         'tflite': Preprocessing(image_size=513, crop='padded', crop_fraction=1.0),
     },
     DETECTION: {

@@ -22,7 +22,7 @@ class Preprocessing:
         crop_fraction: the part of the side that the crop keeps; image_size / crop_fraction is the resized short side.
         interpolation: 'bilinear' or 'bicubic'.
         resize: of detection, a key of `data.detection_options.RESIZES`: 'half_pixel', or 'legacy', TensorFlow 1's.
-        value_range: 'symmetric' ([-1, 1]), 'imagenet' (mean and standard deviation per channel) or 'unit' ([0, 1]).
+        normalization: 'symmetric' ([-1, 1]), 'imagenet' (mean and standard deviation per channel) or 'unit' ([0, 1]).
     """
 
     image_size: int = 224
@@ -30,7 +30,7 @@ class Preprocessing:
     crop_fraction: float = 0.875
     interpolation: str = 'bilinear'
     resize: str = 'half_pixel'
-    value_range: str = 'symmetric'
+    normalization: str = 'symmetric'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

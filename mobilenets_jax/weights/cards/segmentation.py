@@ -55,7 +55,7 @@ CARDS = (
             model='mobilenet_v3_large',
             convention='torchvision',
             fields={'head': head},
-            preprocessing=Preprocessing(image_size=520, crop='short_side', crop_fraction=1.0, value_range='imagenet'),
+            preprocessing=Preprocessing(image_size=520, crop='short_side', crop_fraction=1.0, normalization='imagenet'),
             url=f'https://download.pytorch.org/models/{name}-{digits}.pth',
             digest=f'sha256:{digits}',
             licence='BSD-3-Clause',

@@ -64,14 +64,16 @@ _ROWS = (
 )
 
 
-def _card(name, model, width, resized, interpolation, value_range, top1, top5) -> WeightCard:
+def _card(name, model, width, resized, interpolation, normalization, top1, top5) -> WeightCard:
     file = _FILES.get(name)
     return WeightCard(
         name=f'timm:{name}',
         model=model,
         width_multiplier=width,
         convention='tf' if name.startswith('tf_') else 'timm',  # whose padding the trained network has
-        preprocessing=Preprocessing(crop_fraction=224 / resized, interpolation=interpolation, value_range=value_range),
+        preprocessing=Preprocessing(
+            crop_fraction=224 / resized, interpolation=interpolation, normalization=normalization
+        ),
         url=f'{_RELEASES}/{file}.pth' if file else _HUB.format(name),
         digest=f'sha256:{file.rpartition("-")[2]}' if file else None,
         licence='Apache-2.0',

@@ -33,7 +33,7 @@ CARDS = tuple(
         model=architecture,
         width_multiplier=width,
         convention='torchvision',
-        preprocessing=Preprocessing(crop_fraction=224 / resized, value_range='imagenet'),
+        preprocessing=Preprocessing(crop_fraction=224 / resized, normalization='imagenet'),
         url=f'{_ROOT}/{file}-{digits}.pth',
         digest=f'sha256:{digits}',
         licence='BSD-3-Clause',

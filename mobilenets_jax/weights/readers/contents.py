@@ -17,7 +17,7 @@ class Contents:
     Attributes:
         arrays: by the file's names.
         image_size: height and width of the network's input in pixels, where the file states them.
-        value_range: range of the network's input, a key of `data.options.NORMALIZATIONS`, where the file states it.
+        normalization: range of the network's input, a key of `data.options.NORMALIZATIONS`, where the file states it.
         classifier: the layers that make up the classifier, where the file states them.
         classifier_fault: why they are no classifier of this project, or None.
         backbone_fault: what makes the network another one than the names and shapes of its arrays say, or None.
@@ -29,7 +29,7 @@ class Contents:
 
     arrays: dict[str, np.ndarray]
     image_size: int | None = None
-    value_range: str | None = None
+    normalization: str | None = None
     classifier: tuple[str, ...] | None = None
     classifier_fault: str | None = None
     backbone_fault: str | None = None

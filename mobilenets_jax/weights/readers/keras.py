@@ -77,7 +77,7 @@ def _with_statements(arrays: dict[str, np.ndarray], stated: Stated) -> Contents:
     return Contents(
         {_spelling(key): array for key, array in kept.items()},
         image_size=stated.image_size,
-        value_range=stated.value_range,
+        normalization=stated.normalization,
         classifier=tuple(_layer_spelling(layer) for layer in stated.classifier),
         classifier_fault=stated.classifier_fault,
         backbone_fault=stated.backbone_fault,

@@ -51,7 +51,7 @@ class Stated:
 
     Attributes:
         image_size: see `Contents`.
-        value_range: see `Contents`.
+        normalization: see `Contents`.
         classifier: the names of the layers with weights behind the pooling, the first one first.
         classifier_fault: why they are no classifier of this project, or None.
         backbone_fault: see `Contents`.
@@ -61,7 +61,7 @@ class Stated:
     """
 
     image_size: int | None
-    value_range: str | None
+    normalization: str | None
     classifier: tuple[str, ...]
     classifier_fault: str | None
     backbone_fault: str | None
@@ -82,7 +82,7 @@ def read_statements(graph: Graph, arrays: dict[str, np.ndarray]) -> Stated:
     """
     entry = _entry(graph)
     size, notes = _image_size(graph, entry)
-    value_range, consumed = _value_range([graph.nodes[key] for key in entry], arrays)
+    normalization, consumed = _find_normalization([graph.nodes[key] for key in entry], arrays)
     classifier, fault, behind, more = _classifier(graph)
     backbone = [node for key, node in graph.nodes.items() if key not in {*entry, *behind}]
     rectifiers = _rectifiers(graph)
@@ -90,7 +90,7 @@ def read_statements(graph: Graph, arrays: dict[str, np.ndarray]) -> Stated:
     rectifier = next((name for name in ('relu', 'relu6') if rectifiers == {name}), None)
     if rectifiers and rectifier is None and backbone_fault is None:
         backbone_fault = f'behind its batch norms it has {" and ".join(sorted(rectifiers))}'
-    return Stated(size, value_range, classifier, fault, backbone_fault, rectifier, consumed, (*notes, *more))
+    return Stated(size, normalization, classifier, fault, backbone_fault, rectifier, consumed, (*notes, *more))
 
 
 def _entry(graph: Graph) -> list[str]:
@@ -123,7 +123,7 @@ def _image_size(graph: Graph, entry: list[str]) -> tuple[int | None, tuple[str, 
     return int(sizes[0]), ()
 
 
-def _value_range(entry: list[Node], arrays: dict[str, np.ndarray]) -> tuple[str | None, tuple[str, ...]]:
+def _find_normalization(entry: list[Node], arrays: dict[str, np.ndarray]) -> tuple[str | None, tuple[str, ...]]:
     """The key of `NORMALIZATIONS` that the layers of the entry apply to pixels in [0, 255]; None where none does."""
     scale, offset, consumed, changed = np.ones(RGB), np.zeros(RGB), [], False
     for node in entry:

@@ -25,7 +25,7 @@ from mobilenets_jax.weights.readers.tensors import Storage, Tensor
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
 MAX_BYTE_ORDER_BYTES = 16
-LISTED = 5  # names in a note
+MAX_LISTED = 5  # names in a note
 
 STORAGES = {
     'DoubleStorage': np.dtype('<f8'),
@@ -63,7 +63,8 @@ def _contents(document: Any, interpreter: Interpreter, file_bytes: int) -> Conte
     notes = chosen.notes
     if interpreter.inert and not chosen.module:
         names = list(interpreter.inert)
-        listed = ', '.join(names[:LISTED]) + (f' and {len(names) - LISTED} more' if len(names) > LISTED else '')
+        more = f' and {len(names) - MAX_LISTED} more' if len(names) > MAX_LISTED else ''
+        listed = ', '.join(names[:MAX_LISTED]) + more
         kinds = 'kind of object' if len(names) == 1 else 'kinds of objects'
         notes += (f'{len(names)} {kinds} beside the weights left out, nothing of them was run: {listed}.',)
     return Contents(arrays, notes=notes, timm=chosen.timm)

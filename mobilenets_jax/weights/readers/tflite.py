@@ -31,10 +31,10 @@ def read(path: pathlib.Path) -> Contents:
     for key, layer in zip(keys, graph.layers, strict=True):
         arrays[f'{key}/kernel'] = layer.kernel.transpose(_AXES[layer.name])
         arrays[f'{key}/bias'] = layer.bias
-    return Contents(arrays, graph.image_size, _value_range(graph), graph=graph)
+    return Contents(arrays, graph.image_size, _find_normalization(graph), graph=graph)
 
 
-def _value_range(graph: Graph) -> str | None:
+def _find_normalization(graph: Graph) -> str | None:
     """In which of our ranges the network's input lies, behind the scales in front of it; None: nothing tells.
 
     Raises:

@@ -35,7 +35,7 @@ _DECODED = (Options, ImageOptions, Reading)
 _MASKS = (SegmentationOptions, MaskOptions, Reading)
 _BOXES = (DetectionOptions, BoxOptions, Reading)
 # Task -> source -> what it takes beside a folder and a split, of which the embedded digits have none.
-SOURCES_OF_TASKS = {
+SOURCES_OF_TASKS: dict[str, dict[str, tuple[type, ...]]] = {
     'classification': {
         'digits': (Options,),
         'image_folder': _DECODED,

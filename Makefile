@@ -118,9 +118,10 @@ bench-input: $(PARITY_INSTALLED)  ## Measure the input beside tf.data, TFDS and 
 golden: $(INSTALLED)  ## Write the golden counts, endpoints, parameters and native calls of NAMES="NETWORK ...".
 	PYTHONPATH=tests:. $(BIN)/python tests/make_golden.py $(NAMES)
 
-lint: $(INSTALLED)  ## Check style, imports, names, docstrings and complexity.
+lint: $(INSTALLED)  ## Check style, imports, names, docstrings, complexity, and the types of the public modules.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(INSTALLED)  ## Mend what `make lint` can mend by itself.
 	$(BIN)/ruff check --fix .

@@ -55,7 +55,7 @@ def network_fields(config: Mapping[str, Any], known: Mapping[str, Any] | None = 
             by an older version has none of the newer fields.
         known: values by name that count more than the config's, such as those of a checkpoint's identity.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for path in NETWORK_FIELDS:
         section, field = path.split('.')
         value = config.get(section, {}).get(field)

@@ -45,7 +45,7 @@ class TrainedNetwork(NamedTuple):
     ranges: Mapping[str, tuple[float, float]] = {}
 
 
-def freeze(model: nn.Module, variables: Mapping[str, Any]) -> Callable[[jax.Array], jax.Array]:
+def freeze(model: nn.Module, variables: Mapping[str, Any]) -> Callable[[jax.Array | np.ndarray], jax.Array]:
     """Makes the parameters constants of the compiled program.
 
     A network has some hundred arrays, and looking at them as arguments of each call takes a good part of the time of a

@@ -32,14 +32,15 @@ def to_save(state: PyTree) -> ocp.args.StandardSave:
     # Host arrays, though they may share memory with a buffer that the next step is given: Orbax copies those before
     # it returns. Arrays on the devices of one host it refuses when there are several.
     host_arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(jax.device_get(state)).items()}
+    shared: dict[str, np.ndarray | jax.Array] = {}
     if jax.process_count() > 1:
         large = [
             name
             for name, leaf in named_leaves(state).items()
             if isinstance(leaf, jax.Array) and leaf.nbytes >= _SMALLEST_SHARED_BYTES
         ]
-        host_arrays |= {name: _shared_out(host_arrays[name]) for name in large}
-    return ocp.args.StandardSave(unflatten_dict(host_arrays, sep='/'))
+        shared = {name: _shared_out(host_arrays[name]) for name in large}
+    return ocp.args.StandardSave(unflatten_dict({**host_arrays, **shared}, sep='/'))
 
 
 def _shared_out(array: np.ndarray) -> np.ndarray | jax.Array:

@@ -132,10 +132,11 @@ class CheckpointManager:
           CheckpointError: this save, or the previous one in the background, failed; names the path.
           TypeError: `meta` is not JSON-able.
         """
-        if self._read_only:
+        identity = self._identity
+        if self._read_only or identity is None:
             raise RuntimeError(f'{self._directory} was opened read_only; save() must not be called.')
         metric = float(metric) if metric is not None and math.isfinite(metric) else None
-        facts = _as_json({'identity': self._identity.to_json(), 'metric': metric, 'meta': dict(meta)})
+        facts = _as_json({'identity': identity.to_json(), 'metric': metric, 'meta': dict(meta)})
         self.wait()
         if broadcast_from_primary(lambda: self._is_intact(step)):
             return
@@ -202,7 +203,7 @@ class CheckpointManager:
           warn: whether newer checkpoints that are damaged are named; `restore` will do it again.
         """
         chosen = broadcast_from_primary(lambda: self._choose(step, warn))
-        return chosen and Description(**chosen)
+        return Description(**chosen) if chosen else None
 
     def steps(self) -> list[int]:
         """Returns the steps on disk in increasing order, damaged ones included; a save still running is not."""
@@ -277,8 +278,9 @@ class CheckpointManager:
                 (self._directory / name).rmtree()
         intact = [step for step in steps if step not in self._damaged]
         keep = {saved, *intact[-self._keep_last :]}
-        if self._keep_best:
-            keep.add(self.best_step())
+        best = self.best_step() if self._keep_best else None
+        if best is not None:
+            keep.add(best)
         for step in set(steps) - keep:
             self._unmark(step)  # first, so that a kill leaves no half-deleted step
             self._unfinished_dir(step).rmtree()
@@ -303,23 +305,26 @@ class CheckpointManager:
                 known = ', '.join(map(str, steps))
                 raise UserError(f'step={BEST!r}: no checkpoint in {self._directory} has a metric. Known: {known}.')
         if step is not None:
-            self._check_requested(step, steps)
+            chosen = self._requested(step, steps)
         elif steps:
-            step = self._newest_intact(steps, warn)
+            chosen = self._newest_intact(steps, warn)
         else:
             return None
-        document = self._document(step)
+        document = self._document(chosen)
         if self._identity is not None:
-            checkpoint = f'checkpoint {self._step_dir(step)}'
+            checkpoint = f'checkpoint {self._step_dir(chosen)}'
             self._identity.check(checkpoint, document['identity'], document['meta'], exact=not self._read_only)
-        return {'step': step} | {name: document[name] for name in ('meta', 'arrays', 'identity')}
+        return {'step': chosen} | {name: document[name] for name in ('meta', 'arrays', 'identity')}
 
-    def _check_requested(self, step: int, steps: list[int]) -> None:
+    def _requested(self, step: int | str, steps: list[int]) -> int:
+        """The step, which must be there and intact."""
         known = ', '.join(map(str, steps)) or 'none'
         check(step in steps, 'step', step, f'is not in {self._directory}. Known: {known}')
-        faults = verify_manifest(self._step_dir(step))
+        folder = self._step_dir(int(step))
+        faults = verify_manifest(folder)
         if faults:
-            raise UserError(f'checkpoint {self._step_dir(step)} is damaged ({_summary(faults)}). Known steps: {known}.')
+            raise UserError(f'checkpoint {folder} is damaged ({_summary(faults)}). Known steps: {known}.')
+        return int(step)
 
     def _newest_intact(self, steps: list[int], warn: bool) -> int:
         faults = {}

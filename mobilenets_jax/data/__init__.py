@@ -35,7 +35,7 @@ _DECODED = (DataOptions, ImageOptions, ReadOptions)
 _MASKS = (SegmentationOptions, MaskOptions, ReadOptions)
 _BOXES = (DetectionOptions, BoxOptions, ReadOptions)
 # Task -> source -> what it takes beside a folder and a split, of which the embedded digits have none.
-SOURCES_OF_TASKS = {
+SOURCES_OF_TASKS: dict[str, dict[str, tuple[type, ...]]] = {
     'classification': {
         'digits': (DataOptions,),
         'image_folder': _DECODED,

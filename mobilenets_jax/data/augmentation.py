@@ -6,6 +6,7 @@ whatever device and after whatever restart the example is met.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mobilenets_jax.data.options import NORMALIZATIONS
 
@@ -15,7 +16,7 @@ ERASED_ASPECT = (0.3, 1 / 0.3)  # height / width
 ERASING_ATTEMPTS = 10
 
 
-def normalize(images: jax.Array, normalization: str) -> jax.Array:
+def normalize(images: jax.Array | np.ndarray, normalization: str) -> jax.Array:
     """Maps images [n, H, W, 3] in [0, 255], of any dtype, to float32 by a key of `NORMALIZATIONS`."""
     mean, std = (jnp.asarray(values, jnp.float32) for values in NORMALIZATIONS[normalization])
     return (images.astype(jnp.float32) - 255 * mean) / (255 * std)

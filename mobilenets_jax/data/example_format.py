@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import jax
 import numpy as np
 
+from mobilenets_jax.image_size import ImageSize, height_and_width
+
 if TYPE_CHECKING:  # Data in memory are read without TensorFlow.
     import tensorflow as tf
 
@@ -41,10 +43,10 @@ class ExampleFormat(Protocol):
         """The fields that `train` or `evaluate` returns."""
 
 
-def classification_signature(image_size: int) -> Signature:
-    """The fields of a classified image: 'image' uint8 [image_size, image_size, 3] and 'label' int32 []."""
+def classification_signature(image_size: ImageSize) -> Signature:
+    """The fields of a classified image: 'image' uint8 [height, width, 3] and 'label' int32 []."""
     return {
-        'image': jax.ShapeDtypeStruct((image_size, image_size, 3), np.uint8),
+        'image': jax.ShapeDtypeStruct((*height_and_width(image_size), 3), np.uint8),
         'label': jax.ShapeDtypeStruct((), np.int32),
     }
 

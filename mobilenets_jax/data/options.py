@@ -82,8 +82,8 @@ class DataOptions:
     cutmix_alpha: float = 0.0
 
     def __post_init__(self):
-        is_pair = isinstance(self.image_size, tuple)
-        check(is_pair or self.image_size > 0, 'image_size', self.image_size, 'must be positive')
+        positive = isinstance(self.image_size, tuple) or self.image_size > 0
+        check(positive, 'image_size', self.image_size, 'must be positive')
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
         check(0 <= self.seed < 2**31, 'seed', self.seed, 'must lie in [0, 2**31)')
         check_choice('data.normalization', self.normalization, NORMALIZATIONS)
@@ -98,8 +98,8 @@ class DataOptions:
     @property
     def mean_pixel(self) -> tuple[int, int, int]:
         """The mean of `normalization` in 0 .. 255, as whole numbers."""
-        mean, _ = NORMALIZATIONS[self.normalization]
-        return tuple(round(255 * level) for level in mean)
+        (red, green, blue), _ = NORMALIZATIONS[self.normalization]
+        return round(255 * red), round(255 * green), round(255 * blue)
 
 
 @dataclasses.dataclass(frozen=True)

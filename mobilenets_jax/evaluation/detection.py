@@ -141,7 +141,7 @@ def _counted(image: Annotations) -> np.ndarray:
 
 def _objects(annotations: Sequence[Annotations]) -> list[dict]:
     """All objects as COCO's files have them. Ids begin at 1, since 0 says in COCO's evaluation that nothing matches."""
-    rows = []
+    rows: list[dict] = []
     for image in annotations:
         columns = image.labels, image.boxes, image.area, image.crowd, image.difficult
         for label, box, area, crowd, difficult in zip(*columns, strict=True):
@@ -160,7 +160,7 @@ def _objects(annotations: Sequence[Annotations]) -> list[dict]:
 
 def _detections(ids: Sequence[int], found: Found) -> list[dict]:
     """All detections as COCO's files have them, with the areas of their boxes."""
-    rows = []
+    rows: list[dict] = []
     for image, box, score, label in zip(*found, strict=True):
         x, y, width, height = _corner_and_size(box)
         rows.append(

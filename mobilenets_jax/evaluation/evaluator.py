@@ -71,7 +71,7 @@ class Evaluator:
 
     def _results(self, params: PyTree, batch_stats: PyTree) -> Iterator[tuple[Arrays, Arrays]]:
         """What the step returns for each batch, on the host; the devices are never without work."""
-        pending = collections.deque()
+        pending: collections.deque[tuple[PyTree, PyTree]] = collections.deque()
         for batch in parallel.put_batches(self._batches()):
             pending.append(self._eval_step(params, batch_stats, batch))
             if len(pending) > STEPS_AHEAD:
@@ -81,7 +81,8 @@ class Evaluator:
 
 def _total(values: Sequence[np.ndarray]) -> np.ndarray:
     """The sum over batches: exact for counts."""
-    return np.sum(values, axis=0, dtype=np.int64 if np.issubdtype(values[0].dtype, np.integer) else np.float64)
+    dtype = np.int64 if np.issubdtype(values[0].dtype, np.integer) else np.float64
+    return np.asarray(np.sum(values, axis=0, dtype=dtype))
 
 
 def _in_order(batches: Sequence[Arrays], num_examples: int) -> Arrays:

@@ -70,9 +70,10 @@ def export(
     float_file = LiteNetwork(content, 'the converted network')
     of_float = agreement(_each(original, images[:COMPARED]), _each(float_file, images[:COMPARED]))
     check_float(of_float)
-    of_quantized, learned = None, {} if network.ranges else None
+    of_quantized: Agreement | None = None
+    learned: dict[str, tuple[float, float]] | None = {} if network.ranges else None
     if mode != NONE:
-        expected = float_file
+        expected: Callable[[np.ndarray], Any] = float_file
         if network.ranges and mode == INT8:
             learned = learned_ranges(content, in_float, network.variables, network.ranges, images)
             expected = in_8_bit(network)
@@ -89,7 +90,7 @@ def export(
 def in_8_bit(network: TrainedNetwork) -> Callable[[np.ndarray], jax.Array]:
     """A network that was trained for 8 bit, rounded as in training: from normalised images to logits."""
     model = lowering.in_float32(network.model)
-    options = {'ranges': network.ranges, 'input_range': quantized_input_range(network.normalization)}
+    options: dict[str, Any] = {'ranges': network.ranges, 'input_range': quantized_input_range(network.normalization)}
     # The variables are arguments: as constants XLA would round them while it compiles, which takes it long.
     rounded = jax.jit(lambda variables, images: apply_rounded(model, variables, images, **options)[0])
     return functools.partial(rounded, network.variables)

@@ -24,7 +24,7 @@ HEADS = ('aspp', 'r_aspp', 'lr_aspp')
 MIN_EXTRA_CHANNELS = 16  # of the extra layers of narrow detectors
 # The gate's windows by output stride: as many pixels as a crop of 769 has, of which deeplab's networks are trained.
 _POOLS = {16: (49, (16, 20)), 32: (25, (4, 5))}
-_TORCHVISION = {'align_corners': False, 'bn_momentum': 0.9, 'initializer': 'torch'}
+_TORCHVISION: dict[str, Any] = {'align_corners': False, 'bn_momentum': 0.9, 'initializer': 'torch'}
 _TORCHVISION_ASPP = AsppSpec(
     atrous_rates=(12, 24, 36), separable=False, pooled_first=False, refined=True, dropout_rate=0.5, **_TORCHVISION
 )
@@ -92,7 +92,7 @@ def head_name(spec: HeadSpec) -> str:
     """The one of `HEADS` that a head is."""
     if isinstance(spec, LrAsppSpec):
         return 'lr_aspp'
-    return 'aspp' if spec.atrous_rates else 'r_aspp'
+    return 'aspp' if isinstance(spec, AsppSpec) and spec.atrous_rates else 'r_aspp'
 
 
 def _head_spec(
@@ -103,7 +103,7 @@ def _head_spec(
     is_torchvision = convention == 'torchvision'
     if head == 'lr_aspp':
         pool_size, pool_strides = _POOLS.get(output_stride, (None, (1, 1)))
-        chosen = LrAsppSpec(pool_size=pool_size, pool_strides=pool_strides)
+        chosen: HeadSpec = LrAsppSpec(pool_size=pool_size, pool_strides=pool_strides)
         if is_torchvision:
             chosen = LrAsppSpec(low=_first_block(spec, stride=8), gate_bias=False, **_TORCHVISION)
     elif is_torchvision:
@@ -173,9 +173,9 @@ def create_detector(
     if head in ('tf', 'ssd'):
         head_spec = _with_width(head_spec, width_multiplier)
     head_spec = head_spec.replace(head_fields or {})
-    fields = {'bn_momentum': head_spec.bn_momentum, 'initializer': head_spec.initializer} | fields
+    rules: dict[str, Any] = {'bn_momentum': head_spec.bn_momentum, 'initializer': head_spec.initializer} | fields
     backbone = create_backbone(
-        name, width_multiplier, convention, tail=tail, dtype=dtype, bn_axis_name=bn_axis_name, **fields
+        name, width_multiplier, convention, tail=tail, dtype=dtype, bn_axis_name=bn_axis_name, **rules
     )
     spec = backbone.spec.remove_first_strides(num_removed_strides)
     return Detector(spec, backbone.settings, num_classes, head_spec, output_stride)
@@ -191,5 +191,9 @@ def chosen_head(head: str | None, name: str, convention: str) -> str:
 
 def _with_width(spec: SsdliteSpec, width_multiplier: float) -> SsdliteSpec:
     """The head with its extra layers at a width."""
-    extras = [[max(int(channels * width_multiplier), MIN_EXTRA_CHANNELS) for channels in pair] for pair in spec.extras]
+
+    def scaled(channels: int) -> int:
+        return max(int(channels * width_multiplier), MIN_EXTRA_CHANNELS)
+
+    extras = tuple((scaled(first), scaled(second)) for first, second in spec.extras)
     return dataclasses.replace(spec, extras=extras)

@@ -136,7 +136,10 @@ class Aspp(nn.Module):
         return self.settings.dense(self.num_classes, name='logits')(x)
 
     def _conv(self, name: str, **fields) -> ConvNorm:
-        return ConvNorm(self.spec.filters, 'relu', self.settings, name=name, **fields)
+        return self._layer(self.spec.filters, name, **fields)
+
+    def _layer(self, features: int, name: str, **fields) -> ConvNorm:
+        return ConvNorm(features, 'relu', self.settings, name=name, **fields)
 
     def _pooled(self, pooled: jax.Array, features: jax.Array, train: bool) -> jax.Array:
         x = self._conv('image_pool')(pooled, train=train)
@@ -148,8 +151,9 @@ class Aspp(nn.Module):
         for number, rate in enumerate(self.spec.atrous_rates, start=1):
             x = features
             if self.spec.separable:
-                depthwise = {'kernel_size': 3, 'dilation': rate, 'depthwise': True, 'name': f'aspp{number}_depthwise'}
-                x = ConvNorm(features.shape[-1], 'relu', self.settings, **depthwise)(x, train=train)
+                name = f'aspp{number}_depthwise'
+                depthwise = self._layer(features.shape[-1], name, kernel_size=3, dilation=rate, depthwise=True)
+                x = depthwise(x, train=train)
                 branches.append(self._conv(f'aspp{number}_pointwise')(x, train=train))
             else:
                 branches.append(self._conv(f'aspp{number}', kernel_size=3, dilation=rate)(x, train=train))

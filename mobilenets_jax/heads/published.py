@@ -57,7 +57,7 @@ class PublishedDetector:
 
 
 def _table_6(model: str, ap: float, latency_ms: float, params: float, madds: float, **fields) -> PublishedDetector:
-    figures = {'ap': ap, 'latency_ms': latency_ms, 'params': params, 'madds': madds}
+    figures: dict[str, Any] = {'ap': ap, 'latency_ms': latency_ms, 'params': params, 'madds': madds}
     return PublishedDetector(model=model, **figures, source='1905.02244v5 Table 6', **fields)
 
 

@@ -171,7 +171,7 @@ class Extra(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps [N, H, W, C] to [N, ceil(H / 2), ceil(W / 2), out_channels]."""
-        strided = {'kernel_size': 3, 'stride': 2}
+        strided: dict[str, Any] = {'kernel_size': 3, 'stride': 2}
         if self.kind == 'sandglass':
             x = self._layer(x.shape[-1], 'depthwise', depthwise=True, **strided)(x, train=train)
             x = self._layer(self.reduced, 'reduce', activation='linear')(x, train=train)
@@ -207,8 +207,8 @@ class Predictor(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps [N, H, W, C] to [N, H * W * anchors, numbers]."""
         if self.separable:
-            depthwise = {'kernel_size': 3, 'depthwise': True, 'name': 'depthwise'}
-            x = ConvNorm(x.shape[-1], 'relu6', self.settings, **depthwise)(x, train=train)
+            depthwise = ConvNorm(x.shape[-1], 'relu6', self.settings, kernel_size=3, depthwise=True, name='depthwise')
+            x = depthwise(x, train=train)
         bias = nn.initializers.constant(self.bias)
         x = self.settings.dense(self.anchors * self.numbers, bias_init=bias, name='project')(x)
         return x.reshape(x.shape[0], -1, self.numbers)  # (N, H, W, anchors * numbers) -> (N, H * W * anchors, numbers)

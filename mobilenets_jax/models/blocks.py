@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.layers import ConvNorm, LayerSettings
-from mobilenets_jax.models.specs import Row
+from mobilenets_jax.models.specs import BlockSpec, Row
 from mobilenets_jax.ops import average_pool
 
 
@@ -49,10 +49,12 @@ class Block(nn.Module):
 
     def with_residual(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
         """The outputs of a `BlockSpec`'s block, with its inputs added where the row asks for it and shapes allow it."""
-        if not self.row.adds_residual(inputs.shape[-1]):
+        row = self.row
+        assert isinstance(row, BlockSpec)
+        if not row.adds_residual(inputs.shape[-1]):
             return outputs
         inputs = inputs.astype(self.settings.dtype)
-        if self.row.residual_pool:
+        if row.residual_pool:
             inputs = average_pool(inputs, 3, stride=1, padding=self.settings.pads(3))
         return outputs + inputs
 

@@ -26,7 +26,10 @@ NAME = 'name'
 TABLE_CONVENTION = 'tf'  # the name of the table's own convention, as of every architecture's first one
 
 # The classes behind the fields whose declared type is wider.
-_CLASSES = {(NetworkSpec, 'blocks'): tuple[BlockSpec, ...], (NetworkSpec, 'convention'): ScalingConvention}
+_CLASSES: dict[tuple[Any, str], Any] = {
+    (NetworkSpec, 'blocks'): tuple[BlockSpec, ...],
+    (NetworkSpec, 'convention'): ScalingConvention,
+}
 _CHOICES = {'kind': BLOCK_NAMES, 'activation': ACTIVATIONS, 'gate': ACTIVATIONS, 'head_activation': ACTIVATIONS}
 _PLAIN = {int: 'an integer', float: 'a number', bool: 'true or false', str: 'a string'}
 
@@ -141,21 +144,24 @@ def _check_row(row: BlockSpec, width: int, label: str) -> None:
 
 def _check_scales(spec: NetworkSpec, source: str) -> None:
     """Raises `UserError` where the table's own convention would not give its widths back at width 1.0."""
-    scaled = scale(spec, 1.0, spec.convention)
+    convention = spec.convention
+    assert isinstance(convention, ScalingConvention)  # `_CLASSES`
+    scaled = scale(spec, 1.0, convention)
     for path, width, kept in zip(*_widths(spec), _widths(scaled)[1], strict=True):
         if width != kept:
             raise UserError(
                 f'{source}: {path}={width} would become {kept} by its convention, with '
-                f'divisor={spec.convention.divisor}; give it a convention that keeps its widths.'
+                f'divisor={convention.divisor}; give it a convention that keeps its widths.'
             )
 
 
 def _widths(spec: NetworkSpec) -> tuple[list[str], list[int | None]]:
     """All channel counts of a table, with their names."""
-    named = {'stem.channels': spec.stem.channels}
+    named: dict[str, int | None] = {'stem.channels': spec.stem.channels}
     for index, row in enumerate(spec.blocks):
         named |= {f'blocks[{index}].{field}': getattr(row, field) for field in ('expanded', 'out_channels')}
-    named |= {'head_conv.channels': spec.head_conv and spec.head_conv.channels, 'pre_logits': spec.pre_logits}
+    head = spec.head_conv
+    named |= {'head_conv.channels': None if head is None else head.channels, 'pre_logits': spec.pre_logits}
     return list(named), list(named.values())
 
 
@@ -169,7 +175,7 @@ def _read(kind: Any, value: Any, source: str, path: str) -> Any:
         check(isinstance(value, list), f'{source}: {path}', value, 'must be a list')
         row = typing.get_args(kind)[0]
         return tuple(_read(row, entry, source, f'{path}[{index}]') for index, entry in enumerate(value))
-    if not dataclasses.is_dataclass(kind):
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return _read_plain(kind, value, source, path)
     check(isinstance(value, Mapping), f'{source}: {path}', value, 'must be an object')
     hints, fields = typing.get_type_hints(kind), {field.name: field for field in dataclasses.fields(kind)}

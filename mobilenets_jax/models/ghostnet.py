@@ -55,6 +55,8 @@ class GhostModule(nn.Module):
 class GhostBottleneck(Block):
     """Ghost expansion[, depthwise at stride 2][, squeeze-excite], linear ghost projection, and a shortcut."""
 
+    row: BlockSpec
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the tap is `expansion`."""

@@ -10,7 +10,7 @@ Differs: running variances are the biased batch variances (Flax), where TensorFl
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -173,7 +173,7 @@ class BatchNorm(nn.Module):
         bias = self.param('bias', nn.initializers.zeros, *shape)
         mean = self.variable('batch_stats', 'mean', jnp.zeros, *shape)
         var = self.variable('batch_stats', 'var', jnp.ones, *shape)
-        options = {'epsilon': settings.bn_epsilon, 'activation': self.activation}
+        options: dict[str, Any] = {'epsilon': settings.bn_epsilon, 'activation': self.activation}
         if not train:
             return normalize(inputs, scale, bias, mean.value, var.value, **options)
         axis_name = None if self.is_initializing() else settings.bn_axis_name

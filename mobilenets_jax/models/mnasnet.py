@@ -18,13 +18,15 @@ import jax
 from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
-from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, SqueezeExciteSpec, stage
+from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec, stage
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 
 
 @register_block('dense_conv')
 class DenseConv(Block):
     """A dense k x k convolution with normalisation and activation[, squeeze-excite], with a residual where it fits."""
+
+    row: BlockSpec
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -12,7 +12,7 @@ import jax
 from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
-from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, stage
+from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, stage
 
 
 @register_block('dense_inverted_residual')
@@ -21,6 +21,8 @@ class FusedInvertedResidual(Block):
 
     Where the middle is as wide as the input there is no expansion, and the projection is all.
     """
+
+    row: BlockSpec
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -22,6 +22,8 @@ from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 class DepthwiseSeparable(Block):
     """Depthwise and pointwise convolution, each with normalisation and activation[, squeeze-excite]; no residual."""
 
+    row: BlockSpec
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the tap is `depthwise`."""

@@ -14,7 +14,7 @@ import jax
 from mobilenets_jax.models.architecture import Architecture, Published
 from mobilenets_jax.models.blocks import Block, register_block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
-from mobilenets_jax.models.specs import ConvSpec, NetworkSpec, stage
+from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, stage
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 from mobilenets_jax.models.tails import FULL, Tail, with_tail
 
@@ -26,6 +26,8 @@ class InvertedResidual(Block):
     The expansion is left out where the depthwise layer is as wide as the input. MobileNetV3 puts the squeeze-excite
     between the depthwise activation and the projection.
     """
+
+    row: BlockSpec
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -185,7 +185,7 @@ def _with_nonlinearity(table: NetworkSpec, nonlinearity: str, hard_swish_from: i
         table,
         stem=dataclasses.replace(table.stem, activation=nonlinearity),
         blocks=tuple(dataclasses.replace(row, activation=choose(row)) for row in table.blocks),
-        head_conv=dataclasses.replace(table.head_conv, activation=nonlinearity),
+        head_conv=table.head_conv and dataclasses.replace(table.head_conv, activation=nonlinearity),
         head_activation=nonlinearity,
     )
 
@@ -195,7 +195,7 @@ def _with_original_last_stage(table: NetworkSpec) -> NetworkSpec:
     return dataclasses.replace(
         table,
         blocks=(*table.blocks, _row(3, 6 * last, 2 * last, '-', 'HS', 1)),
-        head_conv=dataclasses.replace(table.head_conv, channels=1280),
+        head_conv=table.head_conv and dataclasses.replace(table.head_conv, channels=1280),
         pre_logits=None,
     )
 

@@ -47,6 +47,8 @@ class SandglassSpec:
 class Sandglass(Block):
     """[Depthwise,] reduce (1x1, linear), expand (1x1)[, depthwise (linear)], with the input added to some channels."""
 
+    row: SandglassSpec
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the tap is `expansion`, in front of the last depthwise convolution."""

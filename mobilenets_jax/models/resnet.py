@@ -23,6 +23,8 @@ from mobilenets_jax.ops import ACTIVATIONS
 class Bottleneck(Block):
     """Reduce (1x1), k x k, expand (1x1, linear)[, squeeze-excite], added to a shortcut, then the activation."""
 
+    row: BlockSpec
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""

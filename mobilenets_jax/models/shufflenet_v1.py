@@ -76,6 +76,8 @@ class GroupedPointwise(nn.Module):
 class ShuffleV1Unit(Block):
     """Grouped 1x1, shuffle, depthwise, grouped 1x1; added to the input, or at stride 2 concatenated to its average."""
 
+    row: ShuffleV1Spec
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""

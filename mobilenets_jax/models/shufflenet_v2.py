@@ -41,6 +41,8 @@ class ShuffleV2Spec:
 class ShuffleV2Unit(Block):
     """A shortcut branch, and beside it 1x1, depthwise (linear), 1x1; concatenated and shuffled."""
 
+    row: ShuffleV2Spec
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""

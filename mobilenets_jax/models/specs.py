@@ -9,7 +9,7 @@ Reference: `_make_divisible` of tensorflow/models research/slim/nets/mobilenet/m
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from mobilenets_jax.errors import check, check_choice
 
@@ -71,15 +71,17 @@ class SqueezeExciteSpec:
 
 
 class Row(Protocol):
-    """What every row of a table has, whatever its block.
+    """What every row of a table has, whatever its block."""
 
-    Attributes:
-        kind: the block, a key of `mobilenets_jax.models.blocks.BLOCKS`.
-        stride: 1 or 2, of the whole block.
-    """
+    @property
+    def kind(self) -> str:
+        """The block, a key of `mobilenets_jax.models.blocks.BLOCKS`."""
+        ...
 
-    kind: str
-    stride: int
+    @property
+    def stride(self) -> int:
+        """1 or 2, of the whole block."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,7 +179,7 @@ class NetworkSpec:
     Attributes:
         stem: the first convolution.
         stem_pool: whether a 3x3 maximum over every second pixel follows the stem.
-        blocks: the table.
+        blocks: the table, a `Row` each, of the class that the family's block has.
         head_conv: the convolution on the last feature map (V2's 1280, V3's 960), or None.
         pre_logits: channels of the biased, un-normalised layer after pooling (V3's 1280 or 1024), or None.
         head_activation: the activation of `pre_logits`.
@@ -188,7 +190,7 @@ class NetworkSpec:
 
     stem: ConvSpec
     stem_pool: bool = False
-    blocks: Sequence[Row]
+    blocks: Sequence[Any]
     head_conv: ConvSpec | None = None
     pre_logits: int | None = None
     head_activation: str = 'linear'

@@ -86,4 +86,5 @@ def explicit_pads(
     if isinstance(padding, str):
         extent = [(count - 1) * dilation + 1 for count in taps]
         padding = lax.padtype_to_pads(size, extent, (stride, stride), padding)
-    return tuple((int(low), int(high)) for low, high in padding)
+    (top, bottom), (left, right) = padding
+    return (int(top), int(bottom)), (int(left), int(right))

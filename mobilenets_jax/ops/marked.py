@@ -37,7 +37,7 @@ def marked(operation: Callable) -> Callable:
     """
 
     @functools.wraps(operation)
-    def call(options: Hashable, *arrays: jax.Array):
+    def call(options: tuple[Hashable, ...], *arrays: jax.Array):
         return _jitted(operation, options, *_form())(*arrays)
 
     return call
@@ -45,7 +45,7 @@ def marked(operation: Callable) -> Callable:
 
 def mark_of(equation: core.JaxprEqn) -> Mark | None:
     """The mark of an equation of a traced program, if it has one."""
-    return _marks.get(equation.params.get('name')) if equation.primitive.name in ('jit', 'pjit') else None
+    return _marks.get(equation.params.get('name', '')) if equation.primitive.name in ('jit', 'pjit') else None
 
 
 def _form() -> tuple[str, bool]:
@@ -57,7 +57,7 @@ def _form() -> tuple[str, bool]:
 
 
 @functools.cache
-def _jitted(operation: Callable, options: Hashable, platform: str, has_native: bool) -> Callable:
+def _jitted(operation: Callable, options: tuple[Hashable, ...], platform: str, has_native: bool) -> Callable:
     name = operation.__name__.removeprefix('_')
     form = FORMS.get(platform, {}).get(name, operation)
 

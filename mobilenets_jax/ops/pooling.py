@@ -8,6 +8,7 @@ with its outermost pixels for the largest, since -inf has no place in a quantize
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -70,7 +71,8 @@ def _reached(shape: Sequence[int], size: int, stride: int, pads: Pads) -> Pads:
     for length, (low, high) in zip(shape, pads, strict=True):
         last = (low + length + high - size) // stride * stride + size  # where the last window ends
         reached.append((low, max(last - low - length, 0)))
-    return tuple(reached)
+    rows, columns = reached
+    return rows, columns
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
@@ -95,7 +97,7 @@ def _backward(size, stride, pads, residuals, gradient):
     inputs, outputs = residuals
     reach = (size - 1) // stride  # how many windows further the last tap's pixels begin
     taken = jnp.zeros(outputs.shape, bool)
-    phases = [[0] * stride for _ in range(stride)]
+    phases: list[list[Any]] = [[0] * stride for _ in range(stride)]
     for (i, j), seen in _windows(inputs, size, stride, pads):
         part = jnp.where((seen == outputs) & ~taken, gradient, 0)
         taken |= seen == outputs
@@ -106,7 +108,7 @@ def _backward(size, stride, pads, residuals, gradient):
     batch, height, _, width, _, channels = interleaved.shape
     interleaved = interleaved.reshape(batch, height * stride, width * stride, channels)
     crops = [(-pads[k][0], inputs.shape[1 + k] + pads[k][0] - interleaved.shape[1 + k]) for k in (0, 1)]
-    return (pad_images(interleaved, tuple(crops)),)
+    return (pad_images(interleaved, (crops[0], crops[1])),)
 
 
 _shifted.defvjp(_forward, _backward)

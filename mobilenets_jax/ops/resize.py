@@ -7,6 +7,7 @@ Reference: `tf.compat.v1.image.resize_bilinear(align_corners=True)`, as deeplab 
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from mobilenets_jax.ops.backend import EXPORT, backend
 COMPOSITE = 'odml.upsample_bilinear2d'
 
 
-def resize_bilinear(images: jax.Array, size: tuple[int, int], *, align_corners: bool) -> jax.Array:
+def resize_bilinear(images: jax.Array, size: Sequence[int], *, align_corners: bool) -> jax.Array:
     """Resizes without antialiasing.
 
     In a traced program it is one function named `interpolate`, which `report.counts` leaves out.

@@ -31,16 +31,16 @@ class ClassificationTask(Task):
         frozen: the modules that run as in evaluation while the others train.
     """
 
-    logged: ClassVar = (
+    logged: ClassVar[tuple[Metric, ...]] = (
         Metric(name='loss', label='loss', decimals=4, higher_is_better=False),
         Metric(name='accuracy', label='accuracy', unit='%'),
     )
-    metrics: ClassVar = (
+    metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(name='top1', label='top-1', unit='%', in_training='accuracy'),
         Metric(name='top5', label='top-5', unit='%'),
         Metric(name='loss', label='loss', decimals=4, higher_is_better=False),
     )
-    headline: ClassVar = 'top1'
+    headline: ClassVar[str] = 'top1'
 
     model: Any
     preprocess: Callable[..., jax.Array]

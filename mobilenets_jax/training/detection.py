@@ -75,15 +75,16 @@ class DetectionLossSpec:
         self._check('match_threshold', 0 < self.match_threshold <= 1, 'must be in (0, 1]')
         for name in ('gamma', 'min_negatives', 'class_weight', 'box_weight'):
             self._check(name, getattr(self, name) >= 0, 'must not be negative')
-        mines = self.negatives_per_positive is not None
-        self._check('negatives_per_positive', not mines or self.negatives_per_positive >= 0, 'must not be negative')
+        negatives = self.negatives_per_positive
+        mines = negatives is not None
+        self._check('negatives_per_positive', negatives is None or negatives >= 0, 'must not be negative')
         self._check('min_negatives', mines or not self.min_negatives, 'needs detection.negatives_per_positive')
 
     def _check(self, name: str, fits: bool, requirement: str) -> None:
         check(fits, f'detection.{name}', getattr(self, name), requirement)
 
 
-_HARD_NEGATIVES = {'negatives_per_positive': 3.0, 'box_weight': 1.0}
+_HARD_NEGATIVES: dict[str, Any] = {'negatives_per_positive': 3.0, 'box_weight': 1.0}
 # 'tf' is MobileNetV3's, 'mobilenext' MobileNeXt's on COCO; on Pascal VOC that was trained by torchvision's loss. In its
 # authors' code a column is never right, too, the last one.
 LOSSES = {
@@ -142,7 +143,8 @@ def detection_losses(
     """
     class_losses = _class_losses(outputs['logits'], targets.columns, spec)
     if spec.negatives_per_positive is not None:
-        class_losses = jnp.where(_trained(class_losses, targets.matched, spec), class_losses, 0)
+        trained = _trained(class_losses, targets.matched, spec.negatives_per_positive, spec.min_negatives)
+        class_losses = jnp.where(trained, class_losses, 0)
     box_losses = optax.huber_loss(outputs['codes'], targets.codes, delta=spec.localization_delta).sum(axis=-1)
     box_losses = jnp.where(targets.matched, box_losses, 0)
     return spec.class_weight * class_losses.sum(axis=1), spec.box_weight * box_losses.sum(axis=1)
@@ -163,11 +165,11 @@ def _class_losses(logits: jax.Array, columns: jax.Array, spec: DetectionLossSpec
     return losses.sum(axis=-1)
 
 
-def _trained(class_losses: jax.Array, matched: jax.Array, spec: DetectionLossSpec) -> jax.Array:
+def _trained(class_losses: jax.Array, matched: jax.Array, per_positive: float, least: int) -> jax.Array:
     """Which anchors count in the loss of the classes, bool [N, A]: those with a box, and the hard negatives."""
     hardness = jnp.where(matched, -jnp.inf, lax.stop_gradient(class_losses))
     rank = jnp.argsort(jnp.argsort(-hardness, axis=1), axis=1)
-    allowed = jnp.maximum(spec.negatives_per_positive * matched.sum(axis=1), spec.min_negatives)
+    allowed = jnp.maximum(per_positive * matched.sum(axis=1), least)
     return matched | (rank < allowed[:, None])
 
 

@@ -78,7 +78,7 @@ class Frozen:
 
         Their mean over the devices may differ from what every device has in the last bit.
         """
-        frozen = {name for name in named_leaves(before) if name.rpartition('/')[0] in self.modules}
+        frozen = frozenset(name for name in named_leaves(before) if name.rpartition('/')[0] in self.modules)
         return _where(frozen, updated, before)
 
     @property

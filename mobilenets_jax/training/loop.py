@@ -196,7 +196,9 @@ class _Window:
     def log(self, step: int) -> None:
         """Fetches and reports the window; then raises `NonFiniteLossError` if a loss in it is not finite."""
         fetched = [parallel.to_host(metrics) for metrics in self._metrics]
-        total = {name: np.sum([row[name] for row in fetched], axis=0, dtype=np.float64) for name in fetched[0]}
+        total = {
+            name: np.asarray(np.sum([row[name] for row in fetched], axis=0, dtype=np.float64)) for name in fetched[0]
+        }
         l2, grad_norm = float(total.pop('l2')), float(total.pop('grad_norm'))
         metrics = {name: float(value) for name, value in self._task.training_metrics(total).items()}
         first, self._metrics = step - len(fetched) + 1, []

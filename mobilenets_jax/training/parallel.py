@@ -9,7 +9,7 @@ A search trains candidates, which are states of their own: they are stacked, and
 
 import collections
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -80,7 +80,7 @@ def copy_checksums(tree: PyTree) -> list[list[int]]:
     return [[zlib.crc32(leaf[i].ravel().view(np.uint8)) for leaf in by_leaf] for i in range(jax.local_device_count())]
 
 
-def put_batches(batches: Iterable[PyTree], *, ahead: int = 2) -> Iterator[PyTree]:
+def put_batches(batches: Iterable[PyTree], *, ahead: int = 2) -> Generator[PyTree, None, None]:
     """Yields batches already on the devices, read and transferred by a thread that keeps `ahead` of them ready.
 
     Args:

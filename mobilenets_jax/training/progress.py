@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 from etils import epath
@@ -52,7 +53,7 @@ class Timing:
     starts: int = 0
 
     @classmethod
-    def saved(cls, values: Mapping[str, float]) -> 'Timing':
+    def saved(cls, values: Mapping[str, Any]) -> 'Timing':
         """Of a checkpoint, whose version may have known other parts of the time."""
         return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})
 
@@ -278,7 +279,7 @@ def _number(value: object) -> float | None:
     """A metric; None where it is not finite. Raises `TypeError` or `OverflowError` for what is none."""
     if value is None:
         return None
-    if type(value) not in (int, float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(value)
     return value if math.isfinite(value) else None
 

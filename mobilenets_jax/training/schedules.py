@@ -13,7 +13,7 @@ import optax
 
 from mobilenets_jax.errors import check, check_choice
 
-Schedule = Callable[[jax.Array], jax.Array]
+Schedule = Callable[[jax.Array | int], jax.Array]
 
 
 def constant(learning_rate: float, total_steps: int) -> Schedule:

@@ -109,7 +109,7 @@ class SegmentationTask(Task):
             outputs = at_labels(outputs, batch['rows'], batch['columns'])
         losses = self._cross_entropy(outputs, labels)
         predicted = jnp.argmax(outputs, axis=-1)
-        confused = lax.map(lambda pair: confusion(*pair, outputs.shape[-1]), (labels, predicted))
+        confused = lax.map(lambda pair: confusion(pair[0], pair[1], outputs.shape[-1]), (labels, predicted))
         return {}, {'confusion': confused, 'loss': losses.sum(axis=(1, 2))}
 
     def log_probabilities(self, params: PyTree, batch_stats: PyTree, images: jax.Array) -> jax.Array:

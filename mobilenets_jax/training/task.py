@@ -49,17 +49,22 @@ class Metric:
 
 
 class Measures(Protocol):
-    """What a task measures.
+    """What a task measures."""
 
-    Attributes:
-        logged: the metrics of a training log, in the order of the progress line; one is named 'loss'.
-        metrics: those of an evaluation, in the order in which they are reported.
-        headline: the name of the one of `metrics` that picks the best checkpoint.
-    """
+    @property
+    def logged(self) -> tuple[Metric, ...]:
+        """The metrics of a training log, in the order of the progress line; one is named 'loss'."""
+        ...
 
-    logged: tuple[Metric, ...]
-    metrics: tuple[Metric, ...]
-    headline: str
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of an evaluation, in the order in which they are reported."""
+        ...
+
+    @property
+    def headline(self) -> str:
+        """The name of the one of `metrics` that picks the best checkpoint."""
+        ...
 
 
 def headline_metric(measures: Measures) -> Metric:

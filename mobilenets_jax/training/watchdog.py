@@ -27,4 +27,4 @@ class Watchdog:
     def reset(self) -> None:
         """Starts the time anew."""
         # Not sys.stderr, which need not be a file.
-        faulthandler.dump_traceback_later(self._timeout_seconds, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(self._timeout_seconds, exit=True, file=sys.__stderr__ or 2)

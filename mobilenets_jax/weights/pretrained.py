@@ -140,14 +140,14 @@ def load_pretrained(
         for name, value in (('step', step), ('params', params)):
             check(value is None, name, value, f'is of a run, which weights={path_or_name!r} is not')
         network, variables, card, notes = _published(path_or_name, model, from_caller, new_head=num_classes is not None)
-        has_background = card.task == CLASSIFICATION and network.num_classes == IMAGENET_CLASSES + 1
-        if has_background and num_classes != network.num_classes:
-            network, variables = _without_background(network, variables)
-        if card.task == CLASSIFICATION and _is_one_logit(network, variables) and num_classes in (None, 2):
-            network, variables = _with_two_logits(network, variables)
-            notes.append(
-                'its one logit is taken for a sigmoid of class 1, and class 0 gets the logit 0, which is the same.'
-            )
+        if isinstance(network, ImageClassifier):
+            if network.num_classes == IMAGENET_CLASSES + 1 and num_classes != network.num_classes:
+                network, variables = _without_background(network, variables)
+            if _is_one_logit(network, variables) and num_classes in (None, 2):
+                network, variables = _with_two_logits(network, variables)
+                notes.append(
+                    'its one logit is taken for a sigmoid of class 1, and class 0 gets the logit 0, which is the same.'
+                )
     asked = task is None or task == card.task
     check(asked, option, path_or_name, f'is a network for {card.task}, where one for {task} is asked for')
     if num_classes not in (None, network.num_classes):
@@ -193,11 +193,12 @@ def _of_a_run(source: str, model: str | None, from_caller: Mapping[str, Any], tr
     return create_network(trained), trained.variables, card, notes
 
 
-def _published(path_or_name: str, model: str | None, from_caller: Mapping[str, Any], *, new_head: bool) -> Loaded:
-    """Weights from a file or by a card's name; `from_caller` is what the caller says of their network and its input."""
-    card = CARDS.get(path_or_name) or _card_of(path_or_name)
-    with local_file(str(fetch(card)) if path_or_name in CARDS else path_or_name) as path:
-        file = unwrapped(read(path, card and card.member), path_or_name)
+def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *, new_head: bool) -> Loaded:
+    """Weights from a file or by a card's name; `told` is what the caller says of their network and its input."""
+    published = CARDS.get(path_or_name)
+    card = published or _card_of(path_or_name)
+    with local_file(str(fetch(published)) if published else path_or_name) as path:
+        file = unwrapped(read(path, card.member if card else None), path_or_name)
         facts = timm_facts(file, str(path)) if card is None else TimmFacts()
     known = facts if card is None else card
     identity, network, variables = identify(

@@ -149,7 +149,7 @@ def test_the_command_counts_each_step_and_writes_the_table(undone, tmp_path, cap
     [
         (['none.json', '--out=F'], 'none.json cannot be read: No such file or directory.'),
         (['TABLE', '--out=F', '--stem=0'], '--stem=0 must be positive.'),
-        (['TABLE', '--out=F', '--latency=phone'], "latency.name='phone' is unknown. Known: "),
+        (['TABLE', '--out=F', '--latency=phone'], "search.latency='phone' is unknown. Known: "),
         (['TABLE', '--out=F', '--hard_swish_from=400'], 'hard_swish_from=400 is beyond the widest row'),
     ],
 )

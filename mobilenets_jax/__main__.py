@@ -16,6 +16,7 @@ from mobilenets_jax.commands import (
     models,
     predict,
     prepare,
+    redesign,
     report,
     search,
     weights,
@@ -27,7 +28,7 @@ from mobilenets_jax.stop_signals import Interruptible
 # shall hold what is unknown to the parser as `config_flags`.
 COMMANDS = (
     *(models, weights, predict, compare, report, prepare, inspect, compile, export, evaluate_tflite, latency),
-    search,
+    *(search, redesign),
 )
 
 # These parse their own flags, which are those of train.py and eval.py: (module, help).

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 from absl import flags
-from etils import epath
 from ml_collections import ConfigDict, FieldReference, config_flags
 
 from mobilenets_jax import (
@@ -27,7 +26,7 @@ from mobilenets_jax import (
 from mobilenets_jax.config import ConfigView, check_finite, keep_overriding_spellings
 from mobilenets_jax.errors import RUN_ERROR_STATUS, UserError, check, describe, did_you_mean
 from mobilenets_jax.image_size import height_and_width
-from mobilenets_jax.models.found import canonical
+from mobilenets_jax.models.found import read_table
 from mobilenets_jax.renamed_fields import describe_renamed
 from mobilenets_jax.stop_signals import Interruptible
 
@@ -230,12 +229,7 @@ def _read_table(config: ConfigDict) -> None:
     for field in ('name', 'table'):
         value = overridden.get(f'model.{field}')
         check(value is None, f'model.{field}', value, f'has no effect with model.{SPEC_FILE}={path!r}')
-    label = f'model.{SPEC_FILE}={path!r}'
-    try:
-        text = epath.Path(path).expanduser().read_text()
-    except (OSError, ValueError) as error:
-        raise UserError(f'{label} cannot be read: {getattr(error, "strerror", None) or error}.') from error
-    config.model.name, config.model.table = canonical(text, label)
+    config.model.name, config.model.table = read_table(path, f'model.{SPEC_FILE}={path!r}')
 
 
 def _check_unset(config: ConfigDict, overridden: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from mobilenets_jax.checkpoints import CheckpointManager
-from mobilenets_jax.config import ConfigView, duration, write_json, write_text
+from mobilenets_jax.config import ConfigView, duration, write_bytes, write_json, write_text
 from mobilenets_jax.config_use import check_used
 from mobilenets_jax.continuation import newest_checkpoint
 from mobilenets_jax.errors import check
@@ -22,6 +22,8 @@ from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.found import canonical, to_text
 from mobilenets_jax.models.specs import NetworkSpec
+from mobilenets_jax.report.run import never_ending_the_run
+from mobilenets_jax.report.weight_sharing import draw_search
 from mobilenets_jax.search.controllers import Reinforce
 from mobilenets_jax.search.found import Found
 from mobilenets_jax.search.held_out import HeldOut
@@ -36,7 +38,7 @@ from mobilenets_jax.tasks import get_task
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training import loop, parallel
 from mobilenets_jax.training.classification import ClassificationTask
-from mobilenets_jax.training.progress import Progress, Timing
+from mobilenets_jax.training.progress import Progress, Timing, read_metrics
 
 NAME = 'weight_sharing'
 LEAST_HELD_OUT = 8  # images of a device's batch that its network is rewarded for, on average
@@ -200,6 +202,7 @@ class WeightSharingSearch:
                 batch_size=options.batch_size,
                 start_step=restored.step if restored else 0,
                 timing=Timing.saved(restored.meta['timing']) if restored else None,
+                after_evaluation=lambda *_: self._draw(workdir),
             )
             outcome = loop.train(
                 restored.state if restored else self.initial_state(),
@@ -217,6 +220,8 @@ class WeightSharingSearch:
                 profile_folder=workdir / 'profile',
             )
             progress.close()
+        if jax.process_index() == 0:
+            self._draw(workdir)
         if outcome.preempted:
             return None
         found, options = self.found(outcome.state, outcome.evaluation)
@@ -225,6 +230,16 @@ class WeightSharingSearch:
             facts = {'algorithm': NAME, 'device': self._latency.device, **found.metrics, 'decisions': options}
             write_json(workdir / 'search.json', facts)
         return found
+
+    def _draw(self, workdir: epath.Path) -> None:
+        """Writes the picture of what `metrics.jsonl` has."""
+
+        def draw() -> None:
+            rows, networks = read_metrics(workdir / 'metrics.jsonl'), self.networks
+            picture = draw_search(rows, self.task, self._config.search.target_ms, networks.warmup_steps)
+            write_bytes(workdir / 'search.png', picture)
+
+        never_ending_the_run('search.png', draw)
 
     def _facts(self) -> dict[str, Any]:
         fingerprints = self.experiment.dataset.fingerprints

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mobilenets_jax import machine
+from mobilenets_jax.commands import latency_table
 from mobilenets_jax.errors import UserError, check, needed
 from mobilenets_jax.export.file_madds import file_madds
 from mobilenets_jax.export.litert import read_file
@@ -65,11 +66,15 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         '--fit', action='store_true', help='fit the latencies that are published for Pixel 1 anew, and list the errors'
     )
+    latency_table.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prints the fit, or measures and prints a line for each network."""
+    """Makes a table, prints the fit, or measures and prints a line for each network."""
+    if latency_table.asked(arguments):
+        latency_table.run(arguments)
+        return
     if arguments.fit:
         alone = not (arguments.networks or arguments.int8 or arguments.image_size)
         check(alone, '--fit', True, 'measures nothing, and takes neither networks nor their options')

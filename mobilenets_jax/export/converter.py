@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from mobilenets_jax.errors import RunError, needed
 from mobilenets_jax.export import flatbuffer
@@ -24,22 +25,30 @@ def to_tflite(program: str, input_name: str, *output_names: str) -> bytes:
         RunError: the converter fails, or there is an operation that it does not know; the line has its reason.
         UserError: it is not installed.
     """
+    (content,) = all_to_tflite([program], input_name, *output_names)
+    return content
+
+
+def all_to_tflite(programs: Sequence[str], input_name: str, *output_names: str) -> list[bytes]:
+    """Converts programs as `to_tflite` does, in one process, as most of a small one's time is that of starting."""
     needed('litert_converter.converter_api_ext')
     with tempfile.TemporaryDirectory() as folder:
-        source, target = pathlib.Path(folder, 'program.mlir'), pathlib.Path(folder, 'network.tflite')
-        source.write_text(program)
-        command = [sys.executable, '-m', __name__, str(source), str(target), input_name, *output_names]
+        for number, program in enumerate(programs):
+            pathlib.Path(folder, f'{number}.mlir').write_text(program)
+        command = [sys.executable, '-m', __name__, folder, input_name, *output_names]
         try:
             ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             raise RunError(f'the converter was not ready after {TIMEOUT_SECONDS} s.') from None
-        if ended.returncode or not target.exists():
+        targets = [pathlib.Path(folder, f'{number}.tflite') for number in range(len(programs))]
+        if ended.returncode or not all(target.exists() for target in targets):
             raise RunError(f'the converter failed (status {ended.returncode}): {_reason(ended.stderr)}.')
-        content = target.read_bytes()
-    unknown = [name for name in flatbuffer.operation_counts(content) if name.startswith(UNSUPPORTED)]
-    if unknown:
-        raise RunError(f'the network has operations that TFLite does not have: {", ".join(unknown)}.')
-    return content
+        contents = [target.read_bytes() for target in targets]
+    for content in contents:
+        unknown = [name for name in flatbuffer.operation_counts(content) if name.startswith(UNSUPPORTED)]
+        if unknown:
+            raise RunError(f'the network has operations that TFLite does not have: {", ".join(unknown)}.')
+    return contents
 
 
 def _reason(output: str) -> str:
@@ -49,20 +58,22 @@ def _reason(output: str) -> str:
     return f'{(errors or lines[-1:] or ["it says nothing"])[0]:.300}'.rstrip('.')
 
 
-def main(source: str, target: str, input_name: str, *output_names: str) -> None:
-    """Converts the program in the file `source` to the file `target`."""
+def main(folder: str, input_name: str, *output_names: str) -> None:
+    """Converts each program NUMBER.mlir of a folder to the file NUMBER.tflite."""
     from litert_converter import converter_api_ext
     from litert_converter.mlir import ir, passmanager
 
-    context = ir.Context()
-    converter_api_ext.prepare_mlir_context(context)
-    with context, ir.Location.unknown():
-        module = ir.Module.parse(pathlib.Path(source).read_text())
-        passmanager.PassManager.parse('builtin.module(inline)').run(module.operation)
-        converter_api_ext.set_signature(module.operation, SIGNATURE, [input_name], list(output_names))
-        options = converter_api_ext.ConvertToTFLConfig()
-        converter_api_ext.run_convert_to_tfl_passes(module, passmanager.PassManager(), options)
-        pathlib.Path(target).write_bytes(converter_api_ext.export_flatbuffer_to_bytes(module.operation))
+    for source in sorted(pathlib.Path(folder).glob('*.mlir')):
+        context = ir.Context()
+        converter_api_ext.prepare_mlir_context(context)
+        with context, ir.Location.unknown():
+            module = ir.Module.parse(source.read_text())
+            passmanager.PassManager.parse('builtin.module(inline)').run(module.operation)
+            converter_api_ext.set_signature(module.operation, SIGNATURE, [input_name], list(output_names))
+            options = converter_api_ext.ConvertToTFLConfig()
+            converter_api_ext.run_convert_to_tfl_passes(module, passmanager.PassManager(), options)
+            content = converter_api_ext.export_flatbuffer_to_bytes(module.operation)
+        source.with_suffix('.tflite').write_bytes(content)
 
 
 if __name__ == '__main__':

@@ -38,20 +38,21 @@ def output_names(model: nn.Module, variables: Mapping[str, Any], image_size: tup
     return sorted(named(jax.eval_shape(forward(in_float32(model), variables), _image(image_size))))
 
 
-def stablehlo(model: nn.Module, variables: Mapping[str, Any], image_size: tuple[int, int]) -> str:
+def stablehlo(model: nn.Module, variables: Mapping[str, Any], image_size: tuple[int, int], channels: int = 3) -> str:
     """The network's program of one image as StableHLO text.
 
     Args:
         model: with the call contract of `mobilenets_jax.models`; its activations are computed in float32.
         variables: its parameters and statistics.
         image_size: height and width of the image, in pixels.
+        channels: of the image; those of its input where the model is a part of a network.
     """
     with compiling_for(EXPORT), nn.intercept_methods(_convolve_in_groups):
-        return jax.jit(forward(in_float32(model), variables)).lower(_image(image_size)).as_text()
+        return jax.jit(forward(in_float32(model), variables)).lower(_image(image_size, channels)).as_text()
 
 
-def _image(image_size: tuple[int, int]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
+def _image(image_size: tuple[int, int], channels: int = 3) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, *image_size, channels), jnp.float32)
 
 
 def _convolve_in_groups(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:

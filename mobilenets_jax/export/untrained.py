@@ -12,7 +12,7 @@ from mobilenets_jax.export.calibration import MIN_IMAGES
 from mobilenets_jax.export.quantization import quantize
 
 
-def random_variables(model: nn.Module, image_size: int, seed: int = 0) -> Any:
+def random_variables(model: nn.Module, image_size: int, seed: int = 0, channels: int = 3) -> Any:
     """Variables with He-scaled kernels, scales and variances near 1 and small offsets, as NumPy arrays."""
     generator = np.random.default_rng(seed)
 
@@ -26,7 +26,7 @@ def random_variables(model: nn.Module, image_size: int, seed: int = 0) -> Any:
             values = 0.1 * noise
         return values.astype(leaf.dtype)
 
-    images = jax.ShapeDtypeStruct((2, image_size, image_size, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((2, image_size, image_size, channels), jnp.float32)
     keys = {'params': jax.random.key(0), 'dropout': jax.random.key(1)}
     shapes = jax.eval_shape(lambda keys, images: model.init(keys, images, train=False), keys, images)
     return jax.tree_util.tree_map_with_path(fill, shapes)

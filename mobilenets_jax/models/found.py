@@ -14,6 +14,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from etils import epath
+
 from mobilenets_jax.errors import UserError, check, check_choice
 from mobilenets_jax.models.architecture import Architecture
 from mobilenets_jax.models.scaling import ScalingConvention, scale
@@ -103,6 +105,19 @@ def canonical(text: str, source: str) -> tuple[str, str]:
     """The name and the canonical text of a table as `architecture_of` reads it."""
     found = architecture_of(text, source)
     return found.name, to_text(found.name, found.resolve(1.0, TABLE_CONVENTION))
+
+
+def read_table(path: str, source: str) -> tuple[str, str]:
+    """The name and the canonical text of the table in a file, local or gs://; `source` is what messages call it.
+
+    Raises:
+        UserError: the file cannot be read, or holds no table of a network.
+    """
+    try:
+        text = epath.Path(path).expanduser().read_text()
+    except (OSError, ValueError) as error:
+        raise UserError(f'{source} cannot be read: {getattr(error, "strerror", None) or error}.') from error
+    return canonical(text, source)
 
 
 def _build(table: NetworkSpec, width_multiplier: float, convention: ScalingConvention) -> NetworkSpec:

@@ -50,14 +50,14 @@ class RunReport:
             evaluation: its metrics, {} if there was none.
         """
         summary = self._summary(progress, step, evaluation)
-        _never_ending_the_run('summary.json', lambda: write_json(self._workdir / 'summary.json', summary))
+        never_ending_the_run('summary.json', lambda: write_json(self._workdir / 'summary.json', summary))
         if self._drawing is None or not self._drawing.is_alive():  # else the next one draws these rows, too
             self._drawing = threading.Thread(target=self._draw, daemon=True, name='curves')
             self._drawing.start()
 
     def stop(self, progress: Progress, step: int) -> None:
         """Writes the state of a run that stopped before its end."""
-        rows = _never_ending_the_run('summary.json', lambda: read_metrics(self._workdir / 'metrics.jsonl')) or []
+        rows = never_ending_the_run('summary.json', lambda: read_metrics(self._workdir / 'metrics.jsonl')) or []
         evaluated = [row for row in rows if row.get('kind') == 'eval']
         self._wait()
         self.update(progress, step, evaluated[-1] if evaluated else {})
@@ -99,14 +99,14 @@ class RunReport:
             rows = read_metrics(self._workdir / 'metrics.jsonl')
             write_bytes(self._workdir / 'curves.png', draw_curves([Curves('', rows)], self._measures, self._model))
 
-        _never_ending_the_run('curves.png', draw)
+        never_ending_the_run('curves.png', draw)
 
     def _wait(self) -> None:
         if self._drawing is not None:
             self._drawing.join(DRAWING_SECONDS)
 
 
-def _never_ending_the_run(name: str, write: Callable[[], Any]) -> Any:
+def never_ending_the_run(name: str, write: Callable[[], Any]) -> Any:
     """Calls `write`; what it raises becomes a line on standard error."""
     try:
         return write()

@@ -1,7 +1,7 @@
 """What a network would take on a device, in milliseconds: one protocol, and the models that are published.
 
-Every model is of one device and one tool, and no two may be compared. `READERS` reads the tables that others measured,
-in their own formats; the files are theirs and not part of this project.
+Every model is of one device and one tool, and no two may be compared. `READERS` reads tables: those that `latency
+--table` measures, and those of others in their own formats, whose files are theirs and not part of this project.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +10,7 @@ from typing import Protocol
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.search import look_up_tables, published_latencies
+from mobilenets_jax.search.measured_latency import read_measured
 from mobilenets_jax.search.operations import OPERATION_NAMES
 from mobilenets_jax.search.tunas_latency import read_tunas
 
@@ -52,8 +53,9 @@ class PapersPixel1:
         return sum(self.coefficients[kind] * count / 1e9 for kind, count in madds.items())
 
 
-# Readers of tables that others published, by the name of the search that they were made for.
+# Readers of tables: of those that `latency --table` makes, and of others' by the name of the search they were made for.
 READERS: dict[str, Callable[[str], LatencyModel]] = {
+    'measured': read_measured,
     'once_for_all': look_up_tables.read_once_for_all,
     'proxylessnas': look_up_tables.read_proxylessnas,
     'single_path_nas': look_up_tables.read_single_path_nas,
@@ -68,6 +70,6 @@ def latency_model(name: str, path: str = '') -> LatencyModel:
     Raises:
         UserError: an unknown name, or a file that cannot be read.
     """
-    check_choice('latency.name', name, (PAPERS, *READERS))
-    check((name == PAPERS) == (not path), 'latency.path', path, f'does not go with latency.name={name!r}')
+    check_choice('search.latency', name, (PAPERS, *READERS))
+    check((name == PAPERS) == (not path), 'search.latency_file', path, f'does not go with search.latency={name!r}')
     return PapersPixel1() if name == PAPERS else READERS[name](path)

@@ -64,11 +64,11 @@ def read_single_path_nas(path: str) -> LookUpTable:
 
     A layer is known by its number; where one is left out, it is taken to be the last of its stage.
     """
-    layers = _read(path, json.loads)
+    layers = read_object(path, json.loads)
     entries = {}
     for number, options in layers.items():
         check(isinstance(options, dict), f'{path}: layer {number}', options, 'must be an object')
-        entries |= {f'{number}/{option}': _number(path, f'{number}/{option}', ms) for option, ms in options.items()}
+        entries |= {f'{number}/{option}': number_of(f'{path}: {number}/{option}', ms) for option, ms in options.items()}
     return LookUpTable('Pixel 1, one big core', entries, _single_path_names, path)
 
 
@@ -78,10 +78,10 @@ def read_tf_nas(path: str) -> LookUpTable:
     Its entry 'base' stands for the stem, the first block and all behind the blocks.
     """
     entries = {}
-    for block, widths in _read(path, _read_plain).items():
+    for block, widths in read_object(path, _read_plain).items():
         values = widths if isinstance(widths, dict) else {'': widths}
         names = {width: f'{block}/{width}' if width else block for width in values}
-        entries |= {names[width]: _number(path, names[width], ms) for width, ms in values.items()}
+        entries |= {names[width]: number_of(f'{path}: {names[width]}', ms) for width, ms in values.items()}
     return LookUpTable('Intel Xeon Gold 6130, PyTorch 1.1, one thread', entries, _tf_nas_names, path)
 
 
@@ -99,7 +99,7 @@ def _read_plain(data: bytes) -> Any:
     return _Plain(io.BytesIO(data)).load()
 
 
-def _read(path: str, parse: Callable[[bytes], Any]) -> dict:
+def read_object(path: str, parse: Callable[[bytes], Any]) -> dict:
     """The object that a file holds; raises `UserError` where it cannot be read or holds none."""
     try:
         found = parse(epath.Path(path).expanduser().read_bytes())
@@ -112,18 +112,19 @@ def _read(path: str, parse: Callable[[bytes], Any]) -> dict:
     return found
 
 
-def _number(path: str, name: str, value: Any) -> float:
+def number_of(label: str, value: Any) -> float:
+    """The milliseconds of an entry; raises `UserError` naming it where they are none."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    check(number, f'{path}: {name}', value, 'must be a number of milliseconds')
+    check(number, label, value, 'must be a number of milliseconds')
     return float(value)
 
 
 def _means(path: str) -> dict[str, float]:
     """The means of a table whose entries have `count`, `mean` and a deviation."""
-    table = _read(path, yaml.safe_load)
+    table = read_object(path, yaml.safe_load)
     for name, entry in table.items():
         check(isinstance(entry, dict) and 'mean' in entry, f'{path}: {name}', entry, "must have a 'mean'")
-    return {name: _number(path, name, entry['mean']) for name, entry in table.items()}
+    return {name: number_of(f'{path}: {name}', entry['mean']) for name, entry in table.items()}
 
 
 def _blocks(spec: NetworkSpec, image_size: int) -> list[Position]:

@@ -232,8 +232,12 @@ def test_wrong_files_are_refused_in_one_line(tmp_path, monkeypatch):
         ('proxylessnas', 'gone.yaml', 'gone.yaml cannot be read: No such file or directory.'),
         ('tunas', 'short.json', "short.json is no model of TuNAS's: "),
         ('tunas', 'list.json', "list.json is no model of TuNAS's: "),
-        ('papers_pixel1', 'text.yaml', "latency.path='text.yaml' does not go with latency.name='papers_pixel1'."),
-        ('pixel', '', "latency.name='pixel' is unknown. Known: once_for_all, papers_pixel1, "),
+        (
+            'papers_pixel1',
+            'text.yaml',
+            "search.latency_file='text.yaml' does not go with search.latency='papers_pixel1'.",
+        ),
+        ('pixel', '', "search.latency='pixel' is unknown. Known: measured, once_for_all, papers_pixel1, "),
     ]
     for name, path, line in wrong:
         with pytest.raises(UserError) as caught:

@@ -206,6 +206,8 @@ def test_a_search_that_goes_on_finds_what_it_would_have_found(tiny, tmp_path):
     assert one == other
     texts = [(tmp_path / name / 'found.json').read_bytes() for name in ('straight', 'stopped')]
     assert texts[0] == texts[1]
+    for name in ('straight', 'stopped'):
+        assert (tmp_path / name / 'search.png').read_bytes().startswith(b'\x89PNG')
     rows = []
     for name in ('straight', 'stopped'):
         lines = map(json.loads, (tmp_path / name / 'metrics.jsonl').read_text().splitlines())

@@ -118,14 +118,19 @@ class Identity:
         """
         check_task(checkpoint, task_of(stored), self.task)
         check_classes(checkpoint, stored.get(CLASS_NAMES), self.class_names, self.data, exact=exact)
-        named = {name: value for name, value in stored.items() if name not in (TASK, CLASS_NAMES)}
-        held = {**named, **network_fields(meta.get('config', {}), named)}
+        held = saved_fields(stored, meta)
         fields = [name for name in {**self.fields, **held} if held.get(name) != self.fields.get(name)]
         if fields:
             raise UserError(
                 f'{checkpoint} holds {_describe(held, fields)}; the run asks for {_describe(self.fields, fields)}. '
                 'Give the run a directory of its own.'
             )
+
+
+def saved_fields(stored: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The `fields` of the identity that a checkpoint was saved with; arguments as of `Identity.check`."""
+    named = {name: value for name, value in stored.items() if name not in (TASK, CLASS_NAMES)}
+    return {**named, **network_fields(meta.get('config', {}), named)}
 
 
 def _describe(values: Mapping[str, Any], fields: Sequence[str]) -> str:

@@ -16,8 +16,8 @@ from mobilenets_jax.inference import TrainedNetwork
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.report.predictions import write_report
-from mobilenets_jax.tasks.classified_images import classify, trained_classifier
-from mobilenets_jax.tasks.definition import BatchView, Predicted, TaskDefinition
+from mobilenets_jax.tasks.classified_images import classify, classify_table, trained_classifier
+from mobilenets_jax.tasks.definition import BatchView, Predicted, PredictedTable, TaskDefinition
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.frozen import Frozen
@@ -68,6 +68,10 @@ class Classification(TaskDefinition):
     def predict(self, arguments: argparse.Namespace) -> Predicted:
         """The likeliest classes of each image."""
         return classify(arguments)
+
+    def predict_table(self, arguments: argparse.Namespace) -> PredictedTable:
+        """A row an image."""
+        return classify_table(arguments)
 
     def trained_network(self, arguments: argparse.Namespace) -> TrainedNetwork:
         """A classifier."""

@@ -19,6 +19,7 @@ from mobilenets_jax.commands import (
     prepare,
     report,
     search,
+    sweep,
     weights,
 )
 from mobilenets_jax.errors import describe
@@ -28,7 +29,7 @@ from mobilenets_jax.stop_signals import Interruptible
 # shall hold what is unknown to the parser as `config_flags`.
 COMMANDS = (
     *(models, weights, predict, compare, report, prepare, inspect, compile, export, evaluate_tflite, latency),
-    *(average, search),
+    *(average, search, sweep),
 )
 
 # These parse their own flags, which are those of train.py and eval.py: (module, help).

@@ -128,6 +128,7 @@ def _add_quantization(config: ml_collections.ConfigDict) -> None:
 
 def _add_classification(config: ml_collections.ConfigDict) -> None:
     _add_quantization(config)
+    config.evaluation.flip = False  # the probabilities are the mean over each image and its mirror image
     config.label_smoothing = 0.0  # share of the target spread evenly over the classes
     config.data.repeated_augmentation = 1  # how many times an example stands in a batch, each time augmented anew
     config.data.random_erasing = 0.0  # probability that a rectangle of a training image is erased

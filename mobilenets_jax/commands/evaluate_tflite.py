@@ -107,6 +107,8 @@ def _fields(record: Mapping[str, Any], given: Mapping[str, Any], path: str) -> d
         known = ', '.join(NORMALIZATIONS)
         raise UserError(f'{path} does not say the range of its input: set --config.{RANGE}, one of {known}.')
     task = get_task(record['task'])
+    flip = given.get('evaluation.flip')
+    check(not flip, 'evaluation.flip', flip, 'has no effect here: a file is measured on images as they are')
     for name, value in given.items():
         of_network = name == RANGE or name.partition('.')[0] in NETWORK_SECTIONS
         if of_network and name not in task.reading_fields:

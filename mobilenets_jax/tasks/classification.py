@@ -46,6 +46,7 @@ class Classification(TaskDefinition):
             preprocess=dataset.device_preprocess,
             mix=dataset.device_mix,
             label_smoothing=config.label_smoothing,
+            eval_flip=config.evaluation.flip,
             frozen=frozen,
         )
 

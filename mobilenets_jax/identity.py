@@ -90,12 +90,15 @@ class Identity:
         class_names: in the order of the labels.
         data: what the class names are from, for messages, e.g. "data.dir='flowers'".
         task: a key of `tasks.TASKS`.
+        numbered_classes: whether the class names are labels, so that a checkpoint that is only read may call them
+            otherwise.
     """
 
     fields: Mapping[str, Any]
     class_names: Sequence[str]
     data: str = 'the data'
     task: str = CLASSIFICATION
+    numbered_classes: bool = False
 
     @property
     def model(self) -> str:
@@ -117,7 +120,8 @@ class Identity:
             exact: whether the checkpoint may have no more classes than the data; see `check_classes`.
         """
         check_task(checkpoint, task_of(stored), self.task)
-        check_classes(checkpoint, stored.get(CLASS_NAMES), self.class_names, self.data, exact=exact)
+        if exact or not self.numbered_classes:
+            check_classes(checkpoint, stored.get(CLASS_NAMES), self.class_names, self.data, exact=exact)
         held = saved_fields(stored, meta)
         fields = [name for name in {**self.fields, **held} if held.get(name) != self.fields.get(name)]
         if fields:

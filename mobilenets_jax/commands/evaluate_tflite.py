@@ -128,7 +128,7 @@ def _check_fits(experiment: Experiment, record: Mapping[str, Any], network: Lite
         print(f'{path}: 1 of its {columns} classes is left out: background', file=sys.stderr)
     classes = columns - has_background
     check(classes == dataset.num_classes, 'data', dataset.num_classes, f'classes, where {path} has {classes}')
-    if record['class_names']:
+    if record['class_names'] and not dataset.numbered_classes:
         check_classes(path, tuple(record['class_names']), dataset.class_names, dataset.name, exact=False)
     return has_background
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.data import Dataset
-from mobilenets_jax.evaluation.classification import classification_metrics
+from mobilenets_jax.evaluation.classification import classification_metrics, real_metrics
 from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
 from mobilenets_jax.identity import CLASSIFICATION
 from mobilenets_jax.inference import TrainedNetwork
@@ -51,8 +51,11 @@ class Classification(TaskDefinition):
         )
 
     def to_metrics(self, dataset: Dataset, sums: Arrays, rows: Arrays) -> dict[str, float]:
-        """Top-1, top-5 and loss."""
-        return classification_metrics(sums, rows)
+        """Top-1, top-5 and loss; with ReaL's labels also the accuracy by these."""
+        of_real = {}
+        if dataset.real_labels is not None and 'predicted' in rows:
+            of_real = real_metrics(rows['predicted'], dataset.real_labels)
+        return classification_metrics(sums, rows) | of_real
 
     def write_report(self, folder: str, evaluation: Evaluation, dataset: Dataset, model: nn.Module) -> None:
         """Every prediction, the classes, and which of them are confused."""

@@ -128,6 +128,7 @@ def _add_quantization(config: ml_collections.ConfigDict) -> None:
 
 def _add_classification(config: ml_collections.ConfigDict) -> None:
     _add_quantization(config)
+    config.evaluation.flip = False  # the probabilities are the mean over each image and its mirror image
     config.label_smoothing = 0.0  # share of the target spread evenly over the classes
     config.data.repeated_augmentation = 1  # how many times an example stands in a batch, each time augmented anew
     config.data.random_erasing = 0.0  # probability that a rectangle of a training image is erased
@@ -135,6 +136,9 @@ def _add_classification(config: ml_collections.ConfigDict) -> None:
     config.data.mixup_alpha = 0.0  # of mixup's Beta(alpha, alpha) over neighbours of a batch; 0: none
     config.data.cutmix_alpha = 0.0  # of cutmix; with both, each pair gets one or the other
     config.data.shift_pixels = 4  # memory_folder: images are shifted by so many pixels at most
+    # Image folders, also in memory.
+    config.data.numbered_classes = False  # folders are named by the labels of a network, as ImageNet-V2's 0 .. 999
+    config.data.real_labels = ''  # of ImageNet's validation images: ReaL's real.json, for the accuracy by its labels
     # Image folders, records and TFDS.
     config.data.train_crop = 'inception'  # inception, random_resized (torchvision) or resize (the whole image)
     config.data.min_area_fraction = placeholder(float)  # least part of the image in a crop; unset: 0.05 or 0.08

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mobilenets_jax import buckets, lasting_output, tensorflow_settings
 from mobilenets_jax.commands import (
+    average,
     compare,
     compile,
     evaluate_tflite,
@@ -19,6 +20,7 @@ from mobilenets_jax.commands import (
     redesign,
     report,
     search,
+    sweep,
     weights,
 )
 from mobilenets_jax.errors import describe
@@ -28,7 +30,7 @@ from mobilenets_jax.stop_signals import Interruptible
 # shall hold what is unknown to the parser as `config_flags`.
 COMMANDS = (
     *(models, weights, predict, compare, report, prepare, inspect, compile, export, evaluate_tflite, latency),
-    *(search, redesign),
+    *(average, search, redesign, sweep),
 )
 
 # These parse their own flags, which are those of train.py and eval.py: (module, help).

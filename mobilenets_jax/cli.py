@@ -207,6 +207,30 @@ def parse(argv: Sequence[str], command: str = '') -> None:
             check(flag.value != '', f'--{flag.name}', flag.value, 'is empty')
 
 
+def read_config(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A config as some flags give it to another process, nested, and what they set of it, by dotted path.
+
+    The flags of this process stay as they are.
+
+    Args:
+        argv: the name of the program, --config, and fields of it.
+
+    Raises:
+        UserError: a flag, a field or a value is wrong.
+    """
+    argv, values = [_with_config_file(argument) for argument in argv], flags.FlagValues()
+    config = config_flags.DEFINE_config_file('config', flag_values=values, lock_config=True, sys_argv=argv)
+    try:
+        rest = values(argv)
+        check(len(rest) == 1, 'argument', rest[-1], 'is not a flag; flags are spelled --name=value')
+        check(config.value is not None, '--config', None, 'is missing, e.g. --config=configs/digits.py')
+        given = config_flags.get_override_values(values['config'])
+        _check_unset(config.value, given)
+        return config.value.to_dict(), given
+    except Exception as error:  # as in `parse`
+        raise UserError(_one_line(error, argv)) from error
+
+
 def _with_config_file(argument: str) -> str:
     """`--config=NAME[:ARGUMENT]` with the file that `NAME` stands for: 'digits', 'detection/bccd'; others as they are.
 

@@ -105,7 +105,8 @@ class Experiment:
         for split, found in self.dataset.fingerprints.items():
             facts[f'order of the {split} examples'] = fingerprint.summary(found)
         check_agreement({f'{self.dataset.name} {name}': fact for name, fact in facts.items()})
-        if start is not None and start.class_names != () and start.task == config.task and not config.new_head:
+        named = not config.new_head and not self.dataset.numbered_classes
+        if start is not None and start.class_names != () and start.task == config.task and named:
             source, (names, data) = f'init_from={config.init_from!r}', self._classes
             check_classes(source, start.class_names, names, data, exact=False)
         self.model = self.definition.create_model(config, self.dataset)
@@ -153,7 +154,8 @@ class Experiment:
         fields = {**network_fields(self._config), 'num_classes': self.model.num_classes}
         fields |= self.definition.identity_fields(self.model)
         fields |= {} if self.quantized is None else {'quantization': QUANTIZATION}
-        return Identity(fields=fields, class_names=names, data=data, task=self._config.task)
+        numbered = self.dataset.numbered_classes
+        return Identity(fields=fields, class_names=names, data=data, task=self._config.task, numbered_classes=numbered)
 
     def check_data(self, checkpoint: str, stored: Mapping[str, fingerprint.Fingerprint] | None) -> None:
         """Raises `UserError` if a run cannot go on with its data; see `data.fingerprint`."""

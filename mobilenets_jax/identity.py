@@ -88,12 +88,15 @@ class Identity:
         class_names: in the order of the labels.
         data: what the class names are from, for messages, e.g. "data.dir='flowers'".
         task: a key of `tasks.TASKS`.
+        numbered_classes: whether the class names are labels, so that a checkpoint that is only read may call them
+            otherwise.
     """
 
     fields: Mapping[str, Any]
     class_names: Sequence[str]
     data: str = 'the data'
     task: str = CLASSIFICATION
+    numbered_classes: bool = False
 
     @property
     def model(self) -> str:
@@ -115,15 +118,21 @@ class Identity:
             exact: whether the checkpoint may have no more classes than the data; see `check_classes`.
         """
         check_task(checkpoint, task_of(stored), self.task)
-        check_classes(checkpoint, stored.get(CLASS_NAMES), self.class_names, self.data, exact=exact)
-        named = {name: value for name, value in stored.items() if name not in (TASK, CLASS_NAMES)}
-        held = {**named, **network_fields(meta.get('config', {}), named)}
+        if exact or not self.numbered_classes:
+            check_classes(checkpoint, stored.get(CLASS_NAMES), self.class_names, self.data, exact=exact)
+        held = saved_fields(stored, meta)
         fields = [name for name in {**self.fields, **held} if held.get(name) != self.fields.get(name)]
         if fields:
             raise UserError(
                 f'{checkpoint} holds {_describe(held, fields)}; the run asks for {_describe(self.fields, fields)}. '
                 'Give the run a directory of its own.'
             )
+
+
+def saved_fields(stored: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The `fields` of the identity that a checkpoint was saved with; arguments as of `Identity.check`."""
+    named = {name: value for name, value in stored.items() if name not in (TASK, CLASS_NAMES)}
+    return {**named, **network_fields(meta.get('config', {}), named)}
 
 
 def _describe(values: Mapping[str, Any], fields: Sequence[str]) -> str:

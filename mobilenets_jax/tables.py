@@ -1,6 +1,8 @@
-"""Tables as the commands print them, and the names in them."""
+"""Tables as the commands print and write them, and the names in them."""
 
-from collections.abc import Collection, Sequence
+import csv
+import io
+from collections.abc import Collection, Iterable, Sequence
 
 
 def aligned(table: Sequence[Sequence[str]], text_columns: Collection[int]) -> list[str]:
@@ -19,6 +21,14 @@ def markdown(table: Sequence[Sequence[str]], text_columns: Collection[int]) -> l
     """The lines of a table in Markdown, whose first line is the header; columns as of `aligned`."""
     rule = ['---' if column in text_columns else '---:' for column in range(len(table[0]))]
     return [f'| {" | ".join(line)} |' for line in (table[0], rule, *table[1:])]
+
+
+def comma_separated(lines: Iterable[Sequence[object]]) -> bytes:
+    """The content of a file of comma-separated values."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(lines)
+    # A file's name may be no text at all: it comes out as the bytes that it has on the disk.
+    return text.getvalue().encode('utf-8', 'surrogateescape')
 
 
 def output_names(class_names: Sequence[str], count: int) -> list[str]:

@@ -214,9 +214,13 @@ class CheckpointManager:
 
     def best_step(self) -> int | None:
         """Returns the step with the highest metric, the newest of equals; None when no step has a metric."""
+        return next(iter(self.best_steps()), None)
+
+    def best_steps(self) -> list[int]:
+        """Returns the steps that have a metric, the highest first, of equals the newest."""
         metrics = {step: self._metric(step) for step in self.steps() if step not in self._damaged}
         ranked = [(metric, step) for step, metric in metrics.items() if metric is not None]
-        return max(ranked)[1] if ranked else None
+        return [step for _, step in sorted(ranked, reverse=True)]
 
     def wait(self) -> None:
         """Blocks until the save in the background has finished on all processes.

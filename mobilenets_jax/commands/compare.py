@@ -3,13 +3,13 @@
 import argparse
 import json
 import math
-import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
+from mobilenets_jax.config import write_bytes
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.identity import task_of
 from mobilenets_jax.report.curves import Curves, draw_curves, number
@@ -30,8 +30,21 @@ def add_parser(subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Reads what the runs wrote, draws it and prints the table; what has no metrics is left out with a line."""
-    rows = {workdir: _rows(workdir) for workdir in dict.fromkeys(arguments.workdirs)}
+    """Compares the runs."""
+    compare(arguments.workdirs, arguments.out)
+
+
+def compare(workdirs: Sequence[str], out: str) -> None:
+    """Reads what the runs wrote, draws it and prints the table; what has no metrics is left out with a line.
+
+    Args:
+        workdirs: of the runs, local or gs://.
+        out: the PNG that is written; likewise.
+
+    Raises:
+        UserError: none has metrics, they are of several tasks, or the picture cannot be written.
+    """
+    rows = {workdir: _rows(workdir) for workdir in dict.fromkeys(workdirs)}
     without = [workdir for workdir, found in rows.items() if not found]
     kept = {workdir: found for workdir, found in rows.items() if found}
     if not kept:
@@ -42,14 +55,14 @@ def run(arguments: argparse.Namespace) -> None:
     measures = get_task(_one_task(configs)).measures
     png = draw_curves([Curves(names[workdir], found) for workdir, found in kept.items()], measures)
     try:
-        pathlib.Path(arguments.out).write_bytes(png)
+        write_bytes(out, png)
     except OSError as error:
-        raise UserError(f'--out={arguments.out!r} cannot be written: {error.strerror or error}.') from error
+        raise UserError(f'--out={out!r} cannot be written: {error.strerror or error}.') from error
     headline = headline_metric(measures)
     header = ('run', 'model', 'step', headline.label, 'best', 'at step', 'loss', 'images/s')
     cells = [_cells(names[workdir], configs[workdir], rows, headline) for workdir, rows in kept.items()]
     print('\n'.join(aligned([header, *cells], TEXT_COLUMNS)))
-    print(f'picture: {arguments.out}')
+    print(f'picture: {out}')
 
 
 def _rows(workdir: str) -> list[dict[str, Any]]:

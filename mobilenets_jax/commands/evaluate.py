@@ -68,7 +68,7 @@ def _evaluate_weights(path_or_name: str) -> tuple[Mapping[str, float], dict]:
     config = cli.config_view({'batch_size': batch_size, **fields})
     experiment = _experiment(config)
     check(experiment.quantized is None, 'quantization.enabled', True, 'needs ranges, which --workdir=RUN alone has')
-    if pretrained.card.class_names:
+    if pretrained.card.class_names and not experiment.dataset.numbered_classes:
         names, data = pretrained.card.class_names, experiment.dataset
         check_classes(source, names, data.class_names, data.name, exact=False)
     num_classes, data_classes = experiment.model.num_classes, experiment.dataset.num_classes

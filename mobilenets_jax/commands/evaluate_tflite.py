@@ -107,6 +107,8 @@ def _fields(record: Mapping[str, Any], overrides: Mapping[str, Any], path: str) 
         known = ', '.join(NORMALIZATIONS)
         raise UserError(f'{path} does not say the range of its input: set --config.{RANGE}, one of {known}.')
     task = get_task(record['task'])
+    flip = overrides.get('evaluation.flip')
+    check(not flip, 'evaluation.flip', flip, 'has no effect here: a file is measured on images as they are')
     for name, value in overrides.items():
         of_network = name == RANGE or name.partition('.')[0] in NETWORK_SECTIONS
         if of_network and name not in task.reading_fields:
@@ -126,7 +128,7 @@ def _check_fits(experiment: Experiment, record: Mapping[str, Any], network: Lite
         print(f'{path}: 1 of its {columns} classes is left out: background', file=sys.stderr)
     classes = columns - has_background
     check(classes == dataset.num_classes, 'data', dataset.num_classes, f'classes, where {path} has {classes}')
-    if record['class_names']:
+    if record['class_names'] and not dataset.numbered_classes:
         check_classes(path, tuple(record['class_names']), dataset.class_names, dataset.name, exact=False)
     return has_background
 

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 
 from mobilenets_jax.config import write_bytes
+from mobilenets_jax.data.folder_index import join, list_images
 from mobilenets_jax.errors import UserError, check, needed
 from mobilenets_jax.export.calibration import WHOLE
 from mobilenets_jax.export.exporting import NONE, Exported, export
-from mobilenets_jax.export.images import find_images, spread
+from mobilenets_jax.export.images import spread
 from mobilenets_jax.export.packages import PACKAGES
 from mobilenets_jax.export.quantization import RECIPES
 from mobilenets_jax.inference import TrainedNetwork
@@ -65,7 +66,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _pixels(directory: str, network: TrainedNetwork) -> np.ndarray:
     """Images of a folder, as the network's evaluation has them, uint8 [n, H, W, 3]."""
-    found = find_images(directory)
+    found = [join(directory, file) for file in list_images(directory, '--calibration').files]
     chosen = spread(found)
     if len(chosen) < len(found):
         print(f'--calibration: {len(chosen)} of {len(found)} images are taken, evenly spread', file=sys.stderr)

@@ -20,6 +20,7 @@ from mobilenets_jax.config_use import check_used
 from mobilenets_jax.continuation import Continuation, newest_checkpoint
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.experiment import Experiment
+from mobilenets_jax.report.model_card import write_model_card
 from mobilenets_jax.report.run import RunReport
 from mobilenets_jax.stop_signals import StopSignals
 from mobilenets_jax.tasks import get_task
@@ -112,7 +113,9 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
             print(f'stopped by {stopped_by} at step {step}, saved; the same command goes on', flush=True)
             report.stop(progress, step)
         else:
-            report.finish(progress, outcome)
+            summary = report.finish(progress, outcome)
+            parts = {'model': experiment.model, 'dataset': experiment.dataset, 'measures': experiment.task}
+            write_model_card(workdir, summary, config.to_dict(), defaults().to_dict(), **parts)
     return outcome
 
 

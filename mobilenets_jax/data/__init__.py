@@ -20,11 +20,12 @@ from mobilenets_jax.data.box_classes import BoxOptions
 from mobilenets_jax.data.class_sets import MaskOptions
 from mobilenets_jax.data.dataset import Dataset
 from mobilenets_jax.data.detection_options import CocoIds, CocoPlaces, DetectionOptions, DifficultBoxes, EmptyImages
-from mobilenets_jax.data.options import DataOptions, ImageOptions, MemoryOptions, ReadOptions
+from mobilenets_jax.data.options import DataOptions, FolderLabels, ImageOptions, MemoryOptions, ReadOptions
 from mobilenets_jax.data.order import Layout
+from mobilenets_jax.data.real_labels import read_real_labels
 from mobilenets_jax.data.segmentation_options import MaskPlaces, SegmentationOptions
 from mobilenets_jax.data.shapes_only import BOX_SIZES, SIZES, ShapesOnly
-from mobilenets_jax.errors import UserError, check_choice
+from mobilenets_jax.errors import UserError, check, check_choice
 
 __all__ = ['Dataset', 'Layout', 'create_dataset', 'fields_of_source', 'tasks_of_source']
 
@@ -38,8 +39,8 @@ _BOXES = (DetectionOptions, BoxOptions, ReadOptions)
 SOURCES_OF_TASKS: dict[str, dict[str, tuple[type, ...]]] = {
     'classification': {
         'digits': (DataOptions,),
-        'image_folder': _DECODED,
-        'memory_folder': (DataOptions, MemoryOptions),
+        'image_folder': (*_DECODED, FolderLabels),
+        'memory_folder': (DataOptions, MemoryOptions, FolderLabels),
         'records': _DECODED,
         _TFDS: _DECODED,
     },
@@ -82,11 +83,11 @@ def create_dataset(
             digits have their own.
         task: a key of `SOURCES_OF_TASKS`, which the source must be for; None: the first one that it is for.
         shapes_only: whether a data set of known sizes is not opened: see `shapes_only`.
-        **choices: for classification the fields of `options.DataOptions`, `MemoryOptions` (of folders in memory),
-            `ImageOptions` and `ReadOptions` (of images that are decoded on the host); for segmentation the fields of
-            `segmentation_options.SegmentationOptions`, `class_sets.MaskOptions`, `segmentation_options.MaskPlaces` (of
-            files) and `ReadOptions`; for detection the fields of the classes in `detection_options`, of
-            `box_classes.BoxOptions` and of `ReadOptions`.
+        **choices: of classification the fields of `options.DataOptions`, `MemoryOptions` (of folders in memory),
+            `FolderLabels` (of both image folders), `ImageOptions` and `ReadOptions` (of what is decoded on the host); of
+            segmentation those of `segmentation_options.SegmentationOptions`, `class_sets.MaskOptions`,
+            `segmentation_options.MaskPlaces` (of files) and `ReadOptions`; of detection those of `detection_options`, of
+            `box_classes.BoxOptions` and `ReadOptions`.
 
     Raises:
         UserError: an unknown choice, a value out of range, or data that are missing or do not fit together.
@@ -101,20 +102,36 @@ def create_dataset(
 def _create_classification(
     name: str, places: tuple[str, str, str], shapes_only: bool, choices: Mapping[str, Any]
 ) -> Dataset:
-    options, memory_options, image_options, read_options = _take_choices(
-        choices, DataOptions, MemoryOptions, ImageOptions, ReadOptions
+    options, memory_options, image_options, read_options, labels = _take_choices(
+        choices, DataOptions, MemoryOptions, ImageOptions, ReadOptions, FolderLabels
     )
     if shapes_only and name in SIZES and not places[1]:
         return ShapesOnly.of_classification(name, options)
     if name == 'digits':
         return _import_source('digits', name).create(options)
     if name == 'memory_folder':
-        return _import_source('memory_folder', name).create(*places, options, memory_options)
+        return _labelled(_import_source('memory_folder', name).create(*places, options, memory_options), labels)
+    if name == 'image_folder':
+        dataset = _import_source('image_folder', name).create(*places, options, image_options, read_options)
+        return _labelled(dataset, labels)
     if name.startswith(_TFDS_PREFIX):
         source = functools.partial(_import_source('tfds_source', name).create, name.removeprefix(_TFDS_PREFIX))
     else:
         source = _import_source(name, name).create
     return source(*places, options, image_options, read_options)
+
+
+def _labelled(dataset: Dataset, labels: FolderLabels) -> Dataset:
+    """The data set with what is told of its labels."""
+    names = dataset.class_names
+    if labels.numbered_classes:
+        other = next((name for label, name in enumerate(names) if name != str(label)), None)
+        numbers = f'needs folders named 0 .. {len(names) - 1}; it is {other!r} that is none of them'
+        check(other is None, 'data.numbered_classes', True, numbers)
+    dataset.numbered_classes = labels.numbered_classes
+    if labels.real_labels:
+        dataset.real_labels = read_real_labels(labels.real_labels, dataset.eval_names, names)
+    return dataset
 
 
 def _create_segmentation(

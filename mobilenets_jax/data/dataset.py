@@ -44,11 +44,16 @@ class Dataset(abc.ABC):
         eval_names: what the evaluation examples are called, such as the paths of their files, in their order; None:
             they have an index alone.
         annotations: of sets of boxes, the objects of each evaluation example, in their order; None of other sets.
+        numbered_classes: whether the names of the classes are the labels themselves, '0', '1', ..., of a network whose
+            classes have other names.
+        real_labels: ReaL's labels of each evaluation example, in their order; None: they were not asked for.
         palette: of classes of pixels, the colour that each is drawn in, RGB in 0 .. 255; None of classes of images.
     """
 
     eval_names: Sequence[str] | None = None
     annotations: Sequence[Annotations] | None = None
+    numbered_classes: bool = False
+    real_labels: Sequence[frozenset[int]] | None = None
     palette: Sequence[tuple[int, int, int]] | None = None
 
     def __init__(

@@ -83,14 +83,14 @@ def list_files(directory: str, folders: Sequence[str]) -> dict[str, Listing]:
     if is_bucket(directory):
         with ThreadPoolExecutor(BUCKET_LISTERS) as listers:
             return dict(
-                zip(folders, listers.map(_list_images, [join(directory, name) for name in folders]), strict=True)
+                zip(folders, listers.map(list_images, [join(directory, name) for name in folders]), strict=True)
             )
     index_path = epath.Path(directory) / INDEX_FILE
     known = read_index(
         index_path, FORMAT_VERSION, 'classes', lambda fields: Listing(**fields), 'the files are listed again'
     )
     valid = {name for name in folders if name in known and _holds(join(directory, name), known[name])}
-    listings = {name: known[name] if name in valid else _list_images(join(directory, name)) for name in folders}
+    listings = {name: known[name] if name in valid else list_images(join(directory, name)) for name in folders}
     index = {name: listing for name, listing in listings.items() if all(listing.folders.values())}
     if index != known:
         classes = {name: dataclasses.asdict(listing) for name, listing in index.items()}
@@ -105,8 +105,16 @@ def describe(left_out: Counter[str]) -> str:
     return ', '.join([f'{count} {suffix}' for suffix, count in shown] + ([f'{others} others'] if others else []))
 
 
-def _list_images(folder: str) -> Listing:
-    """What lies in the folder of a class, at any depth; no folder is visited twice, however many links lead there."""
+def list_images(folder: str, field: str = 'data.dir') -> Listing:
+    """What lies in a folder, at any depth; no folder is visited twice, however many links lead there.
+
+    Args:
+        folder: such as that of a class; local or gs://.
+        field: what messages call the field or flag that names it.
+
+    Raises:
+        UserError: it cannot be listed or has no images.
+    """
     files, left_out, folders = [], Counter(), {}
     seen, waiting = {_identity(os.path.dirname(folder))}, ['']
     while waiting:
@@ -119,7 +127,7 @@ def _list_images(folder: str) -> Listing:
         seen.add(identity)
         if not is_bucket(path):
             folders[inner] = stamp(path)
-        for name, is_folder in _entries(path):
+        for name, is_folder in _entries(path, field):
             if is_folder:
                 waiting.append(join(inner, name) if inner else name)
             elif _is_image(name):
@@ -128,11 +136,11 @@ def _list_images(folder: str) -> Listing:
                 left_out[os.path.splitext(name)[1].lower() or NO_SUFFIX] += 1
     if not files:
         others = f'; it has {describe(left_out)}' if left_out else ''
-        raise UserError(f'data.dir: {folder} has no images ({", ".join(SUFFIXES)}){others}.')
+        raise UserError(f'{field}: {folder} has no images ({", ".join(SUFFIXES)}){others}.')
     return Listing(sorted(files), dict(left_out), folders)
 
 
-def _entries(directory: str) -> list[tuple[str, bool]]:
+def _entries(directory: str, field: str = 'data.dir') -> list[tuple[str, bool]]:
     """The sorted names in `directory`, hidden ones apart, and whether they are folders."""
     try:
         if is_bucket(directory):
@@ -143,7 +151,7 @@ def _entries(directory: str) -> list[tuple[str, bool]]:
                     (entry.name, os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()) for entry in entries
                 ]
     except OSError as error:
-        raise UserError(f'data.dir: cannot list {directory}: {error.strerror or error}.') from error
+        raise UserError(f'{field}: cannot list {directory}: {error.strerror or error}.') from error
     return sorted((name, is_folder) for name, is_folder in found if not name.startswith('.'))
 
 

@@ -36,7 +36,7 @@ USED_WITH = {
 EVALUATION_FIELDS = (
     'normalization', 'eval_crop', 'crop_fraction', 'interpolation', 'num_threads',
     'eval_size', 'eval_resize', 'classes', 'class_names', 'palette', 'remap', 'ignore_labels', 'mask_dir',
-    'resize', 'coco_ids', 'annotation_file', 'image_dir',
+    'resize', 'coco_ids', 'annotation_file', 'image_dir', 'numbered_classes', 'real_labels',
 )  # fmt: skip
 
 
@@ -169,6 +169,20 @@ class MemoryOptions:
 
     def __post_init__(self):
         check(self.shift_pixels >= 0, 'data.shift_pixels', self.shift_pixels, 'must not be negative')
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderLabels:
+    """What is told of the labels of a folder of images.
+
+    Attributes:
+        numbered_classes: whether the folders of the classes are named by the labels of a network whose classes have
+            other names, as those of ImageNet-V2 are: 0 .. 999.
+        real_labels: the file of ReaL's labels of ImageNet's validation images; ''. See `real_labels`.
+    """
+
+    numbered_classes: bool = False
+    real_labels: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

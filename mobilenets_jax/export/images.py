@@ -1,26 +1,10 @@
-"""Real images to calibrate with and to compare on: those of a folder, or photographs that come with scikit-learn."""
+"""Real images to calibrate with and to compare on: some of a folder, or photographs that come with scikit-learn."""
 
-import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from mobilenets_jax.data.image_files import SUFFIXES
-from mobilenets_jax.errors import UserError, check
-
 MAX_IMAGES = 200  # more do not widen the ranges much, and every one is kept
-
-
-def find_images(directory: str) -> list[str]:
-    """The image files in a folder and in the folders within it, sorted; `UserError` where there are none."""
-    folder = pathlib.Path(directory).expanduser()
-    check(folder.is_dir(), '--calibration', directory, 'is no folder')
-    found = (os.path.join(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
-    paths = sorted(path for path in found if path.lower().endswith(SUFFIXES))
-    if not paths:
-        raise UserError(f'--calibration={directory!r} holds no images. Known: {", ".join(SUFFIXES)}.')
-    return paths
 
 
 def spread(paths: Sequence[str], count: int = MAX_IMAGES) -> list[str]:

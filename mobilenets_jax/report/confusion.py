@@ -1,14 +1,12 @@
 """A confusion matrix as a picture, and tables as files."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from etils import epath
 
 from mobilenets_jax.report.pictures import png
-from mobilenets_jax.tables import printable
+from mobilenets_jax.tables import comma_separated, printable
 
 # Up to so many classes the picture has their names and the counts; beyond it, the pairs that are confused most.
 NAMED_CLASSES = 30
@@ -19,10 +17,7 @@ CELL_INCHES = 0.42
 
 def write_csv(folder: str, name: str, lines: Iterable[Sequence[object]]) -> None:
     """Writes a file `name` of comma-separated values; raises `OSError` where it cannot."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows(lines)
-    # A file's name may be no text at all: it comes out as the bytes that it has on the disk.
-    (epath.Path(folder) / name).write_bytes(text.getvalue().encode('utf-8', 'surrogateescape'))
+    (epath.Path(folder) / name).write_bytes(comma_separated(lines))
 
 
 def write_confusion(folder: str, matrix: np.ndarray, names: Sequence[str], *, of: str) -> None:

@@ -63,8 +63,8 @@ class RunReport:
         self.update(progress, step, evaluated[-1] if evaluated else {})
         self._wait()
 
-    def finish(self, progress: Progress, outcome: Outcome) -> None:
-        """Writes the results of a run that went to its end, and prints the table."""
+    def finish(self, progress: Progress, outcome: Outcome) -> dict[str, Any]:
+        """Writes the results of a run that went to its end, prints the table, and returns what `summary.json` has."""
         state = to_host(outcome.state)
         summary = self._summary(progress, int(state.step), outcome.evaluation) | {
             'finished': True,
@@ -76,6 +76,7 @@ class RunReport:
         self._wait()
         self._draw()
         print(format_summary(summary, self._measures), flush=True)
+        return summary
 
     def _summary(self, progress: Progress, step: int, evaluation: Mapping[str, float]) -> dict[str, Any]:
         timing = progress.timing

@@ -9,15 +9,15 @@ import numpy as np
 
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.data import Dataset
-from mobilenets_jax.evaluation.classification import classification_metrics
+from mobilenets_jax.evaluation.classification import classification_metrics, real_metrics
 from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
 from mobilenets_jax.identity import CLASSIFICATION
 from mobilenets_jax.inference import TrainedNetwork
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.report.predictions import write_report
-from mobilenets_jax.tasks.classified_images import classify, trained_classifier
-from mobilenets_jax.tasks.definition import BatchView, Predicted, TaskDefinition
+from mobilenets_jax.tasks.classified_images import classify, classify_table, trained_classifier
+from mobilenets_jax.tasks.definition import BatchView, Predicted, PredictedTable, TaskDefinition
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.frozen import Frozen
@@ -46,12 +46,16 @@ class Classification(TaskDefinition):
             preprocess=dataset.device_preprocess,
             mix=dataset.device_mix,
             label_smoothing=config.label_smoothing,
+            eval_flip=config.evaluation.flip,
             frozen=frozen,
         )
 
     def to_metrics(self, dataset: Dataset, sums: Arrays, rows: Arrays) -> dict[str, float]:
-        """Top-1, top-5 and loss."""
-        return classification_metrics(sums, rows)
+        """Top-1, top-5 and loss; with ReaL's labels also the accuracy by these."""
+        of_real = {}
+        if dataset.real_labels is not None and 'predicted' in rows:
+            of_real = real_metrics(rows['predicted'], dataset.real_labels)
+        return classification_metrics(sums, rows) | of_real
 
     def write_report(self, folder: str, evaluation: Evaluation, dataset: Dataset, model: nn.Module) -> None:
         """Every prediction, the classes, and which of them are confused."""
@@ -68,6 +72,10 @@ class Classification(TaskDefinition):
     def predict(self, arguments: argparse.Namespace) -> Predicted:
         """The likeliest classes of each image."""
         return classify(arguments)
+
+    def predict_table(self, arguments: argparse.Namespace) -> PredictedTable:
+        """A row an image."""
+        return classify_table(arguments)
 
     def trained_network(self, arguments: argparse.Namespace) -> TrainedNetwork:
         """A classifier."""

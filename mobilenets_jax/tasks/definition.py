@@ -10,6 +10,7 @@ import numpy as np
 
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.data import Dataset
+from mobilenets_jax.errors import UserError
 from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
 from mobilenets_jax.inference import TrainedNetwork
 from mobilenets_jax.training.frozen import Frozen
@@ -45,6 +46,21 @@ class Predicted(NamedTuple):
     rows: list[dict[str, Any]]
     text: str
     draw: Callable[[str], None]
+
+
+class PredictedTable(NamedTuple):
+    """What a network makes of any number of image files, batch by batch.
+
+    Attributes:
+        header: the names of the columns; the first is that of the image.
+        read: from an image file to arrays by name, of one shape for all files; raises `UserError` where it cannot.
+        rows: from the paths of some files and their arrays, stacked, to rows of the table. The arrays may have more
+            rows than there are paths: padding, by which all batches have one shape.
+    """
+
+    header: Sequence[str]
+    read: Callable[[str], dict[str, np.ndarray]]
+    rows: Callable[[Sequence[str], Arrays], list[Sequence[object]]]
 
 
 class TaskDefinition(Protocol):
@@ -124,6 +140,17 @@ class TaskDefinition(Protocol):
             UserError: a file or a value is wrong, or an option means nothing to the task.
         """
         ...
+
+    def predict_table(self, arguments: argparse.Namespace) -> PredictedTable:
+        """What a network makes of image files, as a table.
+
+        Args:
+            arguments: of the command `predict`.
+
+        Raises:
+            UserError: a value is wrong, an option means nothing to the task, or the task has no such table.
+        """
+        raise UserError(f'--csv={arguments.csv!r} is not offered for this task; --json says what is found.')
 
     @abc.abstractmethod
     def trained_network(self, arguments: argparse.Namespace) -> TrainedNetwork:

@@ -4,7 +4,7 @@ import argparse
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -21,7 +21,7 @@ from mobilenets_jax.identity import DETECTION
 from mobilenets_jax.inference import TrainedNetwork, freeze
 from mobilenets_jax.report.detection import LEAST_SCORE, paint_detections
 from mobilenets_jax.tables import output_names
-from mobilenets_jax.tasks.definition import Predicted
+from mobilenets_jax.tasks.definition import Predicted, PredictedTable
 from mobilenets_jax.tasks.detector import decoding, nms_spec
 from mobilenets_jax.tasks.image_files import read_whole_image, report_orientations, save_figure, whole_image
 from mobilenets_jax.tasks.network import fields_of_run
@@ -57,14 +57,7 @@ class LoadedDetector(NamedTuple):
 
 def find(arguments: argparse.Namespace) -> Predicted:
     """The boxes of the objects in each image; see `TaskDefinition.predict`."""
-    for option in ('masks', *(('image_size',) if arguments.workdir else ())):
-        value = getattr(arguments, option)
-        check(value is None, f'--{option}', value, 'means nothing to a detector')
-    least = LEAST_SCORE if arguments.min_score is None else arguments.min_score
-    check(0 <= least <= 1, '--min_score', least, 'must be in [0, 1]')
-    check(arguments.top is None or arguments.top > 0, '--top', arguments.top, 'must be positive')
-    published = arguments.workdir is None
-    loaded = _published(load_weights(arguments, DETECTION)) if published else _of_a_run(read_run(arguments))
+    loaded, least = _load(arguments)
     detect = _detector(loaded)
     images = [read_whole_image(path) for path in arguments.images]
     report_orientations(arguments.images)
@@ -74,6 +67,40 @@ def find(arguments: argparse.Namespace) -> Predicted:
     ]
     text = '\n'.join(_text(row, least) for row in rows)
     return Predicted(rows, text, functools.partial(_draw, rows, loaded.class_names))
+
+
+def find_table(arguments: argparse.Namespace) -> PredictedTable:
+    """A row a box, and none for an image without boxes; see `TaskDefinition.predict_table`."""
+    loaded, least = _load(arguments)
+    detect = _batch_detector(loaded)
+
+    def read(path: str) -> dict[str, np.ndarray]:
+        image = read_whole_image(path)
+        return {'image': _resized(image, loaded.options), 'size': np.array(image.shape[:2])}
+
+    def rows(paths: Sequence[str], batch: Mapping[str, np.ndarray]) -> list[Sequence[object]]:
+        found = detect(batch['image'])
+        table = []
+        for index, (path, size) in enumerate(zip(paths, batch['size'], strict=False)):
+            of_image = Detections(*(leaf[index] for leaf in found))
+            for entry in _objects(of_image, size, least, arguments.top, loaded.class_names):
+                table.append([path, entry['class'], entry['name'], f'{entry["score"]:.6g}', *entry['box']])
+        return table
+
+    header = ('image', 'class', 'name', 'score', 'xmin', 'ymin', 'xmax', 'ymax')
+    return PredictedTable(header, read, rows)
+
+
+def _load(arguments: argparse.Namespace) -> tuple[LoadedDetector, float]:
+    """The detector, and the least score of a box that is named."""
+    for option in ('masks', *(('image_size',) if arguments.workdir else ())):
+        value = getattr(arguments, option)
+        check(value is None, f'--{option}', value, 'means nothing to a detector')
+    least = LEAST_SCORE if arguments.min_score is None else arguments.min_score
+    check(0 <= least <= 1, '--min_score', least, 'must be in [0, 1]')
+    check(arguments.top is None or arguments.top > 0, '--top', arguments.top, 'must be positive')
+    published = arguments.workdir is None
+    return _published(load_weights(arguments, DETECTION)) if published else _of_a_run(read_run(arguments)), least
 
 
 def trained_detector(arguments: argparse.Namespace) -> TrainedNetwork:
@@ -141,8 +168,8 @@ def _options(image_size: int | tuple[int, int], normalization: str, resize: str)
     return DetectionOptions(image_size, batch_size=1, seed=0, normalization=normalization, resize=resize)
 
 
-def _detector(loaded: LoadedDetector) -> Callable[[np.ndarray], Detections]:
-    """From an image, uint8 [H, W, 3], to its detections, whose boxes are fractions of it."""
+def _batch_detector(loaded: LoadedDetector) -> Callable[[np.ndarray], Detections]:
+    """From resized images, uint8 [n, H, W, 3], to their detections, whose boxes are fractions of an image."""
     run, head = freeze(loaded.model, loaded.variables), loaded.model.head_spec
     anchors = loaded.model.anchors(loaded.options.image_size)
 
@@ -151,25 +178,42 @@ def _detector(loaded: LoadedDetector) -> Callable[[np.ndarray], Detections]:
         outputs = run(normalize(images, loaded.options.normalization))
         return postprocess(outputs, anchors, head.coder, head.scores, loaded.nms)
 
-    def of_image(image: np.ndarray) -> Detections:
-        found = detect(_resized(image, loaded.options)[None])
-        return Detections(*(np.asarray(leaf[0]) for leaf in found))
+    return lambda images: Detections(*map(np.asarray, detect(images)))
 
-    return of_image
+
+def _detector(loaded: LoadedDetector) -> Callable[[np.ndarray], Detections]:
+    """From an image, uint8 [H, W, 3], to its detections, whose boxes are fractions of it."""
+    detect = _batch_detector(loaded)
+    return lambda image: Detections(*(leaf[0] for leaf in detect(_resized(image, loaded.options)[None])))
 
 
 def _row(
     path: str, image: np.ndarray, found: Detections, least: float, top: int | None, names: Sequence[str]
 ) -> dict[str, Any]:
-    """What is found in an image, the best first; boxes are [xmin, ymin, xmax, ymax] in pixels."""
-    height, width = image.shape[:2]
+    """What is found in an image."""
+    size = image.shape[:2]
+    return {'image': path, 'size': [*size], 'objects': _objects(found, size, least, top, names)}
+
+
+def _objects(
+    found: Detections, size: Sequence[int], least: float, top: int | None, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The objects in an image, the best first; boxes are [xmin, ymin, xmax, ymax] in pixels.
+
+    Args:
+        found: of the image.
+        size: its height and width.
+        least: the least score.
+        top: how many at most; None: all.
+        names: of the classes.
+    """
+    height, width = size
     shown = np.flatnonzero((found.labels >= 0) & (found.scores >= least))[:top]
     boxes = found.boxes[shown].astype(np.float64)[:, [1, 0, 3, 2]] * [width, height, width, height]
-    objects = [
+    return [
         {'class': int(label), 'name': names[label], 'score': float(score), 'box': [round(side, 2) for side in box]}
         for label, score, box in zip(found.labels[shown], found.scores[shown], boxes.tolist(), strict=True)
     ]
-    return {'image': path, 'size': [height, width], 'objects': objects}
 
 
 def _text(row: dict[str, Any], least: float) -> str:

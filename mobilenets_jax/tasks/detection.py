@@ -18,8 +18,8 @@ from mobilenets_jax.identity import DETECTION
 from mobilenets_jax.inference import TrainedNetwork
 from mobilenets_jax.report.boxes import paint_boxes
 from mobilenets_jax.report.detection import paint_objects, write_report
-from mobilenets_jax.tasks.definition import BatchView, Predicted, TaskDefinition
-from mobilenets_jax.tasks.detected_images import find, trained_detector
+from mobilenets_jax.tasks.definition import BatchView, Predicted, PredictedTable, TaskDefinition
+from mobilenets_jax.tasks.detected_images import find, find_table, trained_detector
 from mobilenets_jax.tasks.detector import NMS_FIELDS, head_fields, head_of, loss_spec, nms_spec
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training.detection import DetectionTask, detection_targets
@@ -93,6 +93,10 @@ class Detection(TaskDefinition):
     def predict(self, arguments: argparse.Namespace) -> Predicted:
         """The boxes of the objects in each image."""
         return find(arguments)
+
+    def predict_table(self, arguments: argparse.Namespace) -> PredictedTable:
+        """A row a box."""
+        return find_table(arguments)
 
     def trained_network(self, arguments: argparse.Namespace) -> TrainedNetwork:
         """A detector, whose codes and logits become detections by its anchors."""

@@ -45,7 +45,12 @@ def whole_image(path: str):
 
 def report_orientations(paths: list[str]) -> None:
     """Says in one line how many of the files have an orientation that is not applied."""
-    image_files.report_orientations(sum(image_files.has_orientation(_read_bytes(path)) for path in paths))
+    image_files.report_orientations(sum(map(has_orientation, paths)))
+
+
+def has_orientation(path: str) -> bool:
+    """Whether an image file has an EXIF orientation, which is not applied."""
+    return image_files.has_orientation(_read_bytes(path))
 
 
 def save_figure(figure, path: str) -> None:

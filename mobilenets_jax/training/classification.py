@@ -1,6 +1,11 @@
-"""Image classification as a task: which fields of a batch it reads, its loss, and what it measures."""
+"""Image classification as a task: which fields of a batch it reads, its loss, and what it measures.
+
+Paper: Simonyan and Zisserman, 1409.1556 section 3.2 (in evaluation the softmax of an image and its mirror image are
+    averaged; so the mean is that of probabilities, not of logits).
+"""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -28,6 +33,7 @@ class ClassificationTask(Task):
         mix: maps (batch, preprocessed images) of a training step to mixed images, the labels mixed in, int32 [n], and
             the share of each image that is its own, float32 [n]; None: nothing is mixed.
         label_smoothing: the share of the target that is spread evenly over all classes, in [0, 1).
+        eval_flip: whether in evaluation the probabilities are the mean over each image and its mirror image.
         frozen: the modules that run as in evaluation while the others train.
     """
 
@@ -46,6 +52,7 @@ class ClassificationTask(Task):
     preprocess: Callable[..., jax.Array]
     mix: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array, jax.Array]] | None = None
     label_smoothing: float = 0.0
+    eval_flip: bool = False
     frozen: Frozen = NOTHING
 
     def __post_init__(self):
@@ -87,7 +94,11 @@ class ClassificationTask(Task):
             whether the label is the likeliest class or one of the five likeliest.
         """
         images = self.preprocess(batch, train=False)
-        return self.measure(forward_in_evaluation(self.model, params, batch_stats, images), batch)
+        logits = forward_in_evaluation(self.model, params, batch_stats, images)
+        if self.eval_flip:
+            mirrored = forward_in_evaluation(self.model, params, batch_stats, images[:, :, ::-1])
+            logits = jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - math.log(2)
+        return self.measure(logits, batch)
 
     def measure(self, outputs: jax.Array, batch: PyTree) -> tuple[Arrays, Arrays]:
         """See `Task.measure`; the outputs are logits [n, classes]."""

@@ -111,8 +111,7 @@ def read_trained(source: str, label: str, *, step: int | str | None = None, para
         if name not in restored.state:
             raise UserError(f'{label} has no {name!r}, so it is no checkpoint of a training run.')
     state, config, names = restored.state, restored.meta.get('config', {}), restored.identity.get(CLASS_NAMES)
-    prefix = 'ema_' if params == 'ema' else ''
-    variables = {name: state.get(f'{prefix}{name}', state.get(name, {})) for name in ('params', 'batch_stats')}
+    variables = variables_of(state, params)
     ranges = {name: tuple(map(float, ends)) for name, ends in ranges_of(variables['batch_stats']).items()}
     variables['batch_stats'] = float_statistics(variables['batch_stats'])
     fields = network_fields(config, restored.identity)
@@ -121,6 +120,12 @@ def read_trained(source: str, label: str, *, step: int | str | None = None, para
     return Trained(
         variables, fields, num_classes, names and tuple(names), config, restored.step, task, restored.identity, ranges
     )
+
+
+def variables_of(state: Mapping[str, PyTree], params: str) -> dict[str, PyTree]:
+    """The 'params' and 'batch_stats' of a saved state; `params` as of `read_trained`."""
+    prefix = 'ema_' if params == 'ema' else ''
+    return {name: state.get(f'{prefix}{name}', state.get(name, {})) for name in ('params', 'batch_stats')}
 
 
 def _checkpoints(source: str) -> tuple[str, int | None] | None:

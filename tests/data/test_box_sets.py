@@ -583,8 +583,8 @@ def test_folders_are_listed_once(copies, name, monkeypatch):
     """Later starts find all that they need in the index."""
     monkeypatch.setattr(index_file, 'CLOCK_NANOSECONDS', 0)
     listed = []
-    original = folder_index._list_images
-    monkeypatch.setattr(folder_index, '_list_images', lambda folder: listed.append(folder) or original(folder))
+    original = folder_index.list_images
+    monkeypatch.setattr(folder_index, 'list_images', lambda folder: listed.append(folder) or original(folder))
     root = copies(name)
     make(root, name)
     count = len(listed)

@@ -31,9 +31,9 @@ def fine_clock(monkeypatch):
 def listed(folder, monkeypatch):
     """The files, and which folders had to be listed for them."""
     visited = []
-    original = folder_index._list_images
+    original = folder_index.list_images
     with monkeypatch.context() as patch:
-        patch.setattr(folder_index, '_list_images', lambda path: visited.append(path[-1]) or original(path))
+        patch.setattr(folder_index, 'list_images', lambda path: visited.append(path[-1]) or original(path))
         listings = list_files(str(folder), [name for name in ('a', 'b', 'c') if (folder / name).exists()])
     return {name: listing.files for name, listing in listings.items()}, visited
 

@@ -78,6 +78,10 @@ def test_result_is_that_of_the_parameters_asked_for(arguments, step, which, laun
         assert [result[name] for name in ('top1', 'top5', 'loss')] == [
             summary[f'test_{name}'] for name in ('top1', 'top5', 'loss')
         ]
+        card = (run / 'README.md').read_text()
+        assert f'| top-1 | {result["top1"]:.2f} % |' in card and '(curves.png)' in card
+        assert f'\npython -m mobilenets_jax eval --workdir={run.name}.unfinished --step=12\n' in card  # its first name
+        assert '| model.width_multiplier | 0.25 |' in card and 'config.batch_size' not in card
 
 
 @pytest.fixture

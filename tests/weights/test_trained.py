@@ -44,10 +44,10 @@ def draw_variables(seed):
     return jax.tree_util.tree_map_with_path(draw, dict(shapes))
 
 
-def save(workdir, config=CONFIG, names=NAMES, metrics=((5, 70.0), (10, None)), averages=True):
+def save(workdir, config=CONFIG, names=NAMES, metrics=((5, 70.0), (10, None)), averages=True, keep_last=3):
     """Saves raw parameters of seed STEP, and averages of seed STEP + 1."""
     identity = Identity(fields=network_fields(config) | {'num_classes': 10}, class_names=names)
-    with CheckpointManager(workdir / 'checkpoints', identity=identity) as checkpoints:
+    with CheckpointManager(workdir / 'checkpoints', identity=identity, keep_last=keep_last) as checkpoints:
         for step, metric in metrics:
             state = dict(draw_variables(step))
             if averages:

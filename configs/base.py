@@ -48,6 +48,7 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
     config.model.dropped_strides = 0  # so many of the first strides are 1, for small images: 1 or 2 at 32 pixels
     config.model.output_stride = 32  # 8, 16 or 32: beyond it strides become dilations
     config.model.dropout_rate = placeholder(float)  # before the logits; unset: the paper's
+    config.model.drop_path_rate = 0.0  # stochastic depth: residual block i of n (from 0) is skipped at i / n of it
     config.model.dtype = 'float32'  # of activations; parameters stay float32; float16 only to evaluate
     config.model.bn_momentum = placeholder(float)  # decay of running statistics; unset: the convention's
     config.model.bn_epsilon = placeholder(float)  # unset: the convention's

@@ -187,6 +187,7 @@ def test_fields_without_effect_are_not_read():
         ({'data.train_split': 'a'}, "data.train_split='a' has no effect with data.name='digits'; it needs data.name="),
         (FOLDER | {'data.crop': 'resize'}, "data.crop='resize' has no effect in evaluation, only in training."),
         ({'model.dropout_rate': 0.1}, 'model.dropout_rate=0.1 has no effect in evaluation, only in training.'),
+        ({'model.drop_path_rate': 0.1}, 'model.drop_path_rate=0.1 has no effect in evaluation, only in training.'),
         ({'data.random_erasing': 0.5}, 'data.random_erasing=0.5 has no effect in evaluation, only in training.'),
         (FOLDER | {'data.interpolation': 'bicubic'}, "data.interpolation='bicubic' has no effect with data.eval_crop="),
     ],

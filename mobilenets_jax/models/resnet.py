@@ -23,6 +23,12 @@ from mobilenets_jax.ops import ACTIVATIONS
 class Bottleneck(Block):
     """Reduce (1x1), k x k, expand (1x1, linear)[, squeeze-excite], added to a shortcut, then the activation."""
 
+    @staticmethod
+    def is_residual(row: BlockSpec, in_channels: int) -> bool:
+        """See `Block`; the shortcut of some is a convolution."""
+        del row, in_channels
+        return True
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""
@@ -36,7 +42,7 @@ class Bottleneck(Block):
         shortcut = inputs
         if row.stride == 2 or row.out_channels != in_channels:
             shortcut = spatial(row.out_channels, 'linear', kernel_size=1, name='shortcut')(shortcut, train=train)
-        return ACTIVATIONS[row.activation](x + shortcut), {}
+        return ACTIVATIONS[row.activation](self.drop_path(x, train=train) + shortcut), {}
 
 
 def _stage(channels: int, repeats: int, stride: int) -> tuple[BlockSpec, ...]:

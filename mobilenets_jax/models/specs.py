@@ -76,10 +76,12 @@ class Row(Protocol):
     Attributes:
         kind: the block, a key of `mobilenets_jax.models.blocks.BLOCKS`.
         stride: 1 or 2, of the whole block.
+        out_channels: channels of the block's output.
     """
 
     kind: str
     stride: int
+    out_channels: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

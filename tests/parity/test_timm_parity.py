@@ -1,6 +1,7 @@
 """Convention 'timm' is timm, and 'tf' its ports of the authors' code, layer by layer, with random weights."""
 
 import pytest
+from model_cases import drop_path_rates
 from torch_reference import assert_same_as_torch
 
 from mobilenets_jax.models import create_model
@@ -31,3 +32,13 @@ def test_same_network_as_timm(torch, timm, reference):
     name, width, convention = NETWORKS[reference]
     network = timm.create_model(reference, pretrained=False)
     assert_same_as_torch(torch, create_model(name, 1000, width, convention), network, image_size=96)
+
+
+@pytest.mark.parametrize('reference', ['mobilenetv2_100', 'mnasnet_100'])
+def test_drop_path_has_the_rates_of_timm(timm, reference):
+    """Of V3 timm counts the last convolution as one more block."""
+    name, width, convention = NETWORKS[reference]
+    theirs = timm.create_model(reference, drop_path_rate=0.3)
+    rates = [getattr(block.drop_path, 'drop_prob', 0.0) for stage in theirs.blocks for block in stage]
+    assert len(rates) == 17 and rates[-1] == pytest.approx(0.3 * 16 / 17)
+    assert drop_path_rates(create_model(name, 10, width, convention, drop_path_rate=0.3)) == pytest.approx(rates)

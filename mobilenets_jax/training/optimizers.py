@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mobilenets_jax.errors import UserError, check, check_choice
+from mobilenets_jax.errors import check, check_choice
+from mobilenets_jax.training.rate_factors import check_pattern, scaled_rates
 from mobilenets_jax.training.schedules import Schedule
 from mobilenets_jax.trees import named_leaves
 
@@ -63,7 +64,7 @@ class WeightDecayOptions:
     def __post_init__(self):
         check(self.rate >= 0, 'weight_decay.rate', self.rate, 'must not be negative')
         for pattern in self.skip:
-            _check_pattern('weight_decay.skip', pattern)
+            check_pattern('weight_decay.skip', pattern)
 
     def mask(self, params: Any) -> Any:
         """A pytree of booleans like `params`: True where weight decay applies."""
@@ -90,13 +91,6 @@ class WeightDecayOptions:
             return jnp.zeros(())
         chosen = zip(jax.tree.leaves(params), jax.tree.leaves(self.mask(params)), strict=True)
         return self.rate / 2 * sum(jnp.sum(jnp.square(leaf)) for leaf, decayed in chosen if decayed)
-
-
-def _check_pattern(field: str, pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise UserError(f'{field}={pattern!r} is no regular expression: {error}.') from error
 
 
 def create_optimizer(
@@ -135,7 +129,7 @@ def create_optimizer(
     if weight_decay is not None and weight_decay.decoupled and weight_decay.rate:
         chain.append(_decoupled_weight_decay(schedule, weight_decay))
     if rate_factors:
-        chain.append(_scaled_rates(rate_factors))
+        chain.append(scaled_rates(rate_factors))
     return optax.chain(*chain)
 
 
@@ -159,48 +153,5 @@ def _decoupled_weight_decay(schedule: Schedule, options: WeightDecayOptions) -> 
             options.mask(params),
         )
         return decayed, _CountState(state.count + 1)
-
-    return optax.GradientTransformation(init, update)
-
-
-def check_rate_factors(rate_factors: Any) -> None:
-    """Raises `UserError` unless these are pairs of a regular expression and a factor that is not negative."""
-    for entry in rate_factors if isinstance(rate_factors, list | tuple) else [rate_factors]:
-        is_pair = isinstance(entry, list | tuple) and len(entry) == 2
-        is_pair = is_pair and isinstance(entry[0], str) and type(entry[1]) in (int, float)
-        example = "(('^backbone/', 0.1),)"
-        check(is_pair, 'optimizer.rate_factors', entry, f'is no pair of a pattern and a factor, as in {example}')
-        pattern, factor = entry
-        _check_pattern('optimizer.rate_factors', pattern)
-        check(factor >= 0, f'optimizer.rate_factors of {pattern!r}', factor, 'must not be negative')
-
-
-def factors_by_name(rate_factors: Sequence[tuple[str, float]], params: Any) -> dict[str, float]:
-    """The multiple of the rate at which each parameter learns, by its path; `rate_factors` as of `create_optimizer`.
-
-    Raises:
-        UserError: as of `check_rate_factors`, or a pattern is found in no parameter.
-    """
-    check_rate_factors(rate_factors)
-    names = list(named_leaves(params))
-    for pattern, _ in rate_factors:
-        found = any(re.search(pattern, name) for name in names)
-        check(found, 'optimizer.rate_factors', pattern, f'is found in no parameter; one is {names[0]}')
-    return {name: next((factor for pattern, factor in rate_factors if re.search(pattern, name)), 1.0) for name in names}
-
-
-def _scaled_rates(rate_factors: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
-    """Multiplies the updates of each parameter by its factor."""
-
-    def init(params):
-        factors_by_name(rate_factors, params)
-        return optax.EmptyState()
-
-    def update(updates, state, params=None):
-        del params
-        factors = factors_by_name(rate_factors, updates).values()
-        leaves = zip(jax.tree.leaves(updates), factors, strict=True)
-        scaled = [jnp.zeros_like(leaf) if factor == 0 else factor * leaf for leaf, factor in leaves]
-        return jax.tree.unflatten(jax.tree.structure(updates), scaled), state
 
     return optax.GradientTransformation(init, update)

@@ -48,6 +48,7 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
     config.model.num_removed_strides = 0  # the first N strides become 1, for small images: 1 or 2 at 32 pixels
     config.model.output_stride = 32  # 8, 16 or 32: beyond it strides become dilations
     config.model.dropout_rate = placeholder(float)  # before the logits; unset: the paper's
+    config.model.drop_path_rate = 0.0  # stochastic depth: residual block i of n (from 0) is skipped at i / n of it
     config.model.dtype = 'float32'  # of activations; parameters stay float32; float16 only to evaluate
     config.model.bn_momentum = placeholder(float)  # decay of running statistics; unset: the convention's
     config.model.bn_epsilon = placeholder(float)  # unset: the convention's
@@ -69,17 +70,18 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
     config.data.skip_bad_records = 0  # unreadable training examples that are replaced before one ends the run
 
     config.optimizer = ml_collections.ConfigDict()
-    config.optimizer.name = 'rmsprop'  # rmsprop (TensorFlow's), sgd or adamw
+    config.optimizer.name = 'rmsprop'  # rmsprop (TensorFlow's), sgd, adamw or lamb
     config.optimizer.momentum = 0.9  # rmsprop, sgd
     config.optimizer.nesterov = False  # rmsprop, sgd
     config.optimizer.decay = 0.9  # of the mean square: rmsprop
-    config.optimizer.epsilon = 1e-3  # rmsprop (inside the root), adamw
-    config.optimizer.beta1 = 0.9  # adamw
-    config.optimizer.beta2 = 0.999  # adamw
+    config.optimizer.epsilon = 1e-3  # rmsprop (inside the root), adamw, lamb
+    config.optimizer.beta1 = 0.9  # adamw, lamb
+    config.optimizer.beta2 = 0.999  # adamw, lamb
     config.optimizer.clip_norm = placeholder(float)  # global gradient norm; unset: never clipped
     # (pattern, factor): parameters whose path has the pattern learn at that multiple of the rate; 0 freezes them. A
     # module without other parameters (a batch norm, a block, the backbone) runs as in evaluation then.
     config.optimizer.rate_factors = ()
+    config.optimizer.layer_decay = 1.0  # the rate falls by this factor from block to block, from the head to the stem
     config.optimizer.accumulation_steps = 1  # each device's batch is taken in so many parts
 
     config.schedule = ml_collections.ConfigDict()
@@ -95,7 +97,7 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
 
     config.weight_decay = ml_collections.ConfigDict()
     config.weight_decay.rate = 0.0
-    config.weight_decay.decoupled = False  # False: rate / 2 * sum(w^2) in the loss, as TensorFlow
+    config.weight_decay.decoupled = False  # as AdamW and LAMB; False: rate / 2 * sum(w^2) in the loss, as TensorFlow
     config.weight_decay.skip = ('/bn/', '/bias$')  # regular expressions found in a parameter's path
 
     config.ema = ml_collections.ConfigDict()

@@ -23,7 +23,7 @@ LR_ASPP_FIELDS = ('gate', 'pool_size', 'pool_strides')
 # Of a detector's loss evaluation uses the classification alone, by which scores are made.
 _LOSS_FIELDS = [field.name for field in dataclasses.fields(DetectionLossSpec) if field.name != 'classification']
 _TRAINING_ONLY = (
-    *('model.dropout_rate', 'model.bn_momentum', 'model.sync_bn'),
+    *('model.dropout_rate', 'model.drop_path_rate', 'model.bn_momentum', 'model.sync_bn'),
     *(f'detection.{name}' for name in ('bn_momentum', 'class_bias', *_LOSS_FIELDS)),
 )
 

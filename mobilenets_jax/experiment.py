@@ -26,8 +26,9 @@ from mobilenets_jax.training import parallel
 from mobilenets_jax.training.ema import EmaOptions
 from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.loop import LoopOptions
-from mobilenets_jax.training.optimizers import WeightDecayOptions, check_rate_factors, create_optimizer
+from mobilenets_jax.training.optimizers import WeightDecayOptions, create_optimizer
 from mobilenets_jax.training.profiling import parse_steps
+from mobilenets_jax.training.rate_factors import check_rate_factors
 from mobilenets_jax.training.schedules import create_schedule
 from mobilenets_jax.training.state import TrainState, create_state, first_state, init_variables, make_init
 from mobilenets_jax.training.step import make_eval_step, make_train_step

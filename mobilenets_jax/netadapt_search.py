@@ -38,7 +38,9 @@ NAME = 'netadapt'
 # Those that a search reads when it starts, and a target to go on to.
 _MAY_DIFFER = (*MAY_DIFFER, *OF_THE_START, 'search.target_ms')
 # What of `network_arguments` says nothing about the table.
-_NOT_OF_THE_TABLE = ('num_classes', 'bn_axis_name', 'num_removed_strides', 'output_stride', 'dropout_rate', 'dtype')
+_NOT_OF_THE_TABLE = (
+    *('num_classes', 'bn_axis_name', 'num_removed_strides', 'output_stride', 'dropout_rate', 'drop_path_rate', 'dtype'),
+)
 
 
 class NetAdaptSearch:

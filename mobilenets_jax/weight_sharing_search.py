@@ -277,8 +277,10 @@ def _check_config(config: ConfigView, given: Mapping[str, Any]) -> None:
     for field in ('name', 'table', 'spec_file'):
         value = given.get(f'model.{field}', '')
         check(value == '', f'model.{field}', value, 'has no effect in a search: search.space says its networks')
-    rate, sync_bn = config.model.dropout_rate, config.model.sync_bn
-    check(rate == 0, 'model.dropout_rate', rate, 'must be 0 in a search, whose rewards it would change')
+    for field in ('dropout_rate', 'drop_path_rate'):
+        rate = config.model[field]
+        check(rate == 0, f'model.{field}', rate, 'must be 0 in a search, whose rewards it would change')
+    sync_bn = config.model.sync_bn
     check(not sync_bn, 'model.sync_bn', sync_bn, 'cannot be in a search, in which each device has its own network')
     check(config.init_from == '', 'init_from', config.init_from, 'has no effect in a search with shared weights')
     steps = config.optimizer.accumulation_steps

@@ -3,12 +3,14 @@
 import functools
 from collections.abc import Sequence
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 
 from mobilenets_jax.export.untrained import random_variables as random_variables
 from mobilenets_jax.models import create_model, list_models
+from mobilenets_jax.models.blocks import Block
 
 # One network for each kind of block: what takes seconds a network is checked for these, and for all by the long tests.
 ONE_A_BLOCK = (
@@ -37,6 +39,21 @@ def abstract_outputs(name: str, image_size: int = 224, train: bool = False, **kw
     """((logits, endpoints), variables) of a network of 10 classes, as shapes and dtypes."""
     model = create_model(name, 10, **kwargs)
     return _abstract(model, image_size, train)
+
+
+def drop_path_rates(model) -> list[float]:
+    """Of all blocks of a network, in their order."""
+    found = []
+
+    def call(method, args, kwargs, context):
+        if isinstance(context.module, Block) and context.method_name == '__call__':
+            found.append(context.module.drop_path_rate)
+        return method(*args, **kwargs)
+
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    with nn.intercept_methods(call):
+        jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+    return found
 
 
 def compile_quickly(function, *args):

@@ -64,12 +64,13 @@ def check(file=None, command=None):
         ),
         (
             {'optimizer.beta1': 0.5},
-            "optimizer.beta1=0.5 has no effect with optimizer.name='rmsprop'; it needs optimizer.name='adamw'.",
+            "optimizer.beta1=0.5 has no effect with optimizer.name='rmsprop'; "
+            "it needs optimizer.name='adamw' or 'lamb'.",
         ),
         (
             {'optimizer.name': 'sgd', 'optimizer.epsilon': 1e-8},
             "optimizer.epsilon=1e-08 has no effect with optimizer.name='sgd'; "
-            "it needs optimizer.name='adamw' or 'rmsprop'.",
+            "it needs optimizer.name='adamw', 'lamb' or 'rmsprop'.",
         ),
         (
             {'schedule.decay_rate': 0.9},
@@ -120,7 +121,8 @@ def check(file=None, command=None):
         ),
         (
             {'optimizer.beta1': 0.5, 'optimizer.beta2': 0.5},
-            "optimizer.beta1=0.5 has no effect with optimizer.name='rmsprop'; it needs optimizer.name='adamw'. "
+            "optimizer.beta1=0.5 has no effect with optimizer.name='rmsprop'; "
+            "it needs optimizer.name='adamw' or 'lamb'. "
             'Likewise: optimizer.beta2.',
         ),
     ],
@@ -163,7 +165,7 @@ def test_what_the_file_set_for_another_choice_is_left_out_in_one_line(capsys):
     check(file={'optimizer.epsilon': 0.002, 'optimizer.momentum': 0.8}, command={'optimizer.name': 'sgd'})
     assert capsys.readouterr().err == (
         "1 field(s) of the config file are left out: optimizer.epsilon=0.002 has no effect with optimizer.name='sgd'; "
-        "it needs optimizer.name='adamw' or 'rmsprop'\n"
+        "it needs optimizer.name='adamw', 'lamb' or 'rmsprop'\n"
     )
 
 
@@ -187,6 +189,7 @@ def test_fields_without_effect_are_not_read():
         ({'data.train_split': 'a'}, "data.train_split='a' has no effect with data.name='digits'; it needs data.name="),
         (FOLDER | {'data.train_crop': 'resize'}, "data.train_crop='resize' has no effect in evaluation, only in "),
         ({'model.dropout_rate': 0.1}, 'model.dropout_rate=0.1 has no effect in evaluation, only in training.'),
+        ({'model.drop_path_rate': 0.1}, 'model.drop_path_rate=0.1 has no effect in evaluation, only in training.'),
         ({'data.random_erasing': 0.5}, 'data.random_erasing=0.5 has no effect in evaluation, only in training.'),
         (FOLDER | {'data.interpolation': 'bicubic'}, "data.interpolation='bicubic' has no effect with data.eval_crop="),
     ],

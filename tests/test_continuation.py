@@ -55,6 +55,7 @@ OTHER_VALUES = {
     'seed': 3, 'batch_size': 16, 'image_size': 24, 'label_smoothing': 0.2, 'num_steps': 20,
     'optimizer.name': 'adamw', 'optimizer.momentum': 0.0, 'optimizer.nesterov': True, 'optimizer.decay': 0.8,
     'optimizer.epsilon': 0.1, 'optimizer.clip_norm': 1.0, 'optimizer.rate_factors': (('^logits', 0.5),),
+    'optimizer.layer_decay': 0.9,
     'optimizer.accumulation_steps': 2, 'schedule.name': 'constant', 'schedule.learning_rate': 0.1,
     'schedule.warmup_percent': 20.0, 'schedule.warmup_from': 0.1, 'weight_decay.decoupled': True,
     'weight_decay.skip': (), 'ema.decay': 0.0, 'ema.ramp': False, 'ema.batch_stats': False,

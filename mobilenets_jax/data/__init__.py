@@ -83,11 +83,11 @@ def create_dataset(
             digits have their own.
         task: a key of `SOURCES_OF_TASKS`, which the source must be for; None: the first one that it is for.
         shapes_only: whether a data set of known sizes is not opened: see `shapes_only`.
-        **choices: of classification the fields of `options.DataOptions`, `MemoryOptions` (of folders in memory),
-            `FolderLabels` (of both image folders), `ImageOptions` and `ReadOptions` (of what is decoded on the host); of
-            segmentation those of `segmentation_options.SegmentationOptions`, `class_sets.MaskOptions`,
-            `segmentation_options.MaskPlaces` (of files) and `ReadOptions`; of detection those of `detection_options`, of
-            `box_classes.BoxOptions` and `ReadOptions`.
+        **choices: for classification the fields of `options.DataOptions`, `MemoryOptions` (of folders in memory),
+            `FolderLabels` (of both image folders), `ImageOptions` and `ReadOptions` (of images that are decoded on the
+            host); for segmentation the fields of `segmentation_options.SegmentationOptions`, `class_sets.MaskOptions`,
+            `segmentation_options.MaskPlaces` (of files) and `ReadOptions`; for detection the fields of the classes in
+            `detection_options`, of `box_classes.BoxOptions` and of `ReadOptions`.
 
     Raises:
         UserError: an unknown choice, a value out of range, or data that are missing or do not fit together.

@@ -42,6 +42,7 @@ def create_segmenter(
     output_stride: int = 16,
     dropout_rate: float | None = None,
     head_fields: Mapping[str, Any] | None = None,
+    drop_path_rate: float = 0.0,
     dtype: jnp.dtype = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
@@ -61,6 +62,7 @@ def create_segmenter(
         dropout_rate: fraction dropped before the logits in training; None is the head's.
         head_fields: what the head has otherwise, by the names of `aspp.AsppSpec` or `aspp.LrAsppSpec`, e.g.
             `{'filters': 256, 'bn_momentum': 0.99}`.
+        drop_path_rate: of the backbone, see `models.create_model`.
         dtype: of activations and convolutions; parameters, statistics and logits stay float32.
         bn_axis_name: the mapped axis over which batch statistics are averaged in training; None keeps them local.
         **fields: of the backbone's convention, see `models.get_spec`.
@@ -75,6 +77,7 @@ def create_segmenter(
         convention,
         tail=tail,
         output_stride=output_stride,
+        drop_path_rate=drop_path_rate,
         dtype=dtype,
         bn_axis_name=bn_axis_name,
         **fields,
@@ -139,6 +142,7 @@ def create_detector(
     num_removed_strides: int = 0,
     output_stride: int = 32,
     head_fields: Mapping[str, Any] | None = None,
+    drop_path_rate: float = 0.0,
     dtype: jnp.dtype = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
@@ -157,6 +161,7 @@ def create_detector(
         output_stride: 32, for which the anchors are made.
         head_fields: what the head has otherwise, by the names of `ssdlite.SsdliteSpec`, e.g. `{'class_bias': 0.0}`;
             all of them, as `SsdliteSpec.to_fields` gives them, are the head of a checkpoint.
+        drop_path_rate: of the backbone, see `models.create_model`.
         dtype: of activations and convolutions; parameters, statistics, codes and logits stay float32.
         bn_axis_name: the mapped axis over which batch statistics are averaged in training; None keeps them local.
         **fields: of the backbone's convention, see `models.get_spec`; its `bn_momentum` and `initializer` are those of
@@ -174,9 +179,8 @@ def create_detector(
         head_spec = _with_width(head_spec, width_multiplier)
     head_spec = head_spec.replace(head_fields or {})
     rules: dict[str, Any] = {'bn_momentum': head_spec.bn_momentum, 'initializer': head_spec.initializer} | fields
-    backbone = create_backbone(
-        name, width_multiplier, convention, tail=tail, dtype=dtype, bn_axis_name=bn_axis_name, **rules
-    )
+    rules |= {'tail': tail, 'drop_path_rate': drop_path_rate, 'dtype': dtype, 'bn_axis_name': bn_axis_name}
+    backbone = create_backbone(name, width_multiplier, convention, **rules)
     spec = backbone.spec.remove_first_strides(num_removed_strides)
     return Detector(spec, backbone.settings, num_classes, head_spec, output_stride)
 

@@ -16,6 +16,7 @@ from mobilenets_jax.models import (
     shufflenet_v2,
 )
 from mobilenets_jax.models.architecture import Architecture
+from mobilenets_jax.models.blocks import BLOCKS
 from mobilenets_jax.models.found import architecture_of
 from mobilenets_jax.models.layers import LayerSettings
 from mobilenets_jax.models.network import OUTPUT_STRIDES, Backbone, ImageClassifier
@@ -92,8 +93,11 @@ def get_spec(
     return architecture.resolve(width_multiplier, convention, **fields)
 
 
-def _settings(spec: NetworkSpec, dtype, bn_axis_name) -> LayerSettings:
+def _settings(name: str, spec: NetworkSpec, dtype, bn_axis_name, drop_path_rate: float) -> LayerSettings:
     check_choice('model.dtype', jnp.dtype(dtype).name, DTYPES)
+    check(0.0 <= drop_path_rate < 1.0, 'model.drop_path_rate', drop_path_rate, 'must be in [0, 1)')
+    fits = drop_path_rate == 0 or _has_residuals(spec)
+    check(fits, 'model.drop_path_rate', drop_path_rate, f'has no effect on {name}, whose blocks add no residual')
     return LayerSettings(
         dtype=jnp.dtype(dtype),
         padding=spec.convention.padding,
@@ -101,7 +105,14 @@ def _settings(spec: NetworkSpec, dtype, bn_axis_name) -> LayerSettings:
         bn_epsilon=spec.convention.bn_epsilon,
         bn_axis_name=bn_axis_name,
         initializer=spec.convention.initializer,
+        drop_path_rate=drop_path_rate,
     )
+
+
+def _has_residuals(spec: NetworkSpec) -> bool:
+    """Whether there is a block that drop path concerns; the first one, whose rate is 0, is none."""
+    widths = [row.out_channels for row in spec.blocks[:-1]]
+    return any(BLOCKS[row.kind].is_residual(row, width) for row, width in zip(spec.blocks[1:], widths, strict=True))
 
 
 def create_backbone(
@@ -110,6 +121,7 @@ def create_backbone(
     convention: str = 'tf',
     *,
     output_stride: int = 32,
+    drop_path_rate: float = 0.0,
     dtype: jnp.dtype = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
@@ -120,7 +132,7 @@ def create_backbone(
     """
     check_choice('model.output_stride', output_stride, OUTPUT_STRIDES)
     spec = get_spec(name, width_multiplier, convention, **fields)
-    return Backbone(spec, _settings(spec, dtype, bn_axis_name), output_stride)
+    return Backbone(spec, _settings(name, spec, dtype, bn_axis_name, drop_path_rate), output_stride)
 
 
 def create_model(
@@ -134,6 +146,7 @@ def create_model(
     num_removed_strides: int = 0,
     output_stride: int = 32,
     dropout_rate: float | None = None,
+    drop_path_rate: float = 0.0,
     dtype: jnp.dtype = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
@@ -150,6 +163,8 @@ def create_model(
         num_removed_strides: how many of the first strides become 1, for small images, whose details are single pixels.
         output_stride: 8, 16 or 32; below 32 the last strides become dilations.
         dropout_rate: fraction dropped before the logits in training; None is the paper's.
+        drop_path_rate: in [0, 1); in training a residual block leaves out what it computes, in each example with a
+            probability that grows with the depth: of block i of n, counted from 0, i / n of this rate.
         dtype: of activations and convolutions; parameters, statistics and logits stay float32.
         bn_axis_name: the mapped axis over which batch statistics are averaged in training; None keeps them local.
         **fields: see `get_spec`, e.g. `bn_momentum=0.9` or `hard_swish_from=112`.
@@ -164,5 +179,5 @@ def create_model(
     spec = spec.remove_first_strides(num_removed_strides)
     dropout_rate = spec.dropout_rate if dropout_rate is None else dropout_rate
     check(0.0 <= dropout_rate < 1.0, 'model.dropout_rate', dropout_rate, 'must be in [0, 1)')
-    settings = _settings(spec, dtype, bn_axis_name)
+    settings = _settings(name, spec, dtype, bn_axis_name, drop_path_rate)
     return ImageClassifier(spec, settings, num_classes, dropout_rate, output_stride)

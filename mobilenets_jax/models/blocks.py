@@ -1,9 +1,16 @@
-"""What the blocks of all families are made with, and the block of each kind of row."""
+"""What the blocks of all families are made with, and the block of each kind of row.
+
+Paper: drop path, Huang et al., Deep Networks with Stochastic Depth, 1603.09382.
+Reference: timm layers/drop.py@aa4b585 (`drop_path`); torchvision 0.28 ops/stochastic_depth.py, mode 'row'.
+Differs: the rates are those of timm's EfficientNetBuilder, but it counts the last convolution of MobileNetV3 as one
+    more block, and timm's ResNet divides by one block less.
+"""
 
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from mobilenets_jax.models.layers import ConvNorm, LayerSettings
 from mobilenets_jax.models.specs import BlockSpec, Row
@@ -21,12 +28,14 @@ class Block(nn.Module):
         settings: shared by the network.
         stride: in pixels; that of the row, or 1 where it became a dilation.
         dilation: spacing of the taps of the kernels larger than 1x1, in pixels.
+        drop_path_rate: see `drop_path`, in [0, 1).
     """
 
     row: Row
     settings: LayerSettings
     stride: int
     dilation: int
+    drop_path_rate: float = 0.0
 
     def pointwise(self, features: int, activation: str, *, name: str) -> ConvNorm:
         """A 1x1 convolution, normalisation, activation."""
@@ -47,16 +56,47 @@ class Block(nn.Module):
             name=name,
         )
 
-    def with_residual(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
-        """The outputs of a `BlockSpec`'s block, with its inputs added where the row asks for it and shapes allow it."""
+    @staticmethod
+    def is_residual(row: Row, in_channels: int) -> bool:
+        """Whether the block of a row adds its input, of so many channels, to what it computes."""
+        del row, in_channels
+        return False
+
+    def drop_path(self, computed: jax.Array, *, train: bool) -> jax.Array:
+        """What a block has computed, before its input is added: in training 0 in some examples.
+
+        Each example is dropped with the probability `drop_path_rate`; the others are scaled by 1 / (1 - rate), so that
+        the mean stays. A network with a rate needs an rng named 'dropout' in training.
+
+        Args:
+            computed: [N, H, W, C].
+            train: whether anything is dropped.
+        """
+        if not train or not self.drop_path_rate:
+            return computed
+        keep = 1 - self.drop_path_rate
+        kept = jax.random.bernoulli(self.make_rng('dropout'), keep, (computed.shape[0], 1, 1, 1))
+        return jnp.where(kept, computed / keep, jnp.zeros_like(computed))
+
+
+class ResidualBlock(Block):
+    """The base of the blocks that a `BlockSpec` describes and that add their input where it fits."""
+
+    @staticmethod
+    def is_residual(row: BlockSpec, in_channels: int) -> bool:
+        """See `Block`."""
+        return row.adds_residual(in_channels)
+
+    def with_residual(self, computed: jax.Array, inputs: jax.Array, *, train: bool) -> jax.Array:
+        """What the block has computed, with its inputs added where the row asks for it and shapes allow it."""
         row = self.row
         assert isinstance(row, BlockSpec)
-        if not row.adds_residual(inputs.shape[-1]):
-            return outputs
+        if not self.is_residual(row, inputs.shape[-1]):
+            return computed
         inputs = inputs.astype(self.settings.dtype)
         if row.residual_pool:
             inputs = average_pool(inputs, 3, stride=1, padding=self.settings.pads(3))
-        return outputs + inputs
+        return self.drop_path(computed, train=train) + inputs
 
 
 BLOCKS: dict[str, type[Block]] = {}

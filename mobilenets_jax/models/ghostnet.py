@@ -57,6 +57,12 @@ class GhostBottleneck(Block):
 
     row: BlockSpec
 
+    @staticmethod
+    def is_residual(row: BlockSpec, in_channels: int) -> bool:
+        """See `Block`; the shortcut of some is a convolution."""
+        del row, in_channels
+        return True
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the tap is `expansion`."""
@@ -73,7 +79,7 @@ class GhostBottleneck(Block):
         if row.stride == 2 or row.out_channels != in_channels:
             shortcut = depthwise(in_channels, name='shortcut_depthwise')(shortcut, train=train)
             shortcut = self.pointwise(row.out_channels, 'linear', name='shortcut_pointwise')(shortcut, train=train)
-        return x + shortcut, {'expansion': expansion}
+        return self.drop_path(x, train=train) + shortcut, {'expansion': expansion}
 
 
 def _row(k: int, exp: int, out: int, se: str, s: int) -> BlockSpec:

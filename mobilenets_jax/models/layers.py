@@ -75,6 +75,7 @@ class LayerSettings:
         bn_epsilon: added to the variance.
         bn_axis_name: the mapped axis over which batch statistics are averaged in training, or None.
         initializer: a key of `INITIALIZERS`.
+        drop_path_rate: see `models.create_model`; of one block see `network.Backbone`.
     """
 
     dtype: jnp.dtype = jnp.float32
@@ -83,6 +84,7 @@ class LayerSettings:
     bn_epsilon: float = 1e-3
     bn_axis_name: str | None = None
     initializer: str = 'slim'
+    drop_path_rate: float = 0.0
 
     @property
     def param_dtype(self) -> jnp.dtype:

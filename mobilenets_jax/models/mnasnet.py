@@ -16,14 +16,14 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block, register_block
+from mobilenets_jax.models.blocks import ResidualBlock, register_block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, SqueezeExciteSpec, stage
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
 
 
 @register_block('dense_conv')
-class DenseConv(Block):
+class DenseConv(ResidualBlock):
     """A dense k x k convolution with normalisation and activation[, squeeze-excite], with a residual where it fits."""
 
     row: BlockSpec
@@ -38,7 +38,7 @@ class DenseConv(Block):
         x = spatial(inputs, train=train)
         if row.squeeze_excite is not None:
             x = SqueezeExcite(row.squeeze_excite, inputs.shape[-1], self.settings, name='se')(x)
-        return self.with_residual(x, inputs), {}
+        return self.with_residual(x, inputs, train=train), {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block, register_block
+from mobilenets_jax.models.blocks import ResidualBlock, register_block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, stage
 
 
 @register_block('dense_inverted_residual')
-class FusedInvertedResidual(Block):
+class FusedInvertedResidual(ResidualBlock):
     """Expand with a dense k x k convolution, project (1x1, linear), with a residual where shapes allow it.
 
     Where the middle is as wide as the input there is no expansion, and the projection is all.
@@ -32,7 +32,7 @@ class FusedInvertedResidual(Block):
             expand = functools.partial(self.spatial, kernel_size=row.kernel_size, depthwise=False)
             x = expand(row.expanded, row.activation, name='expand')(x, train=train)
         x = self.pointwise(row.out_channels, 'linear', name='project')(x, train=train)
-        return self.with_residual(x, inputs), {}
+        return self.with_residual(x, inputs, train=train), {}
 
 
 _stage = functools.partial(stage, kernel_size=3, activation='relu')

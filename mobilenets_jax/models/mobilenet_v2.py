@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.models.architecture import Architecture, Published
-from mobilenets_jax.models.blocks import Block, register_block
+from mobilenets_jax.models.blocks import ResidualBlock, register_block
 from mobilenets_jax.models.scaling import ScalingConvention, scale
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec, stage
 from mobilenets_jax.models.squeeze_excite import SqueezeExcite
@@ -20,7 +20,7 @@ from mobilenets_jax.models.tails import FULL, Tail, with_tail
 
 
 @register_block('inverted_residual')
-class InvertedResidual(Block):
+class InvertedResidual(ResidualBlock):
     """Expand (1x1), depthwise, [squeeze-excite,] project (1x1, linear), with a residual where shapes allow it.
 
     The expansion is left out where the depthwise layer is as wide as the input. MobileNetV3 puts the squeeze-excite
@@ -41,7 +41,7 @@ class InvertedResidual(Block):
         if row.squeeze_excite is not None:
             x = SqueezeExcite(row.squeeze_excite, inputs.shape[-1], settings, name='se')(x)
         x = self.pointwise(row.out_channels, 'linear', name='project')(x, train=train)
-        return self.with_residual(x, inputs), taps
+        return self.with_residual(x, inputs, train=train), taps
 
 
 _stage = functools.partial(stage, kernel_size=3, activation='relu6')

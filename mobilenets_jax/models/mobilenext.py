@@ -49,6 +49,12 @@ class Sandglass(Block):
 
     row: SandglassSpec
 
+    @staticmethod
+    def is_residual(row: SandglassSpec, in_channels: int) -> bool:
+        """See `Block`; the channels that have no input added are never dropped."""
+        del in_channels
+        return row.identity_channels > 0
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; the tap is `expansion`, in front of the last depthwise convolution."""
@@ -70,7 +76,7 @@ class Sandglass(Block):
             x = self.spatial(row.out_channels, 'linear', name='depthwise2')(x, train=train)
         if row.identity_channels:
             end = row.identity_channels
-            x = jnp.concatenate([x[..., :end] + inputs[..., :end], x[..., end:]], axis=-1)
+            x = jnp.concatenate([self.drop_path(x[..., :end], train=train) + inputs[..., :end], x[..., end:]], axis=-1)
         return x, {'expansion': expansion}
 
 

@@ -58,6 +58,8 @@ class _StrideTracker:
 class Backbone(nn.Module):
     """The convolutional part of a network.
 
+    Block i of n, counted from 0, drops its path at i / n of the settings' rate, as in timm and torchvision.
+
     Attributes:
         spec: the scaled table.
         settings: shared by all layers.
@@ -95,7 +97,9 @@ class Backbone(nn.Module):
             name = f'block{number:02d}'
             before = tracker.nominal
             stride, dilation = tracker.step(row.stride)
-            x, taps = BLOCKS[row.kind](row, self.settings, stride, dilation, name=name)(x, train=train)
+            drop_path_rate = self.settings.drop_path_rate * (number - 1) / len(spec.blocks)
+            block = BLOCKS[row.kind](row, self.settings, stride, dilation, drop_path_rate, name=name)
+            x, taps = block(x, train=train)
             endpoints[name] = endpoints[tracker.level] = x
             endpoints |= {f'{name}/{tap}': value for tap, value in taps.items()}
             if before == 16 and tracker.nominal == 32 and 'expansion' in taps:
@@ -137,7 +141,7 @@ class ImageClassifier(nn.Module):
         Args:
             images: float [N, H, W, 3], in the range that the weights were trained with ([-1, 1] for 'tf').
             train: uses batch statistics and updates the running ones ('batch_stats' must be mutable), and applies
-                dropout (an rng named 'dropout' is needed when the rate is not 0).
+                dropout and drop path (an rng named 'dropout' is needed when a rate is not 0).
 
         Returns:
             logits float32 [N, num_classes] (float64 for float64 networks), and the backbone's endpoints with

@@ -25,6 +25,12 @@ class Bottleneck(Block):
 
     row: BlockSpec
 
+    @staticmethod
+    def is_residual(row: BlockSpec, in_channels: int) -> bool:
+        """See `Block`; the shortcut of some is a convolution."""
+        del row, in_channels
+        return True
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""
@@ -38,7 +44,7 @@ class Bottleneck(Block):
         shortcut = inputs
         if row.stride == 2 or row.out_channels != in_channels:
             shortcut = spatial(row.out_channels, 'linear', kernel_size=1, name='shortcut')(shortcut, train=train)
-        return ACTIVATIONS[row.activation](x + shortcut), {}
+        return ACTIVATIONS[row.activation](self.drop_path(x, train=train) + shortcut), {}
 
 
 def _stage(channels: int, repeats: int, stride: int) -> tuple[BlockSpec, ...]:

@@ -78,6 +78,12 @@ class ShuffleV1Unit(Block):
 
     row: ShuffleV1Spec
 
+    @staticmethod
+    def is_residual(row: ShuffleV1Spec, in_channels: int) -> bool:
+        """See `Block`."""
+        del in_channels
+        return row.stride == 1
+
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """See `Block`; no taps."""
@@ -89,7 +95,7 @@ class ShuffleV1Unit(Block):
         features = row.out_channels - (inputs.shape[-1] if row.stride == 2 else 0)
         x = GroupedPointwise(features, row.groups, True, 'linear', settings, name='expand')(x, train=train)
         if row.stride == 1:
-            return nn.relu(x + inputs), {}
+            return nn.relu(self.drop_path(x, train=train) + inputs), {}
         pooled = average_pool(inputs, 3, stride=self.stride, padding=settings.pads(3))
         return jnp.concatenate([pooled, nn.relu(x)], axis=-1), {}
 

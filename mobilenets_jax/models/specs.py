@@ -83,6 +83,11 @@ class Row(Protocol):
         """1 or 2, of the whole block."""
         ...
 
+    @property
+    def out_channels(self) -> int:
+        """Channels of the block's output."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockSpec:

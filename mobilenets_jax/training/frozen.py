@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 
 from mobilenets_jax.errors import check
-from mobilenets_jax.training.optimizers import factors_by_name
+from mobilenets_jax.training.rate_factors import factors_by_name
 from mobilenets_jax.trees import named_leaves
 
 PyTree = Any

@@ -1,6 +1,6 @@
 """Optimizers by name, and the parameters that weight decay leaves alone.
 
-Paper: RMSProp with momentum 0.9 in all MobileNet papers.
+Paper: RMSProp with momentum 0.9 in all MobileNet papers; LAMB, You et al., 1904.00962.
 Reference: `tf.train.RMSPropOptimizer`. `optax.rmsprop` with `initial_scale=1.0` is that rule: the mean square starts at
     1, epsilon stands inside the square root, and momentum accumulates updates already multiplied by the learning rate.
     optax's defaults (initial scale 0) and PyTorch's rule (epsilon outside, rate after the momentum) are not.
@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mobilenets_jax.errors import UserError, check, check_choice
+from mobilenets_jax.errors import check, check_choice
+from mobilenets_jax.training.rate_factors import check_layer_decay, check_pattern, scaled_rates
 from mobilenets_jax.training.schedules import Schedule
 from mobilenets_jax.trees import named_leaves
 
@@ -41,18 +42,15 @@ def adamw(
     return optax.adam(schedule, beta1, beta2, epsilon)
 
 
-# The keyword-only arguments of each are the fields of the config that it takes.
-OPTIMIZERS = {'adamw': adamw, 'rmsprop': rmsprop, 'sgd': sgd}
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightDecayOptions:
     """How parameters are drawn to zero.
 
     Attributes:
         rate: 0 for none.
-        decoupled: whether `rate * learning_rate * w` is taken off each parameter (as AdamW); else `rate / 2 * sum(w^2)`
-            is added to the loss (TensorFlow's `l2_loss`), and its gradient passes through the optimizer.
+        decoupled: whether `rate * learning_rate * w` is taken off each parameter (as AdamW; of LAMB see `lamb`); else
+            `rate / 2 * sum(w^2)` is added to the loss (TensorFlow's `l2_loss`), and its gradient passes through the
+            optimizer.
         skip: regular expressions; a parameter whose path one of them is found in is left alone.
     """
 
@@ -63,7 +61,7 @@ class WeightDecayOptions:
     def __post_init__(self):
         check(self.rate >= 0, 'weight_decay.rate', self.rate, 'must not be negative')
         for pattern in self.skip:
-            _check_pattern('weight_decay.skip', pattern)
+            check_pattern('weight_decay.skip', pattern)
 
     def mask(self, params: Any) -> Any:
         """A pytree of booleans like `params`: True where weight decay applies."""
@@ -92,11 +90,24 @@ class WeightDecayOptions:
         return self.rate / 2 * sum(jnp.sum(jnp.square(leaf)) for leaf, decayed in chosen if decayed)
 
 
-def _check_pattern(field: str, pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise UserError(f'{field}={pattern!r} is no regular expression: {error}.') from error
+def lamb(
+    schedule: Schedule,
+    weight_decay: WeightDecayOptions | None = None,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-3,
+) -> optax.GradientTransformation:
+    """Adam whose update of each array is scaled to the array's norm, for large batches; `optax.lamb`.
+
+    A decoupled decay belongs to the update that is scaled: `rate * w` is added before, not taken off after.
+    """
+    decay = {} if weight_decay is None else {'weight_decay': weight_decay.rate, 'mask': weight_decay.mask}
+    return optax.lamb(schedule, beta1, beta2, epsilon, **decay)
+
+
+# The keyword-only arguments of each are the fields of the config that it takes.
+OPTIMIZERS = {'adamw': adamw, 'lamb': lamb, 'rmsprop': rmsprop, 'sgd': sgd}
 
 
 def create_optimizer(
@@ -106,6 +117,7 @@ def create_optimizer(
     clip_norm: float | None = None,
     weight_decay: WeightDecayOptions | None = None,
     rate_factors: Sequence[tuple[str, float]] = (),
+    layer_decay: float = 1.0,
     **fields,
 ) -> optax.GradientTransformation:
     """An optax optimizer whose updates are added to the parameters.
@@ -115,8 +127,8 @@ def create_optimizer(
         schedule: from the step to the learning rate.
         clip_norm: gradients are scaled down to this global L2 norm; None never clips.
         weight_decay: applied here if it is decoupled; as a loss term it is the step's.
-        rate_factors: (regular expression, factor): parameters whose path the expression is found in learn at that
-            multiple of the rate, 0 not at all (see `frozen`); the first that is found counts.
+        rate_factors: see `rate_factors.factors_by_name`.
+        layer_decay: see there.
         **fields: the keyword-only arguments of the rule.
 
     Raises:
@@ -129,13 +141,17 @@ def create_optimizer(
             check(value > 0, 'optimizer.epsilon', value, 'must be positive')
         elif field != 'nesterov':
             check(0.0 <= value < 1.0, f'optimizer.{field}', value, 'must be in [0, 1)')
-    chain = [OPTIMIZERS[name](schedule, **fields)]
-    if clip_norm is not None:
-        chain.insert(0, optax.clip_by_global_norm(clip_norm))
-    if weight_decay is not None and weight_decay.decoupled and weight_decay.rate:
-        chain.append(_decoupled_weight_decay(schedule, weight_decay))
-    if rate_factors:
-        chain.append(_scaled_rates(rate_factors))
+    check_layer_decay(layer_decay)
+    decoupled = weight_decay if weight_decay is not None and weight_decay.decoupled and weight_decay.rate else None
+    chain = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    if name == 'lamb':
+        chain.append(lamb(schedule, decoupled, **fields))
+    else:
+        chain.append(OPTIMIZERS[name](schedule, **fields))
+        if decoupled is not None:
+            chain.append(_decoupled_weight_decay(schedule, decoupled))
+    if rate_factors or layer_decay != 1:
+        chain.append(scaled_rates(rate_factors, layer_decay))
     return optax.chain(*chain)
 
 
@@ -159,48 +175,5 @@ def _decoupled_weight_decay(schedule: Schedule, options: WeightDecayOptions) -> 
             options.mask(params),
         )
         return decayed, _CountState(state.count + 1)
-
-    return optax.GradientTransformation(init, update)
-
-
-def check_rate_factors(rate_factors: Any) -> None:
-    """Raises `UserError` unless these are pairs of a regular expression and a factor that is not negative."""
-    for entry in rate_factors if isinstance(rate_factors, list | tuple) else [rate_factors]:
-        is_pair = isinstance(entry, list | tuple) and len(entry) == 2
-        is_pair = is_pair and isinstance(entry[0], str) and type(entry[1]) in (int, float)
-        example = "(('^backbone/', 0.1),)"
-        check(is_pair, 'optimizer.rate_factors', entry, f'is no pair of a pattern and a factor, as in {example}')
-        pattern, factor = entry
-        _check_pattern('optimizer.rate_factors', pattern)
-        check(factor >= 0, f'optimizer.rate_factors of {pattern!r}', factor, 'must not be negative')
-
-
-def factors_by_name(rate_factors: Sequence[tuple[str, float]], params: Any) -> dict[str, float]:
-    """The multiple of the rate at which each parameter learns, by its path; `rate_factors` as of `create_optimizer`.
-
-    Raises:
-        UserError: as of `check_rate_factors`, or a pattern is found in no parameter.
-    """
-    check_rate_factors(rate_factors)
-    names = list(named_leaves(params))
-    for pattern, _ in rate_factors:
-        found = any(re.search(pattern, name) for name in names)
-        check(found, 'optimizer.rate_factors', pattern, f'is found in no parameter; one is {names[0]}')
-    return {name: next((factor for pattern, factor in rate_factors if re.search(pattern, name)), 1.0) for name in names}
-
-
-def _scaled_rates(rate_factors: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
-    """Multiplies the updates of each parameter by its factor."""
-
-    def init(params):
-        factors_by_name(rate_factors, params)
-        return optax.EmptyState()
-
-    def update(updates, state, params=None):
-        del params
-        factors = factors_by_name(rate_factors, updates).values()
-        leaves = zip(jax.tree.leaves(updates), factors, strict=True)
-        scaled = [jnp.zeros_like(leaf) if factor == 0 else factor * leaf for leaf, factor in leaves]
-        return jax.tree.unflatten(jax.tree.structure(updates), scaled), state
 
     return optax.GradientTransformation(init, update)

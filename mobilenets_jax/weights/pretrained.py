@@ -193,8 +193,8 @@ def _of_a_run(source: str, model: str | None, from_caller: Mapping[str, Any], tr
     return create_network(trained), trained.variables, card, notes
 
 
-def _published(path_or_name: str, model: str | None, told: Mapping[str, Any], *, new_head: bool) -> Loaded:
-    """Weights from a file or by a card's name; `told` is what the caller says of their network and its input."""
+def _published(path_or_name: str, model: str | None, from_caller: Mapping[str, Any], *, new_head: bool) -> Loaded:
+    """Weights from a file or by a card's name; `from_caller` is what the caller says of their network and its input."""
     published = CARDS.get(path_or_name)
     card = published or _card_of(path_or_name)
     with local_file(str(fetch(published)) if published else path_or_name) as path:

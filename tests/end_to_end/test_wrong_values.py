@@ -127,7 +127,7 @@ WRONG_AFTER_THE_SCHEDULE = [
         r"model\.dtype='float16' cannot be trained: gradients below 6e-8 vanish in it, as the loss is not scaled\. "
         r"Take 'bfloat16'\.",
     ),
-    ('--config.optimizer.name=lion', r"optimizer\.name='lion' is unknown\. Known: adamw, rmsprop, sgd\."),
+    ('--config.optimizer.name=lion', r"optimizer\.name='lion' is unknown\. Known: adamw, lamb, rmsprop, sgd\."),
     (
         '--config.data.train_crop=resize',
         r"data\.train_crop='resize' has no effect with data\.name='digits'; it needs data\.name='image_folder', .*\.",
@@ -138,7 +138,7 @@ WRONG_AFTER_THE_SCHEDULE = [
     ),
     (
         '--config.optimizer.beta1=0.5',
-        r"optimizer\.beta1=0\.5 has no effect with optimizer\.name='rmsprop'; it needs optimizer\.name='adamw'\.",
+        r"optimizer\.beta1=0\.5 has no effect with optimizer\.name='rmsprop'; it needs optimizer\.name='adamw' or ",
     ),
     ('--config.optimizer.momentum=1', r'optimizer\.momentum=1\.0 must be in \[0, 1\)\.'),
     ('--config.optimizer.epsilon=-1', r'optimizer\.epsilon=-1\.0 must be positive\.'),

@@ -76,6 +76,25 @@ def test_adamw_is_optax_adamw_with_the_mask():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), mine, theirs)
 
 
+@pytest.mark.parametrize('rate', [0.0, 0.1])
+def test_lamb_is_optax_lamb_with_the_mask(rate):
+    options = WeightDecayOptions(rate=rate, decoupled=True, skip=('/bn/', 'bias$'))
+    grads = [jax.tree.map(lambda x, i=i: jnp.cos(x + i), PARAMS) for i in range(5)]
+    ours = run(create_optimizer('lamb', decaying_rate, epsilon=1e-6, weight_decay=options), PARAMS, grads)
+    reference = optax.lamb(decaying_rate, eps=1e-6, weight_decay=rate, mask=options.mask)
+    for mine, theirs in zip(ours, run(reference, PARAMS, grads), strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), mine, theirs)
+
+
+def test_lamb_first_step_by_hand():
+    """The first update of Adam is the sign; with 0.5 * w it has the norm of (2.5, 1), and gets that of w, (3, 0)."""
+    options = WeightDecayOptions(rate=0.5, decoupled=True)
+    optimizer = create_optimizer('lamb', lambda step: 0.1, epsilon=1e-9, weight_decay=options)
+    (params,) = run(optimizer, jnp.array([3.0, 0.0]), [jnp.array([7.0, 0.2])])
+    norm = np.hypot(2.5, 1.0)
+    np.testing.assert_allclose(params, [3 - 0.1 * 3 * 2.5 / norm, -0.1 * 3 * 1.0 / norm], rtol=1e-5)
+
+
 def test_decoupled_decay_of_rmsprop_bypasses_the_momentum():
     options = WeightDecayOptions(rate=0.5, decoupled=True)
     optimizer = create_optimizer('rmsprop', lambda step: 0.1, weight_decay=options)
@@ -115,7 +134,7 @@ def test_description_counts_what_each_pattern_skips():
 
 
 def test_unknown_optimizer_names_the_known_ones():
-    with pytest.raises(UserError, match=r"optimizer.name='rms' is unknown. Known: adamw, rmsprop, sgd."):
+    with pytest.raises(UserError, match=r"optimizer.name='rms' is unknown. Known: adamw, lamb, rmsprop, sgd."):
         create_optimizer('rms', create_schedule('constant', learning_rate=0.1, total_steps=1))
 
 

@@ -130,6 +130,7 @@ def _labelled(dataset: Dataset, labels: FolderLabels) -> Dataset:
         check(other is None, 'data.numbered_classes', True, numbers)
     dataset.numbered_classes = labels.numbered_classes
     if labels.real_labels:
+        assert dataset.eval_names is not None  # folders know their images
         dataset.real_labels = read_real_labels(labels.real_labels, dataset.eval_names, names)
     return dataset
 

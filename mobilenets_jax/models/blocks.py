@@ -7,6 +7,7 @@ Differs: the rates are those of timm's EfficientNetBuilder, but it counts the la
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -57,7 +58,7 @@ class Block(nn.Module):
         )
 
     @staticmethod
-    def is_residual(row: Row, in_channels: int) -> bool:
+    def is_residual(row: Any, in_channels: int) -> bool:
         """Whether the block of a row adds its input, of so many channels, to what it computes."""
         del row, in_channels
         return False

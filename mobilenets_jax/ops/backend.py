@@ -30,14 +30,14 @@ def compiling_for(platform: str) -> Iterator[None]:
         _compiled_for.reset(token)
 
 
-def chosen(implementation: str, known: Sequence[str], by_backend: Mapping[str, str], *, has_kernel: bool) -> str:
+def chosen(implementation: str, known: Sequence[str], by_backend: Mapping[str, str], *, has_native_op: bool) -> str:
     """The implementation that an operation takes.
 
     Args:
       implementation: what was asked for: one of `known`, or 'auto' for what suits the backend at trace time.
       known: names of all implementations.
       by_backend: one of them for each of 'cpu', 'gpu' and 'tpu'.
-      has_kernel: whether there is a kernel for CPUs, which 'auto' prefers.
+      has_native_op: whether there is a native op for CPUs, which 'auto' prefers.
 
     Raises:
       UserError: `implementation` is unknown.
@@ -45,4 +45,4 @@ def chosen(implementation: str, known: Sequence[str], by_backend: Mapping[str, s
     check_choice('implementation', implementation, ('auto', *known))
     if implementation != 'auto':
         return implementation
-    return 'native' if has_kernel else by_backend.get(backend(), by_backend['gpu'])
+    return 'native' if has_native_op else by_backend.get(backend(), by_backend['gpu'])

@@ -1,8 +1,8 @@
 """Products of vectors of channels with a matrix: dense layers, and the two of squeeze-and-excitation.
 
 XLA:CPU takes one core for the product of a few vectors. Most of its time goes into reading the weights, which the
-kernels for CPUs (`ops.native`) divide among the cores. For export the product of all pixels of an image is the 1x1
-convolution that it is: the converter fails at others, which stand in front of a reshape.
+native ops for CPUs (`ops.cpu.native`) divide among the cores. For export, the product of all pixels of an image is
+written as the 1x1 convolution that it is: the converter fails at other products that are followed by a reshape.
 """
 
 import jax
@@ -36,10 +36,10 @@ def dense_product(
     if inputs.ndim == 4 and backend() == EXPORT:
         return conv(inputs, kernel[None, None])
     if precision is None and inputs.ndim == 2 and native.supports(inputs.dtype):
-        return _by_kernel(inputs, kernel)
+        return _by_native_op(inputs, kernel)
     return lax.dot_general(inputs, kernel, dimension_numbers, precision)
 
 
 @differentiated_as(jnp.dot)
-def _by_kernel(inputs, kernel):
+def _by_native_op(inputs, kernel):
     return convolve(Geometry(depthwise=False), inputs[:, None, None], kernel[None, None])[:, 0, 0]

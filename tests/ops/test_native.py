@@ -1,4 +1,4 @@
-"""The kernels are built once, and whoever cannot or does not want to build them is told, and goes without."""
+"""The native ops are built once, and whoever cannot or does not want to build them is told, and goes without."""
 
 import os
 import stat
@@ -36,27 +36,27 @@ def test_a_library_is_built_once_for_a_source_and_a_compiler(compiler, tmp_path,
     first, calls = native._built(str(path), 60), log.read_text()
     assert first.read_text() == 'library\n' and 'built' in calls
     assert native._built(str(path), 60) == first and log.read_text() == calls
-    assert f'building kernels for this CPU, once ({native.SWITCH}=0 refuses)' in capsys.readouterr().err
+    assert f'building native ops for this CPU, once ({native.SWITCH}=0 refuses)' in capsys.readouterr().err
 
 
 def test_a_compiler_that_fails_is_one_line(compiler, tmp_path, capsys):
     compiler('echo "no such standard" >&2; echo "and more" >&2; exit 1')
     assert not is_available()
     assert capsys.readouterr().err.splitlines()[-1] == (
-        'no kernels for this CPU, networks are slower: no such standard'
+        'no native ops for this CPU, networks are slower: no such standard'
     )
     assert not list((tmp_path / 'cache').rglob('*.so'))
 
 
 def test_a_failure_is_remembered_for_a_day_unless_somebody_asks_for_the_build(compiler, tmp_path, capsys, monkeypatch):
     def attempts():
-        return capsys.readouterr().err.count('building kernels')
+        return capsys.readouterr().err.count('building native ops')
 
     compiler('echo "no such standard" >&2; exit 1')
     assert not is_available() and attempts() == 1
     assert not is_available()
     assert capsys.readouterr().err == (
-        'no kernels for this CPU, networks are slower: no such standard '
+        'no native ops for this CPU, networks are slower: no such standard '
         '(once a day; python -m mobilenets_jax.ops.cpu.native tries now)\n'
     )
     monkeypatch.setattr(native, 'is_available', is_available)
@@ -72,14 +72,14 @@ def test_a_compiler_that_takes_too_long_holds_nobody_up(compiler, monkeypatch, c
     compiler('exec sleep 60')
     assert not is_available()
     assert capsys.readouterr().err.splitlines()[-1] == (
-        'no kernels for this CPU, networks are slower: the compiler was not ready after 0.2 s'
+        'no native ops for this CPU, networks are slower: the compiler was not ready after 0.2 s'
     )
 
 
 def test_a_library_that_does_not_load_is_one_line(compiler, capsys):
     compiler('for last; do :; done; echo "no library" > "$last"')
     assert not is_available()
-    assert 'no kernels for this CPU, networks are slower' in capsys.readouterr().err.splitlines()[-1]
+    assert 'no native ops for this CPU, networks are slower' in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_no_compiler_is_one_line(monkeypatch, capsys):
@@ -87,7 +87,7 @@ def test_no_compiler_is_one_line(monkeypatch, capsys):
     monkeypatch.setenv('PATH', '')
     monkeypatch.delenv('CXX', raising=False)
     assert not is_available()
-    assert capsys.readouterr().err == 'no kernels for this CPU, networks are slower: no C++ compiler was found\n'
+    assert capsys.readouterr().err == 'no native ops for this CPU, networks are slower: no C++ compiler was found\n'
 
 
 def test_who_refuses_is_not_told_anything(monkeypatch, capsys):
@@ -98,5 +98,5 @@ def test_who_refuses_is_not_told_anything(monkeypatch, capsys):
 
 def test_arrays_of_several_dtypes_are_refused():
     inputs = np.zeros((1, 2, 2, 4), np.float32)
-    with pytest.raises(ValueError, match='The kernel norm_sums takes float32 with inputs of float32, not float16'):
+    with pytest.raises(ValueError, match='The native op norm_sums takes float32 with inputs of float32, not float16'):
         native.call('norm_sums', inputs, inputs, inputs.astype(np.float16))

@@ -12,7 +12,7 @@ from mobilenets_jax.ops.cpu.chains import Convolution
 from mobilenets_jax.ops.cpu.normalization import Normalization
 from mobilenets_jax.ops.cpu.strips import Step, convolve_in_turn, runs_in_strips
 
-pytestmark = pytest.mark.skipif(not strips.native.is_available(), reason='no kernels for this CPU can be built here')
+pytestmark = pytest.mark.skipif(not strips.native.is_available(), reason='no native ops for this CPU can be built here')
 
 POINTWISE = Convolution(depthwise=False)
 

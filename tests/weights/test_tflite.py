@@ -23,7 +23,7 @@ def load(tmp_path, **changes):
 
 
 def notes(capsys):
-    """What was said of the file. The first network of a process may have more to say: that kernels are built."""
+    """What was said of the file. The first network of a process may have more to say: that native ops are built."""
     return [line for line in capsys.readouterr().err.splitlines() if 'model.tflite' in line]
 
 

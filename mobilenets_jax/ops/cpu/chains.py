@@ -61,7 +61,7 @@ class Convolution:
         return dense_conv(inputs, kernel, **geometry)
 
     def geometry(self, inputs: jax.Array, kernel: jax.Array) -> Geometry:
-        """As the kernels for CPUs take it."""
+        """As the native ops for CPUs take it."""
         pads = explicit_pads(self.padding, inputs.shape[1:3], kernel.shape[:2], self.stride, self.dilation)
         return Geometry(self.depthwise, self.stride, self.dilation, pads, self.groups, self.shuffled)
 
@@ -92,7 +92,7 @@ def conv_norms(
 ) -> list[Outputs]:
     """Convolves by one unit after the other, and normalises by the statistics of the batch as `batch_norm` does.
 
-    Where there are kernels for it, the statistics are summed while the outputs are made, and the gradients of the
+    Where there are native ops for it, the statistics are summed while the outputs are made, and the gradients of the
     convolutions' outputs never leave the cache. A depthwise or pointwise convolution normalises what the one before it
     made where it reads it, so that what lies between two units is written and read once instead of twice, and sums for
     the gradient of the batch norm before it.
@@ -123,14 +123,14 @@ def conv_norms(
 
 
 def _run_together(inputs, units) -> list[tuple[Geometry, Unit]]:
-    """The first of these units, as many as the kernels take at once, and the geometries of their convolutions."""
+    """The first of these units, as many as the native ops take at once, and the geometries of their convolutions."""
     some = []
     for unit in units:
         geometry = unit.convolution.geometry(inputs, unit.kernel)
-        has_kernels = unit.convolution.implementation in ('auto', 'native') and has_norm_gradients(
+        has_native_ops = unit.convolution.implementation in ('auto', 'native') and has_norm_gradients(
             geometry, inputs, unit.kernel, unit.activation
         )
-        if not has_kernels or (some and not geometry.sees_through_norms(unit.kernel)):
+        if not has_native_ops or (some and not geometry.sees_through_norms(unit.kernel)):
             break
         some.append((geometry, unit))
         inputs = jax.eval_shape(geometry.convolve_by_xla, inputs, unit.kernel)

@@ -1,8 +1,9 @@
 """Convolution of all channels with all, such as a network's first.
 
-On a CPU it is a kernel of this project (`ops.native`), a product of the pixels that each output sees, some at a time,
-with the weights. Where that cannot be and few channels come in, all of those pixels are made as an array, as XLA:CPU
-computes its own convolution and the gradient of the kernel many times slower then.
+On a CPU it is a native op of this project (`ops.cpu.native`): a matrix product of the input pixels of each output, a
+block of outputs at a time, with the weights. Where the native op cannot be used and the inputs have few channels, all
+of those pixels are written to an array first: XLA:CPU computes its own convolution, and the gradient of the kernel,
+many times slower there.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 
 from mobilenets_jax.ops.backend import backend
 from mobilenets_jax.ops.conv import explicit_pads
-from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve, has_kernel
+from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve, has_native_op
 from mobilenets_jax.ops.cpu.normalization import Normalization
 from mobilenets_jax.ops.cpu.pointwise import pointwise_conv
 from mobilenets_jax.ops.cpu.windows import windows
@@ -38,7 +39,7 @@ def dense_conv(
     geometry = Geometry(False, stride, dilation, pads)
     if geometry.is_pointwise(kernel):
         return pointwise_conv(inputs, kernel, then=then)
-    if has_kernel(geometry, inputs, kernel):
+    if has_native_op(geometry, inputs, kernel):
         return convolve(geometry, inputs, kernel, then)
     if backend() == 'cpu' and taps[0] * taps[1] * channels <= MAX_SEEN:
         seen = jnp.concatenate([window for _, window in windows(inputs, taps, stride, dilation, pads)], axis=-1)

@@ -1,9 +1,9 @@
 """Depthwise convolution: one function, and one implementation for each kind of device.
 
 XLA:CPU runs a grouped `conv_general_dilated` with as many groups as channels one to two orders of magnitude below what
-the memory allows. There it is a kernel of this project (`ops.native`) or, where that cannot be, the same sum written as
-kh * kw shifted multiply-adds, which XLA fuses into a single loop over channels, with a hand-written gradient whose
-three passes all have that form. GPUs and TPUs have kernels of their own for the grouped convolution and keep it.
+the memory allows. There it is a native op of this project (`ops.cpu.native`) or, where that cannot be used, the same
+sum as kh * kw shifted multiply-adds, which XLA fuses into a single loop over channels. Its hand-written gradient has
+the same form in all of its three passes. GPUs and TPUs have fast grouped convolutions of their own and keep them.
 """
 
 import functools
@@ -15,7 +15,7 @@ from jax import lax
 
 from mobilenets_jax.ops.backend import chosen
 from mobilenets_jax.ops.conv import Pads, explicit_pads
-from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve, has_kernel
+from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve, has_native_op
 from mobilenets_jax.ops.cpu.normalization import Normalization
 from mobilenets_jax.ops.cpu.sums import sum_together
 from mobilenets_jax.ops.cpu.windows import pad_images, windows
@@ -42,7 +42,7 @@ def depthwise_conv(
       stride: step between outputs, the same along H and W.
       dilation: step between the taps of the kernel, the same along H and W.
       padding: 'SAME' (as TensorFlow, so asymmetric when the total is odd), 'VALID', or ((top, bottom), (left, right)).
-      then: what is done with the outputs, in the same pass where there is a kernel for it.
+      then: what is done with the outputs, in the same pass where there is a native op for it.
       implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the backend at trace time.
 
     Returns:
@@ -54,8 +54,8 @@ def depthwise_conv(
     """
     pads = explicit_pads(padding, inputs.shape[1:3], kernel.shape[:2], stride, dilation)
     geometry = Geometry(True, stride, dilation, pads)
-    there = has_kernel(geometry, inputs, kernel)
-    implementation = chosen(implementation, IMPLEMENTATIONS, IMPLEMENTATION_FOR_BACKEND, has_kernel=there)
+    there = has_native_op(geometry, inputs, kernel)
+    implementation = chosen(implementation, IMPLEMENTATIONS, IMPLEMENTATION_FOR_BACKEND, has_native_op=there)
     channels = inputs.shape[-1]
     if kernel.shape[2:] != (1, channels) or kernel.dtype != inputs.dtype:
         raise ValueError(
@@ -163,5 +163,5 @@ PLAIN: dict[str, Callable[[jax.Array, jax.Array, int, int, Pads], jax.Array]] = 
 }
 # A config that names one is checked against these and 'auto'.
 IMPLEMENTATIONS = (*PLAIN, 'native')
-# Where there is no kernel for the CPU.
+# Where there is no native op for the CPU.
 IMPLEMENTATION_FOR_BACKEND = {'cpu': 'shifted', 'gpu': 'grouped', 'tpu': 'grouped'}

@@ -1,4 +1,4 @@
-"""Gradients of operations that have kernels, but only for their values."""
+"""Gradients of operations that have native ops, but only for their values."""
 
 import functools
 from collections.abc import Callable

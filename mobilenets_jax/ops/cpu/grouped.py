@@ -1,15 +1,15 @@
 """Pointwise (1x1) convolution in groups of channels, as in ShuffleNetV1, with the shuffle before it.
 
 XLA:CPU computes a convolution with `feature_group_count` and its gradients many times slower than the matrix products
-that it consists of. There it is a kernel of this project (`ops.native`), which takes the channels apart and puts them
-together again while they are in the cache, or, where that cannot be, a product for each group.
+that it consists of. There it is a native op of this project (`ops.cpu.native`), which splits the channels into groups
+and joins them again while they are in the cache, or, where that cannot be used, one product for each group.
 """
 
 import jax
 import jax.numpy as jnp
 
 from mobilenets_jax.ops.backend import chosen
-from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve, has_kernel
+from mobilenets_jax.ops.cpu.native_conv import Geometry, convolve, has_native_op
 from mobilenets_jax.ops.cpu.normalization import Normalization
 from mobilenets_jax.ops.cpu.pointwise import pointwise_conv
 from mobilenets_jax.ops.groups import channels_by_groups
@@ -34,7 +34,7 @@ def pointwise_conv_in_groups(
       kernel: [1, 1, C_in / groups, C_out], of the dtype of `inputs`; group g makes the g-th part of the outputs.
       groups: divides both numbers of channels.
       shuffled: whether group g sees every groups-th channel from g on, instead of a contiguous part.
-      then: what is done with the outputs, in the same pass where there is a kernel for it.
+      then: what is done with the outputs, in the same pass where there is a native op for it.
       implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the backend at trace time.
 
     Returns:
@@ -51,8 +51,8 @@ def pointwise_conv_in_groups(
             f'{inputs.dtype} [1, 1, {channels} / {groups}, {groups} * n], not {kernel.dtype} {list(kernel.shape)}.'
         )
     geometry = Geometry(depthwise=False, groups=groups, shuffled=shuffled)
-    there = has_kernel(geometry, inputs, kernel)
-    implementation = chosen(implementation, IMPLEMENTATIONS, IMPLEMENTATION_FOR_BACKEND, has_kernel=there)
+    there = has_native_op(geometry, inputs, kernel)
+    implementation = chosen(implementation, IMPLEMENTATIONS, IMPLEMENTATION_FOR_BACKEND, has_native_op=there)
     if implementation == 'native':
         return convolve(geometry, inputs, kernel, then)
     outputs = (_split if implementation == 'split' else Geometry.convolve_by_xla)(geometry, inputs, kernel)
@@ -67,4 +67,5 @@ def _split(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> jax.Arra
 
 # A config that names one is checked against these and 'auto'.
 IMPLEMENTATIONS = ('grouped', 'split', 'native')
-IMPLEMENTATION_FOR_BACKEND = {'cpu': 'split', 'gpu': 'split', 'tpu': 'split'}  # where there are no kernels for the CPU
+# Where there are no native ops for the CPU.
+IMPLEMENTATION_FOR_BACKEND = {'cpu': 'split', 'gpu': 'split', 'tpu': 'split'}

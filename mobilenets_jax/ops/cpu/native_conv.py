@@ -1,4 +1,4 @@
-"""Convolutions by the kernels for CPUs: the calls, and their gradients."""
+"""Convolutions by the native ops for CPUs: the calls, and their gradients."""
 
 import functools
 from typing import NamedTuple
@@ -37,7 +37,7 @@ class Geometry(NamedTuple):
     shuffled: bool = False
 
     def sees_through_norms(self, kernel: jax.Array) -> bool:
-        """Whether the kernels can normalise what they read, in place of a batch norm before the convolution."""
+        """Whether the native ops can normalise what they read, in place of a batch norm before the convolution."""
         return self.depthwise or self.is_pointwise(kernel)
 
     def is_pointwise(self, kernel: jax.Array) -> bool:
@@ -62,15 +62,15 @@ class Geometry(NamedTuple):
 
     @property
     def numbers(self) -> dict[str, int]:
-        """As the kernels take them."""
+        """As the native ops take them."""
         if self.name == 'grouped':
             return {'groups': self.groups, 'shuffled': int(self.shuffled)}
         top, left = self.pads[0][0], self.pads[1][0]
         return {'stride': self.stride, 'dilation': self.dilation, 'top': top, 'left': left}
 
 
-def has_kernel(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> bool:
-    """Whether there is a kernel for a convolution of these arrays, and what is traced now is for a CPU."""
+def has_native_op(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> bool:
+    """Whether there is a native op for a convolution of these arrays, and what is traced now is for a CPU."""
     if geometry.name == 'grouped' and (max(kernel.shape[:2]) > 1 or inputs.dtype == jnp.bfloat16):
         return False
     return max(kernel.shape[:2]) <= native.MAX_TAPS and native.supports(inputs.dtype)
@@ -83,13 +83,13 @@ def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Nor
       geometry: the kind of convolution.
       inputs: of a dtype that `native.supports`, [N, H, W, C_in].
       kernel: see `Geometry`, of the dtype of `inputs`.
-      then: is applied in the same pass if the kernels know its activation.
+      then: is applied in the same pass if the native ops know its activation.
 
     Returns:
       [N, H', W', C_out] of the dtype of `inputs`.
 
     Raises:
-      UserError: there is no kernel for this.
+      UserError: there is no native op for this.
     """
     none = np.zeros(0, inputs.dtype)
     if then is None or then.activation not in native.ACTIVATIONS:
@@ -101,7 +101,7 @@ def convolve(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, then: Nor
 
 
 def can_add(geometry: Geometry, then: Normalization) -> bool:
-    """Whether there is a residual, and the kernel adds it."""
+    """Whether there is a residual, and the native op adds it."""
     return then.residual is not None and then.activation == 'linear' and geometry.name == 'dense'
 
 
@@ -120,13 +120,13 @@ def with_sums(
 
 
 def nothing(kernel: jax.Array) -> list[np.ndarray]:
-    """In place of the arrays of a `Normalization`, where the kernels shall apply none."""
+    """In place of the arrays of a `Normalization`, where the native ops shall apply none."""
     return [np.zeros(0, native.wide_dtype(kernel.dtype))] * 4
 
 
 def has_norm_gradients(geometry: Geometry, inputs: jax.Array, kernel: jax.Array, activation: str) -> bool:
     """Whether `norm_gradients` can be computed for this convolution and activation."""
-    return has_kernel(geometry, inputs, kernel) and activation in native.ACTIVATIONS
+    return has_native_op(geometry, inputs, kernel) and activation in native.ACTIVATIONS
 
 
 def norm_gradients(
@@ -198,7 +198,8 @@ _convolve.defvjp(_forward, _backward)
 def _gradients(geometry, inputs, kernel, gradient):
     if geometry.depthwise:
         return native.call('depthwise_gradient', (inputs, kernel), inputs, kernel, gradient, **geometry.numbers)
-    if geometry.groups > 1:  # the kernel of a batch norm that does nothing: `gradient_constants` of factor and slope 1
+    if geometry.groups > 1:
+        # The native op has a batch norm: one that does nothing has the `gradient_constants` of factor and slope 1.
         constants = np.zeros((6, kernel.shape[-1]), native.wide_dtype(kernel.dtype))
         constants[[0, 3]] = 1
         return norm_gradients(geometry, 'linear', inputs, kernel, gradient, gradient, constants)[:2]
@@ -222,7 +223,7 @@ def _dense_input_gradient(geometry, inputs, kernel, gradient):
 def _call(geometry, options, *arrays, rows, before=None):
     inputs, kernel, residual, *statistics = arrays
     native.check(f'{geometry.name}_conv', inputs.dtype)
-    if not has_kernel(geometry, inputs, kernel):
+    if not has_native_op(geometry, inputs, kernel):
         raise UserError(
             f"implementation='native' takes up to {native.MAX_TAPS} taps, and in groups 1 and no bfloat16, "
             f'not {kernel.shape[:2]} of {inputs.dtype}.'

@@ -1,9 +1,9 @@
-"""Pointwise (1x1) convolution: a matrix product over channels, or a convolution where the compiler likes that better.
+"""Pointwise (1x1) convolution: a matrix product over channels, or a convolution where the compiler runs that faster.
 
-On a CPU it is a kernel of this project (`ops.native`) or, where that cannot be, a matrix product with a hand-written
-gradient. Left to itself XLA:CPU fuses whatever computed the activations into a transposed copy of them for the weight
-gradient, and then multiplies slowly; behind an optimization barrier the same product runs on the arrays as they lie,
-many times faster. TPUs choose their layouts better for a convolution.
+On a CPU it is a native op of this project (`ops.cpu.native`) or, where that cannot be used, a matrix product with a
+hand-written gradient. By default XLA:CPU fuses the operation that computed the activations into a transposed copy of
+them for the weight gradient, and then multiplies slowly. After an optimization barrier the same product reads the
+arrays in place, many times faster. TPUs choose better layouts for a convolution.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def pointwise_conv(
     Args:
       inputs: floating point [N, H, W, C_in].
       kernel: [1, 1, C_in, C_out], of the dtype of `inputs`.
-      then: what is done with the outputs, in the same pass where there is a kernel for it.
+      then: what is done with the outputs, in the same pass where there is a native op for it.
       implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the backend at trace time.
 
     Returns:
@@ -39,8 +39,8 @@ def pointwise_conv(
       UserError: `implementation` is unknown.
       ValueError: the kernel does not fit the inputs.
     """
-    has_kernel = native.supports(inputs.dtype)
-    implementation = chosen(implementation, IMPLEMENTATIONS, IMPLEMENTATION_FOR_BACKEND, has_kernel=has_kernel)
+    has_native_op = native.supports(inputs.dtype)
+    implementation = chosen(implementation, IMPLEMENTATIONS, IMPLEMENTATION_FOR_BACKEND, has_native_op=has_native_op)
     channels = inputs.shape[-1]
     if kernel.ndim != 4 or kernel.shape[:3] != (1, 1, channels) or kernel.dtype != inputs.dtype:
         raise ValueError(
@@ -83,4 +83,4 @@ _dot.defvjp(_dot_forward, _dot_backward)
 PLAIN: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {'conv': _conv, 'dot': _dot}
 # A config that names one is checked against these and 'auto'.
 IMPLEMENTATIONS = (*PLAIN, 'native')
-IMPLEMENTATION_FOR_BACKEND = {'cpu': 'dot', 'gpu': 'conv', 'tpu': 'conv'}  # where there are no kernels for the CPU
+IMPLEMENTATION_FOR_BACKEND = {'cpu': 'dot', 'gpu': 'conv', 'tpu': 'conv'}  # where there are no native ops for the CPU

@@ -1,7 +1,7 @@
 """Convolutions one after the other, as one operation where what lies between them is too large for the caches.
 
 An inverted residual expands its inputs sixfold, convolves each channel by itself, and projects to a few channels again.
-On a CPU most of its time went into writing the expanded channels to memory and reading them again. The kernel goes
+On a CPU most of its time went into writing the expanded channels to memory and reading them again. The native op goes
 through the image by strips of rows, and has them in the cache only.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from mobilenets_jax.ops.cpu import native
 from mobilenets_jax.ops.cpu.chains import Convolution
 from mobilenets_jax.ops.cpu.gradients import differentiated_as
-from mobilenets_jax.ops.cpu.native_conv import NOTHING, can_add, has_kernel, nothing
+from mobilenets_jax.ops.cpu.native_conv import NOTHING, can_add, has_native_op, nothing
 from mobilenets_jax.ops.cpu.normalization import Normalization
 
 CACHED_BYTES = 2**20  # what lies between is written out if it is smaller: it stays in the second cache of a core
@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
 
 def runs_in_strips(inputs: jax.Array, steps: Sequence[Step]) -> bool:
-    """Whether there is a kernel for these steps in turn from `inputs` [N, H, W, C], and it pays.
+    """Whether there is a native op for these steps in turn from `inputs` [N, H, W, C], and it pays.
 
     There is one for a depthwise convolution with a pointwise one before it, behind it, or both.
     """
@@ -41,7 +41,7 @@ def runs_in_strips(inputs: jax.Array, steps: Sequence[Step]) -> bool:
         return False
     for convolution, kernel, _ in steps:
         geometry = convolution.geometry(inputs, kernel)
-        known = has_kernel(geometry, inputs, kernel) and convolution.implementation in ('auto', 'native')
+        known = has_native_op(geometry, inputs, kernel) and convolution.implementation in ('auto', 'native')
         if not (known if convolution.depthwise else geometry.is_pointwise(kernel)):
             return False
     between = jax.eval_shape(lambda inputs: _one_by_one(inputs, steps[:1]), inputs)
@@ -52,7 +52,7 @@ def convolve_in_turn(inputs: jax.Array, steps: Sequence[Step]) -> jax.Array:
     """Convolves `inputs` [N, H, W, C] by each step in turn, to [N, H', W', C'] of the dtype of `inputs`.
 
     Raises:
-      UserError: there is no kernel for these steps, see `runs_in_strips`.
+      UserError: there is no native op for these steps, see `runs_in_strips`.
     """
     kinds = tuple((step.convolution, step.then.options) for step in steps)
     arrays = [(step.kernel, *step.then.arrays) for step in steps]

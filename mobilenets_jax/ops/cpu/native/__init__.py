@@ -1,8 +1,8 @@
-"""Kernels for CPUs, written in C++ and called by XLA; the forms in plain JAX take their place where there are none.
+"""Native ops for CPUs, written in C++ and called by XLA; the forms in plain JAX take their place where there are none.
 
-XLA:CPU passes over the images of a depthwise network two to three times as often as it must, and on one core for a part
-of the time. The kernels here are compiled for this machine's processor when the first network is traced on it, once, by
-the C++ compiler that is found, and kept in the user's cache.
+XLA:CPU reads and writes the images of a depthwise network two to three times as often as it must, and a part of the
+time on one core. The native ops are compiled once for this machine's processor, by the C++ compiler that is found, when
+the first network is traced on it, and kept in the user's cache.
 """
 
 import concurrent.futures
@@ -60,7 +60,7 @@ _KERNELS = (
 
 
 def supports(dtype: jnp.dtype, activation: str = 'linear') -> bool:
-    """Whether what is traced now is for a CPU that has kernels for arrays of `dtype`, and they know the activation.
+    """Whether what is traced now is for a CPU that has native ops for arrays of `dtype`, and they know the activation.
 
     For bfloat16 the processor must have tile registers, and the system must give them.
     """
@@ -76,7 +76,7 @@ def wide_dtype(dtype: jnp.dtype) -> jnp.dtype:
 
 
 def check(operation: str, dtype: jnp.dtype) -> None:
-    """Raises a UserError if an operation is asked to use a kernel that there is not."""
+    """Raises a UserError if an operation is asked to use a native op that does not exist."""
     if not supports(dtype):
         raise UserError(
             f"{operation} has no implementation='native' here for {jnp.dtype(dtype).name} on {backend()}: "
@@ -85,7 +85,7 @@ def check(operation: str, dtype: jnp.dtype) -> None:
 
 
 def is_available() -> bool:
-    """Whether the kernels are registered with JAX in this process: builds them first if nobody did.
+    """Whether the native ops are registered with JAX in this process: builds them first if nobody did.
 
     Says in one line on stderr that it builds, and why it could not. It holds nobody up for more than `BUILD_SECONDS`,
     and after an attempt that failed not again for a day. `SWITCH`=0 refuses.
@@ -94,7 +94,7 @@ def is_available() -> bool:
 
 
 def build_now() -> bool:
-    """Builds the kernels if nobody did, however long it takes and whatever failed before; see `is_available`."""
+    """Builds the native ops if nobody did, however long it takes and whatever failed before; see `is_available`."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):  # `is_available` says why
         _built(_compiler(), PATIENT_BUILD_SECONDS, again=True)
     return is_available()
@@ -107,7 +107,7 @@ def _library() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(str(_built(_compiler(), BUILD_SECONDS)))
     except (OSError, subprocess.SubprocessError) as error:
-        print(f'no kernels for this CPU, networks are slower: {_reason(error)}', file=sys.stderr)
+        print(f'no native ops for this CPU, networks are slower: {_reason(error)}', file=sys.stderr)
         return None
     library.allows_bfloat16.restype = ctypes.c_bool
     for name in _KERNELS:
@@ -123,26 +123,26 @@ def call(
     activation: str | None = None,
     **attributes: int | float,
 ):
-    """Calls kernel `name`; see forward.cc and gradients.cc.
+    """Calls the native op `name`; see forward.cc and gradients.cc.
 
     Args:
-      name: one of the kernels.
+      name: one of the native ops.
       results: what has the shape and the dtype of the result, or a sequence of such.
       *arrays: of one dtype that `supports` accepts.
       statistics: further arrays, of the `wide_dtype` of those.
-      activation: a key of `ACTIVATIONS`, for the kernels that take one.
-      **attributes: numbers, whole or not as the kernel has them.
+      activation: a key of `ACTIVATIONS`, for the native ops that take one.
+      **attributes: numbers, whole or not as the native op has them.
 
     Returns:
       An array, or a list of them, as `results` says.
 
     Raises:
-      ValueError: an array has another dtype, and the kernel would read it wrongly.
+      ValueError: an array has another dtype, and the native op would read it wrongly.
     """
     dtype = arrays[0].dtype
     for some, wanted in ((arrays, dtype), (statistics, wide_dtype(dtype))):
         if others := sorted({array.dtype.name for array in some} - {wanted.name}):
-            raise ValueError(f'The kernel {name} takes {wanted} with inputs of {dtype}, not {" or ".join(others)}.')
+            raise ValueError(f'The native op {name} takes {wanted} with inputs of {dtype}, not {" or ".join(others)}.')
     if activation is not None:
         attributes['activation'] = ACTIVATIONS[activation]
     numbers = {key: (np.float64 if isinstance(value, float) else np.int64)(value) for key, value in attributes.items()}
@@ -162,7 +162,7 @@ def _compiler() -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Why there are no kernels, in one line."""
+    """Why there are no native ops, in one line."""
     if isinstance(error, subprocess.TimeoutExpired):
         return f'the compiler was not ready after {error.timeout:g} s'
     output = getattr(error, 'stderr', None)  # of the compiler: not always text, and mostly of many lines
@@ -194,7 +194,7 @@ def _built(compiler: str, timeout_seconds: float, *, again: bool = False) -> pat
         return path
     if not again and failure.exists() and time.time() - failure.stat().st_mtime < NEXT_ATTEMPT_SECONDS:
         raise OSError(f'{failure.read_text()} (once a day; python -m {__name__} tries now)')
-    print(f'building kernels for this CPU, once ({SWITCH}=0 refuses): {path}', file=sys.stderr, flush=True)
+    print(f'building native ops for this CPU, once ({SWITCH}=0 refuses): {path}', file=sys.stderr, flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         built = pathlib.Path(temporary, 'kernels.so')

@@ -107,6 +107,7 @@ def get_config(task: str = 'classification') -> ml_collections.ConfigDict:
 
     config.log = ml_collections.ConfigDict()
     _durations(config.log, 'every')
+    config.log.wandb_project = ''  # of Weights & Biases, which gets the metrics, too; '': none
     config.evaluation = ml_collections.ConfigDict()
     _durations(config.evaluation, 'every')
     config.checkpoint = ml_collections.ConfigDict()

@@ -23,6 +23,7 @@ EXTRAS = {
     **dict.fromkeys(('litert_converter', 'ai_edge_litert', 'ai_edge_quantizer'), 'export'),
     **dict.fromkeys(('matplotlib', 'tensorboardX', 'scipy'), 'report'),
     'faster_coco_eval': 'detection',
+    'wandb': 'wandb',
 }
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

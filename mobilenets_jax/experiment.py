@@ -16,7 +16,7 @@ from mobilenets_jax.config import ConfigView, duration, spellings
 from mobilenets_jax.config_use import fields_in_use
 from mobilenets_jax.data import Dataset, Layout, create_dataset, fingerprint
 from mobilenets_jax.data.options import quantized_input_range
-from mobilenets_jax.errors import check
+from mobilenets_jax.errors import check, needed
 from mobilenets_jax.evaluation.evaluator import Evaluation, Evaluator
 from mobilenets_jax.fake_quantization import QUANTIZATION, FakeQuantized, Phases, float_statistics
 from mobilenets_jax.hosts import check_agreement
@@ -181,6 +181,10 @@ class Experiment:
             name: self._duration(config[name], 'every', total_steps, section=name) or total_steps
             for name in ('log', 'evaluation', 'checkpoint', 'replica_check')
         }
+        project = config.log.wandb_project
+        if project:
+            check('search' not in config, 'log.wandb_project', project, 'is not offered for a search')
+            needed('wandb')
         hang_timeout = config.hang_timeout_seconds
         check(hang_timeout > 0, 'hang_timeout_seconds', hang_timeout, 'must be positive')
         return LoopOptions(
@@ -192,6 +196,7 @@ class Experiment:
             replica_check_every=every['replica_check'],
             hang_timeout_seconds=hang_timeout,
             profile_steps=parse_steps(config.profile_steps, total_steps),
+            wandb_project=project,
         )
 
     @functools.cached_property

@@ -68,9 +68,9 @@ def test_command_that_needs_tensorflow_is_quiet(tmp_path):
 
 
 def test_the_package_asks_for_what_a_checkout_asks_for():
-    """But for the accelerators, and for export, whose packages stand in an environment of their own."""
+    """But for the accelerators, for export, whose packages stand in an environment of their own, and for wandb."""
     project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
-    extras = [name for name in project['optional-dependencies'] if name not in ('tpu', 'cuda', 'export')]
+    extras = [name for name in project['optional-dependencies'] if name not in ('tpu', 'cuda', 'export', 'wandb')]
     packaged = [*project['dependencies'], *(line for name in extras for line in project['optional-dependencies'][name])]
     lines = [line.partition('#')[0].strip() for line in (ROOT / 'requirements.txt').read_text().splitlines()]
     assert sorted(packaged) == sorted(line.replace('"', "'") for line in lines if line)

@@ -83,6 +83,8 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
             batch_size=options.batch_size,
             start_step=start_step,
             timing=Timing.saved(restored.meta['timing']) if restored else None,
+            wandb_project=options.wandb_project,
+            config=config.to_dict(),
             after_evaluation=report.update,
         )
         for line in going_on.describe_changes(config) if going_on else []:

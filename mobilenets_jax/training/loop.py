@@ -39,7 +39,7 @@ class Checkpoints(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopOptions:
-    """How long a run is and how often it reports, all in steps.
+    """How long a run is and how often it reports, all in steps; and where to.
 
     Attributes:
         total_steps: length of the run.
@@ -50,6 +50,7 @@ class LoopOptions:
         replica_check_every: between comparisons of the copies of the state; what is saved is always compared first.
         hang_timeout_seconds: a step, evaluation or save that takes longer ends the process, see `watchdog`.
         profile_steps: the first and the last step of a trace, see `profiling`; None for no trace.
+        wandb_project: that its metrics are written to, see `wandb_scalars`; '' for none.
     """
 
     total_steps: int
@@ -60,6 +61,7 @@ class LoopOptions:
     replica_check_every: int
     hang_timeout_seconds: float
     profile_steps: tuple[int, int] | None = None
+    wandb_project: str = ''
 
     def due(self, step: int, every: int) -> bool:
         """Whether something done each `every` steps is due after `step` updates."""

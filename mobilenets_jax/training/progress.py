@@ -1,4 +1,4 @@
-"""What people look at while a run goes on: a progress line, `metrics.jsonl` and TensorBoard scalars.
+"""What people look at while a run goes on: a progress line, `metrics.jsonl` and scalars of TensorBoard and W&B.
 
 Only the primary process writes; on the others every method does nothing.
 """
@@ -19,6 +19,7 @@ from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.config import write_text
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.training.task import Measures
+from mobilenets_jax.training.wandb_scalars import WandbScalars
 
 # What of a row depends on the machine and its faults, not on the run.
 TIMING_METRICS = ('images_per_second', 'step_seconds', 'input_percent', 'training_percent', 'seconds', 'starts')
@@ -72,6 +73,8 @@ class Progress:
         batch_size: global.
         start_step: where this process goes on; metrics that an earlier process wrote beyond it are dropped.
         timing: of the earlier processes.
+        wandb_project: of Weights & Biases, which gets the metrics, too; '' for none.
+        config: of the run, for Weights & Biases.
         after_evaluation: is called with this object, the step and the metrics after each evaluation.
     """
 
@@ -84,6 +87,8 @@ class Progress:
         batch_size: int,
         start_step: int,
         timing: Timing | None = None,
+        wandb_project: str = '',
+        config: Mapping[str, Any] | None = None,
         after_evaluation: Callable[['Progress', int, Mapping[str, float]], None] | None = None,
     ):
         self._measures = measures
@@ -93,12 +98,14 @@ class Progress:
         self._primary = jax.process_index() == 0
         self._path = workdir / 'metrics.jsonl'
         self._rows: list[dict] = []
-        self._tensorboard = None
+        self._tensorboard = self._wandb = None
         earlier = []
         if self._primary:
             earlier = read_metrics(self._path, repair=True)
             self._rows = [row for row in earlier if row['step'] <= start_step]
             self._tensorboard = _tensorboard_writer(workdir / 'tensorboard', start_step)
+            if wandb_project:
+                self._wandb = WandbScalars(workdir, wandb_project, config or {})
         self._timing = timing or Timing()
         # The metrics know of steps behind the last checkpoint, whose time is lost.
         self._timing.starts = 1 + max([self._timing.starts, *(row.get('starts') or 0 for row in earlier)])
@@ -196,7 +203,9 @@ class Progress:
                 self._after_evaluation(self, step, metrics)
 
     def close(self) -> None:
-        """Flushes the TensorBoard scalars."""
+        """Flushes the scalars of TensorBoard and Weights & Biases."""
+        if self._wandb is not None:
+            self._wandb.close()
         if self._tensorboard is not None:
             with contextlib.suppress(OSError):  # a full disk, which takes nothing else that the run needs
                 self._tensorboard.close()
@@ -211,6 +220,8 @@ class Progress:
         self._rows.append({'kind': kind, 'step': step, **finite_or_none(metrics)})
         # Written anew, since object stores cannot append; some thousand short rows at most.
         _write_rows(self._path, self._rows)
+        if self._wandb is not None:
+            self._wandb.add(kind, step, finite_or_none(metrics))
         self._write_scalars(kind, step, metrics)
 
     def _write_scalars(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:

@@ -132,6 +132,13 @@ def _add_quantization(config: ml_collections.ConfigDict) -> None:
 def _add_classification(config: ml_collections.ConfigDict) -> None:
     _add_quantization(config)
     config.evaluation.flip = False  # the probabilities are the mean over each image and its mirror image
+    config.distillation = ml_collections.ConfigDict()
+    # A trained classifier with the data's classes that the network also learns from: a file of weights, a name of
+    # `python -m mobilenets_jax weights`, or a run's workdir (its newest checkpoint) or checkpoint; '' for none.
+    config.distillation.teacher = ''
+    config.distillation.weight = 0.5  # of the loss by the teacher; that by the labels has 1 - weight
+    config.distillation.targets = 'soft'  # the teacher's probabilities; hard: its likeliest class
+    config.distillation.temperature = 1.0  # soft: all logits are divided by it, and the loss multiplied by its square
     config.label_smoothing = 0.0  # share of the target spread evenly over the classes
     config.data.repeated_augmentation = 1  # copies of an example in a batch, each augmented differently
     config.data.random_erasing = 0.0  # probability that a rectangle of a training image is erased

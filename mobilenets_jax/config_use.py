@@ -90,8 +90,10 @@ def _of_the_data() -> Iterator[tuple[str, Condition]]:
 
 def _conditions() -> dict[str, list[Condition]]:
     found: dict[str, list[Condition]] = {}
+    taught = Condition(('distillation.teacher',), bool, 'a distillation.teacher')
     quantized = Condition(('quantization.enabled',), bool, 'quantization.enabled=True')
     switches = {
+        **{f'distillation.{name}': taught for name in ('weight', 'targets', 'temperature')},
         'new_head': Condition(('init_from',), bool, 'an init_from'),
         'weight_decay.decoupled': _above_zero('weight_decay.rate'),
         'weight_decay.skip': _above_zero('weight_decay.rate'),
@@ -103,7 +105,8 @@ def _conditions() -> dict[str, list[Condition]]:
         **{f'quantization.{name}': quantized for name in ('range_momentum', *spellings('delay'), *spellings('freeze'))},
     }
     of_sections = (*_of_the_data(), *_declared('optimizer', OPTIMIZERS), *_declared('schedule', SCHEDULES))
-    for path, condition in (*of_sections, *switches.items()):
+    softened = ('distillation.temperature', _one_of('distillation.targets', ['soft']))
+    for path, condition in (*of_sections, *switches.items(), softened):
         found.setdefault(path, []).append(condition)
     return found
 

@@ -3,6 +3,7 @@
 The top of the package: it knows all of its parts, and none of them knows it. train.py and eval.py put it to work.
 """
 
+import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from mobilenets_jax.hosts import check_agreement
 from mobilenets_jax.identity import Identity, check_classes, network_fields
 from mobilenets_jax.tasks import get_task
 from mobilenets_jax.training import parallel
+from mobilenets_jax.training.distillation import Teacher
 from mobilenets_jax.training.ema import EmaOptions
 from mobilenets_jax.training.frozen import NOTHING, Frozen
 from mobilenets_jax.training.loop import LoopOptions
@@ -157,6 +159,28 @@ class Experiment:
         fields |= {} if self.quantized is None else {'quantization': QUANTIZATION}
         numbered = self.dataset.numbered_classes
         return Identity(fields=fields, class_names=names, data=data, task=self._config.task, numbered_classes=numbered)
+
+    @functools.cached_property
+    def teacher(self) -> Teacher | None:
+        """The trained network that this one also learns from, which training alone reads; None: there is none."""
+        return self.definition.create_teacher(self._config, self.dataset, self.model)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is saved with every checkpoint of a run for those who go on from it."""
+        facts = {'config': self._config.to_dict(), 'fingerprints': self.dataset.fingerprints}
+        return facts if self.teacher is None else {**facts, 'teacher': self.teacher.facts}
+
+    def check_facts(self, checkpoint: str, stored: Mapping[str, Any]) -> None:
+        """Raises `UserError` if a run cannot go on with its data or its teacher.
+
+        Args:
+            checkpoint: what messages call the one that it goes on from.
+            stored: what was saved with it.
+        """
+        self.check_data(checkpoint, stored.get('fingerprints'))
+        if self.teacher is not None:
+            self.teacher.check(checkpoint, stored.get('teacher', {}))
 
     def check_data(self, checkpoint: str, stored: Mapping[str, fingerprint.Fingerprint] | None) -> None:
         """Raises `UserError` if a run cannot go on with its data; see `data.fingerprint`."""
@@ -293,7 +317,15 @@ class Experiment:
 
     def train_step(self) -> Callable:
         """The training step, mapped over all devices; raises `UserError` for float16, which it would not train."""
-        return parallel.parallel_train_step(self.device_step(self.task), self._compiled_for)
+        step, teacher = self.device_step(self.task), self.teacher
+        if teacher is None:
+            return parallel.parallel_train_step(step, self._compiled_for)
+
+        def taught_step(state: TrainState, batch: Any, variables: Any) -> tuple[TrainState, Any]:
+            task = self.task.taught_by(dataclasses.replace(teacher, variables=variables))
+            return self.device_step(task)(state, batch)
+
+        return parallel.parallel_train_step(taught_step, self._compiled_for, constants=teacher.variables)
 
     def candidate_step(self) -> Callable:
         """The training step of states that have a device each, stacked; raises as `train_step` does."""

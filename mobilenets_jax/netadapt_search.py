@@ -97,6 +97,8 @@ class NetAdaptSearch:
     def _check_network(self) -> None:
         model, config = self.experiment.model, self._config
         check(isinstance(model, ImageClassifier), 'task', config.task, "cannot be searched for; 'classification' can")
+        teacher = config.distillation.teacher
+        check(teacher == '', 'distillation.teacher', teacher, 'cannot be in a search, whose networks learn from labels')
         stride = model.output_stride
         check(stride == 32, 'model.output_stride', stride, 'must be 32 in a search: no latency model knows dilation')
         check(

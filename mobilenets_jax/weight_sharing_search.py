@@ -282,6 +282,8 @@ def _check_config(config: ConfigView, given: Mapping[str, Any]) -> None:
         check(rate == 0, f'model.{field}', rate, 'must be 0 in a search, whose rewards it would change')
     sync_bn = config.model.sync_bn
     check(not sync_bn, 'model.sync_bn', sync_bn, 'cannot be in a search, in which each device has its own network')
+    teacher = config.distillation.teacher
+    check(teacher == '', 'distillation.teacher', teacher, 'cannot be in a search, whose networks learn from labels')
     check(config.init_from == '', 'init_from', config.init_from, 'has no effect in a search with shared weights')
     steps = config.optimizer.accumulation_steps
     check(steps == 1, 'optimizer.accumulation_steps', steps, 'must be 1 in a search with shared weights')

@@ -72,7 +72,7 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
     with CheckpointManager(workdir / 'checkpoints', identity=experiment.identity, **checkpoint_options) as checkpoints:
         restored = checkpoints.restore(target)
         if restored:
-            experiment.check_data(f'step {restored.step}', restored.meta.get('fingerprints'))
+            experiment.check_facts(f'step {restored.step}', restored.meta)
         state = restored.state if restored else experiment.initial_state()
         start_step = restored.step if restored else 0
         report = RunReport(workdir, experiment.identity.model, num_params(target.params), experiment.task)
@@ -104,7 +104,7 @@ def _train(config: ConfigView, workdir: epath.Path, stop_signals: StopSignals) -
             options=options,
             stop=stop_signals.reached,
             start_position=restored.meta['position'] if restored else 0,
-            facts={'config': config.to_dict(), 'fingerprints': experiment.dataset.fingerprints},
+            facts=experiment.facts,
             profile_folder=workdir / 'profile',
         )
         progress.close()
@@ -132,6 +132,8 @@ def _announce(experiment: Experiment, target, start_step: int) -> None:
     )
     if experiment.quantized:
         print(experiment.quantized.describe(target.batch_stats))
+    if experiment.teacher:
+        print(f'teacher: {experiment.teacher.source}')
     if experiment.frozen.params:
         print(experiment.frozen.describe(target.params))
     print(f'going on from the checkpoint of step {start_step}' if start_step else 'starting from step 0', flush=True)

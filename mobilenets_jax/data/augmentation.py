@@ -22,6 +22,14 @@ def normalize(images: jax.Array | np.ndarray, normalization: str) -> jax.Array:
     return (images.astype(jnp.float32) - 255 * mean) / (255 * std)
 
 
+def change_normalization(images: jax.Array, before: str, after: str) -> jax.Array:
+    """Maps images [n, H, W, 3] that were normalised by one key of `NORMALIZATIONS` to what another makes of them."""
+    if before == after:
+        return images
+    (mean, std), (new_mean, new_std) = (jnp.asarray(NORMALIZATIONS[name], images.dtype) for name in (before, after))
+    return (images * std + mean - new_mean) / new_std
+
+
 def example_keys(seed: int, epoch: jax.Array, index: jax.Array) -> jax.Array:
     """One key per example, [n], from the run's seed and the int32 [n] arrays `epoch` and `index`."""
     root = jax.random.key(seed)

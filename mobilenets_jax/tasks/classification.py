@@ -19,7 +19,9 @@ from mobilenets_jax.report.predictions import write_report
 from mobilenets_jax.tasks.classified_images import classify, classify_table, trained_classifier
 from mobilenets_jax.tasks.definition import BatchView, Predicted, PredictedTable, TaskDefinition
 from mobilenets_jax.tasks.network import network_arguments
+from mobilenets_jax.tasks.teacher import read_teacher, with_teacher
 from mobilenets_jax.training.classification import ClassificationTask
+from mobilenets_jax.training.distillation import DistilledTask, Teacher
 from mobilenets_jax.training.frozen import Frozen
 from mobilenets_jax.weights.init_from import LOGITS
 from mobilenets_jax.weights.weight_arguments import load_weights
@@ -39,9 +41,11 @@ class Classification(TaskDefinition):
         """The classifier that the config names."""
         return create_model(**network_arguments(config, dataset))
 
-    def create_task(self, config: ConfigView, dataset: Dataset, model: nn.Module, frozen: Frozen) -> ClassificationTask:
-        """Softmax cross-entropy."""
-        return ClassificationTask(
+    def create_task(
+        self, config: ConfigView, dataset: Dataset, model: nn.Module, frozen: Frozen
+    ) -> ClassificationTask | DistilledTask:
+        """Softmax cross-entropy, by the labels and perhaps by a teacher."""
+        task = ClassificationTask(
             model=model,
             preprocess=dataset.device_preprocess,
             mix=dataset.device_mix,
@@ -49,6 +53,11 @@ class Classification(TaskDefinition):
             eval_flip=config.evaluation.flip,
             frozen=frozen,
         )
+        return with_teacher(config, task)
+
+    def create_teacher(self, config: ConfigView, dataset: Dataset, model: ImageClassifier) -> Teacher | None:
+        """The classifier that `distillation.teacher` names."""
+        return read_teacher(config, dataset, model)
 
     def to_metrics(self, dataset: Dataset, sums: Arrays, rows: Arrays) -> dict[str, float]:
         """Top-1, top-5 and loss; with ReaL's labels also the accuracy by these."""

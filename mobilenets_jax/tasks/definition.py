@@ -13,6 +13,7 @@ from mobilenets_jax.data import Dataset
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.evaluation.evaluator import Arrays, Evaluation
 from mobilenets_jax.inference import TrainedNetwork
+from mobilenets_jax.training.distillation import Teacher
 from mobilenets_jax.training.frozen import Frozen
 from mobilenets_jax.training.task import Measures, Task
 from mobilenets_jax.weights.init_from import Head
@@ -96,6 +97,20 @@ class TaskDefinition(Protocol):
     def create_task(self, config: ConfigView, dataset: Dataset, model: nn.Module, frozen: Frozen) -> Task:
         """The task with its network; reads all fields that the task alone has."""
         ...
+
+    def create_teacher(self, config: ConfigView, dataset: Dataset, model: nn.Module) -> Teacher | None:
+        """The trained network that the task's `taught_by` takes before a step is made; None: there is none.
+
+        Args:
+            config: of the run.
+            dataset: of the run.
+            model: what is trained.
+
+        Raises:
+            UserError: it cannot be read, or does not fit.
+        """
+        del config, dataset, model
+        return None
 
     def identity_fields(self, model: nn.Module) -> dict[str, Any]:
         """What a checkpoint must share with a run beside `identity.NETWORK_FIELDS`, JSON-able."""

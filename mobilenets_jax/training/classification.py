@@ -7,7 +7,7 @@ Paper: Simonyan and Zisserman, 1409.1556 section 3.2 (in evaluation the softmax 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,22 @@ from mobilenets_jax.training.task import Metric, Task
 
 PyTree = Any
 Arrays = dict[str, jax.Array]
+
+
+class Examples(NamedTuple):
+    """A batch as a network is trained on it.
+
+    Attributes:
+        images: normalised, augmented and mixed, float32 [n, H, W, 3].
+        labels: int32 [n].
+        other_labels: of what was mixed in, int32 [n]; None: nothing is mixed.
+        share: the part of each image that is its own, float32 [n]; likewise.
+    """
+
+    images: jax.Array
+    labels: jax.Array
+    other_labels: jax.Array | None = None
+    share: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,20 +86,38 @@ class ClassificationTask(Task):
         Returns:
             The loss, and (updated statistics, sums over the examples: of the loss, the hits, and their count).
         """
+        examples = self.examples(batch)
+        logits, updated = forward_in_training(self.model, params, batch_stats, examples.images, key, self.frozen)
+        losses = self.losses(logits, examples)
+        sums = self.sums(logits, examples, losses)
+        return losses.mean(), (updated, sums)
+
+    def examples(self, batch: PyTree) -> Examples:
+        """What a step makes of one device's batch, see `loss`."""
         images, labels = self.preprocess(batch, train=True), batch['label']
-        if self.mix:
-            images, other_labels, share = self.mix(batch, images)
-        logits, updated = forward_in_training(self.model, params, batch_stats, images, key, self.frozen)
-        losses = smoothed_cross_entropy(logits, labels, self.label_smoothing)
-        if self.mix:  # cross-entropy is linear in the targets
-            losses = share * losses + (1 - share) * smoothed_cross_entropy(logits, other_labels, self.label_smoothing)
-            labels = jnp.where(share < 0.5, other_labels, labels)
-        sums = {
+        if not self.mix:
+            return Examples(images, labels)
+        images, other_labels, share = self.mix(batch, images)
+        return Examples(images, labels, other_labels, share)
+
+    def losses(self, logits: jax.Array, examples: Examples) -> jax.Array:
+        """The training loss of each example, [n], by the network's logits [n, classes]."""
+        losses = smoothed_cross_entropy(logits, examples.labels, self.label_smoothing)
+        if examples.share is None:
+            return losses
+        share, others = examples.share, smoothed_cross_entropy(logits, examples.other_labels, self.label_smoothing)
+        return share * losses + (1 - share) * others  # cross-entropy is linear in the targets
+
+    def sums(self, logits: jax.Array, examples: Examples, losses: jax.Array) -> Arrays:
+        """Sums over the examples: losses [n], hits (of mixed images those of the larger part), and their count."""
+        labels = examples.labels
+        if examples.share is not None:
+            labels = jnp.where(examples.share < 0.5, examples.other_labels, labels)
+        return {
             'loss': losses.sum(),
             'correct': (label_rank(logits, labels) < 1).sum(),
             'count': jnp.asarray(labels.size),
         }
-        return losses.mean(), (updated, sums)
 
     def evaluate(self, params: PyTree, batch_stats: PyTree, batch: PyTree) -> tuple[Arrays, Arrays]:
         """Measures one device's batch.

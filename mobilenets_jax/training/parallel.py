@@ -41,16 +41,37 @@ def to_host(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: np.array(leaf.addressable_shards[0].data), tree)
 
 
-def parallel_train_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+def parallel_train_step(
+    step: Callable, devices: Sequence[jax.Device] | None = None, constants: PyTree | None = None
+) -> Callable:
     """Maps `step(state, batch) -> (state, metrics)` over all devices of all processes; donates the state.
 
     Args:
         step: of one device.
         devices: others to compile it for.
+        constants: host arrays that every step takes as a third argument, a copy on each device; None: it takes none.
     """
-    return jax.pmap(
-        step, axis_name=AXIS_NAME, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices
+    in_axes = (None, 0) if constants is None else (None, 0, None)
+    mapped = jax.pmap(
+        step, axis_name=AXIS_NAME, in_axes=in_axes, out_axes=(None, None), donate_argnums=0, devices=devices
     )
+    return mapped if constants is None else _StepWithConstants(mapped, constants)
+
+
+class _StepWithConstants:
+    """A mapped step whose third argument is always the same; it is put on the devices when the first one is made."""
+
+    def __init__(self, step: Callable, constants: PyTree):
+        self._step, self._constants, self._on_devices = step, constants, None
+
+    def __call__(self, state: PyTree, batch: PyTree) -> tuple[PyTree, PyTree]:
+        if self._on_devices is None:
+            self._on_devices = replicate(self._constants)
+        return self._step(state, batch, self._on_devices)
+
+    def lower(self, state: PyTree, batch: PyTree) -> jax.stages.Lowered:
+        """As of the mapped step."""
+        return self._step.lower(state, batch, self._constants)
 
 
 def parallel_eval_step(step: Callable) -> Callable:

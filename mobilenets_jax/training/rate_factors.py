@@ -2,7 +2,7 @@
 
 Paper: decay of the rate by depth, Clark et al., ELECTRA, 2003.10555; for images Bao et al., BEiT, 2106.08254.
 Reference: timm optim/_param_groups.py@aa4b585 (`param_groups_layer_decay`).
-Differs: the last convolution is a layer of its own, as of timm's MobileNetV3; timm has that of MobileNetV2 in the head.
+Differs: the last convolution is always a layer of its own; timm's MobileNetV2 counts it to the head.
 """
 
 import re

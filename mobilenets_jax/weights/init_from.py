@@ -1,7 +1,6 @@
 """Where a run's variables come from: published weights, or a checkpoint of another run."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from mobilenets_jax.identity import CLASSIFICATION, DETECTION, NETWORK_FIELDS, S
 from mobilenets_jax.models.tails import FULL
 from mobilenets_jax.trees import describe_leaf, named_leaves
 from mobilenets_jax.weights.cards.detection import COCO_CLASSES
-from mobilenets_jax.weights.pretrained import Pretrained, load_pretrained
+from mobilenets_jax.weights.pretrained import Pretrained, load_for_field
 from mobilenets_jax.weights.trained import is_folder, read_trained
 
 PyTree = Any
@@ -103,13 +102,7 @@ def starting_point(
     network = {name: overrides.get(f'model.{name}') for name in ('convention', 'width_multiplier')}
     network |= {'image_size': overrides.get('image_size'), 'normalization': overrides.get('data.normalization')}
     network['num_classes'] = 1 if new_head else None  # `fit` puts a head of the data's classes there
-    try:
-        pretrained = load_pretrained(
-            os.path.expanduser(source), overrides.get('model.name'), **network, task=None, option=FIELD
-        )
-    except UserError as error:  # the readers know their file by the option of eval.py and predict
-        message = str(error)
-        raise UserError(message.replace('weights=', f'{FIELD}=', int(message.startswith('weights=')))) from error
+    pretrained = load_for_field(FIELD, source, overrides.get('model.name'), **network, task=None)
     fields = config_fields(pretrained)
     fields = {name: fields[name] for name in NETWORK_FIELDS if name not in kept}
     return StartingPoint(

@@ -1,6 +1,7 @@
 """Published weights, or a checkpoint of a run, as a model and its variables: `load_pretrained`."""
 
 import dataclasses
+import os
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -157,6 +158,22 @@ def load_pretrained(
     for note in notes:
         print(f'{option}={path_or_name!r}: {" ".join(note.split())}', file=sys.stderr, flush=True)
     return Pretrained(network, variables, card)
+
+
+def load_for_field(field: str, source: str, *args: Any, **options: Any) -> Pretrained:
+    """`load_pretrained` of the value of a field of the config, which its messages name.
+
+    Args:
+        field: dotted, e.g. 'init_from'.
+        source: as `load_pretrained` takes it; local ones perhaps with ~.
+        *args: as of `load_pretrained`, behind the source.
+        **options: likewise.
+    """
+    try:
+        return load_pretrained(os.path.expanduser(source), *args, **options, option=field)
+    except UserError as error:  # the readers know their file by the option of eval.py and predict
+        message = str(error)
+        raise UserError(message.replace('weights=', f'{field}=', int(message.startswith('weights=')))) from error
 
 
 Loaded = tuple[FileNetwork, PyTree, WeightCard, list[str]]  # and what is to be said of them

@@ -23,6 +23,7 @@ from mobilenets_jax.data.segmentation_options import SegmentationOptions
 from mobilenets_jax.data.shapes_only import ShapesOnly
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.tasks import TASKS
+from mobilenets_jax.tasks.classification import Classification
 from mobilenets_jax.tasks.detector import ANCHOR_FIELDS, HEAD_FIELDS, LOSS_FIELDS, NMS_FIELDS
 from mobilenets_jax.training.state import num_params
 
@@ -48,6 +49,7 @@ CHOICES = (
     },
     {'num_steps': 10, 'schedule.decay_epochs': 1.0, 'data.random_erasing': 0.1, 'init_from': 'x', 'new_head': True},
     {'num_steps': 10, 'schedule.decay_epochs': 1.0, 'quantization.enabled': True},
+    {'num_steps': 10, 'schedule.decay_epochs': 1.0, 'distillation.teacher': 'x'},
     {
         'num_epochs': 1.0,
         'data.name': 'image_folder',
@@ -161,6 +163,7 @@ def create_stand_in(name, *, task, **choices):
 @pytest.fixture
 def stand_in(monkeypatch):
     monkeypatch.setattr(experiment, 'create_dataset', create_stand_in)
+    monkeypatch.setattr(Classification, 'create_teacher', lambda *args: None)  # its file is not there
 
 
 def test_every_task_has_its_fields():

@@ -250,6 +250,7 @@ def test_rank_correlation():
         ({'model.name': 'mobilenet_v2'}, "^model.name='mobilenet_v2' has no effect in a search: search.space says"),
         ({'model.dropout_rate': None}, '^model.dropout_rate=None must be 0 in a search'),
         ({'model.drop_path_rate': 0.1}, '^model.drop_path_rate=0.1 must be 0 in a search'),
+        ({'distillation.teacher': 'x'}, "^distillation.teacher='x' cannot be in a search, whose networks learn"),
         ({'model.sync_bn': True}, '^model.sync_bn=True cannot be in a search, in which each device'),
         ({'optimizer.accumulation_steps': 2}, '^optimizer.accumulation_steps=2 must be 1 in a search'),
         ({'data.mixup_alpha': 0.2}, '^data.mixup_alpha=0.2 would mix images that are held out'),

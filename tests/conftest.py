@@ -1,9 +1,13 @@
-"""Eight fake CPU devices for every test: set before JAX is imported anywhere."""
+"""Eight fake CPU devices and quick compilation for every test: set before JAX is imported anywhere."""
 
 import os
 
+import quick_compile
+
 os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+os.environ['XLA_FLAGS'] = ' '.join(
+    [os.environ.get('XLA_FLAGS', ''), '--xla_force_host_platform_device_count=8', quick_compile.FLAGS]
+)
 os.environ['EPATH_USE_TF'] = 'false'  # as the commands have it, see `mobilenets_jax.buckets`
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 

@@ -1,8 +1,8 @@
-"""XLA's flags for tests that start processes: most of their time is compiling, and none depends on fast programs."""
+"""XLA's flags for tests and processes that they start: much of the time is compiling, which fast code prolongs."""
 
-import jax
+from importlib import metadata
 
 FLAGS_OF_ALL = '--xla_backend_optimization_level=0'  # XLA ends on flags that it does not know
 FLAGS = FLAGS_OF_ALL
-if jax.__version_info__ < (0, 11):
+if metadata.version('jax').split('.')[:2] < ['0', '11']:  # read without importing JAX, which these flags precede
     FLAGS += ' --xla_cpu_use_fusion_emitters=false'

@@ -1,6 +1,7 @@
 """`export`: a network of any task, with published weights or of a run, as a TFLite file, float or in 8 bit."""
 
 import argparse
+import os
 import pathlib
 import sys
 
@@ -66,7 +67,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _pixels(directory: str, network: TrainedNetwork) -> np.ndarray:
     """Images of a folder, as the network's evaluation has them, uint8 [n, H, W, 3]."""
-    found = [join(directory, file) for file in list_images(directory, '--calibration').files]
+    folder = os.path.expanduser(directory)
+    check(os.path.isdir(folder), '--calibration', directory, 'is no folder')
+    found = [join(folder, file) for file in list_images(folder, '--calibration').files]
     chosen = spread(found)
     if len(chosen) < len(found):
         print(f'--calibration: {len(chosen)} of {len(found)} images are taken, evenly spread', file=sys.stderr)

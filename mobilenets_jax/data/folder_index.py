@@ -116,7 +116,8 @@ def list_images(folder: str, field: str = 'data.dir') -> Listing:
         UserError: it cannot be listed or has no images.
     """
     files, left_out, folders = [], Counter(), {}
-    seen, waiting = {_identity(os.path.dirname(folder))}, ['']
+    outside = folder if is_bucket(folder) else os.path.dirname(os.path.abspath(folder))
+    seen, waiting = {_identity(outside)}, ['']
     while waiting:
         inner = waiting.pop()
         path = join(folder, inner)

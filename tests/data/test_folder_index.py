@@ -225,3 +225,14 @@ def test_an_index_that_may_not_be_read_is_said(readable_folder, request, capsys)
     request.getfixturevalue('unprivileged')
     assert len(list_files(str(readable_folder), ['a'])['a'].files) == 3
     assert f'{index} cannot be read (Permission denied): the files are listed again\n' in capsys.readouterr().err
+
+
+def test_a_folder_is_the_same_by_any_spelling(folder, monkeypatch):
+    expected = folder_index.list_images(str(folder)).files
+    assert expected and all(name.count('/') for name in expected)
+    monkeypatch.chdir(folder)
+    for spelling in ('.', f'{folder}/', f'../{folder.name}'):
+        assert folder_index.list_images(spelling).files == expected
+    (folder / 'none').mkdir()
+    with pytest.raises(UserError, match='^--calibration: none has no images '):
+        folder_index.list_images('none', '--calibration')

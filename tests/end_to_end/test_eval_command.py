@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from launching import SHORT_RUN, read_state, read_summary
 
+from mobilenets_jax.__main__ import main
 from mobilenets_jax.data import Layout, create_dataset
 from mobilenets_jax.models import create_model
 
@@ -82,6 +83,24 @@ def test_result_is_that_of_the_parameters_asked_for(arguments, step, which, laun
         assert f'| top-1 | {result["top1"]:.2f} % |' in card and '(curves.png)' in card
         assert f'\npython -m mobilenets_jax eval --workdir={run.name}.unfinished --step=12\n' in card  # its first name
         assert '| model.width_multiplier | 0.25 |' in card and 'config.batch_size' not in card
+
+
+def test_a_mean_of_checkpoints_is_evaluated_as_a_run_and_trained_no_further(launcher, straight_run, measure, tmp_path):
+    mean = tmp_path / 'mean'
+    assert main(['average', str(straight_run()), f'--out={mean}', '--last=2']) == 0
+    ended = launcher.run('eval.py', f'--workdir={mean}')
+    assert ended.status == 0, ended
+    states = [read_state(straight_run(), step) for step in (8, 12)]
+    variables = [
+        jax.tree.map(lambda one, other: (one + other) / 2, *(state[f'ema_{name}'] for state in states))
+        for name in ('params', 'batch_stats')
+    ]
+    result, (expected, _, _) = json.loads(ended.output[-1]), measure(*variables)
+    assert {name: result[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert (result['count'], result['step']) == (360, 12)
+    ended = launcher.train(mean).end()
+    assert (ended.status, ended.output) == (2, [])
+    assert ended.errors == ["error: checkpoint 12 was saved without its 'position': no run can go on from it."]
 
 
 @pytest.fixture

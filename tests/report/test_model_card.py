@@ -3,13 +3,18 @@
 import copy
 import types
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from configs import base
+from mobilenets_jax.config import ConfigView
 from mobilenets_jax.models import create_model
 from mobilenets_jax.report import model_card
 from mobilenets_jax.report.model_card import MARK, write_model_card
+from mobilenets_jax.tasks import get_task
 from mobilenets_jax.training.classification import ClassificationTask
+from mobilenets_jax.training.task import headline_metric
 
 SUMMARY = {
     'model': 'mobilenet_v1',
@@ -81,6 +86,28 @@ def test_a_card_has_the_published_counts_and_what_was_measured(config, tmp_path,
     assert 'After 1,200 steps, on 50,000 images, with averaged parameters:' in text
     assert '\npython -m mobilenets_jax eval --workdir=flowers --step=1200\n' in text
     assert '(curves.png)' in text and str(tmp_path) not in text
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection'])
+def test_the_other_tasks_have_cards_too(task, tmp_path, capsys):
+    fields = {'model.name': 'mobilenet_v2', 'model.width_multiplier': 0.25, 'image_size': (64, 96)}
+    config = ConfigView(base.get_config(task).to_dict()).updated(fields)
+    names = ('ant', 'bee')
+    data = types.SimpleNamespace(num_train=8, num_eval=4, num_classes=2, class_names=names, name='none')
+    definition = get_task(task)
+    model = definition.create_model(config, data)
+    summary = SUMMARY | {'model': 'mobilenet_v2'} | {f'test_{definition.measures.headline}': 41.5}
+    defaults = base.get_config(task).to_dict()
+    parts = {'model': model, 'dataset': data, 'measures': definition.measures}
+    write_model_card(tmp_path, summary, config.to_dict(), defaults, **parts)
+    assert capsys.readouterr().err == ''
+    found = rows((tmp_path / 'README.md').read_text())
+    shapes = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, 64, 96, 3)), train=False), jax.random.key(0))
+    params = sum(leaf.size for leaf in jax.tree.leaves(shapes['params']))
+    assert found['task'] == task and found['parameters'] == f'{params:,}' and found['2 classes'] == 'ant, bee'
+    assert (
+        found['images'].startswith('64 x 96 pixels') and found[headline_metric(definition.measures).label][:4] == '41.5'
+    )
 
 
 def test_it_is_written_anew_but_nobodys_file_is_written_over(config, tmp_path, capsys):

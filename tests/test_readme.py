@@ -1,4 +1,4 @@
-"""What the README and the docs name is there: files, headings, commands, flags and fields; tables are as printed."""
+"""What the README, the docs and the workflow name is there: files, commands, flags, fields; tables are as printed."""
 
 import argparse
 import re
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from configs import base
 from configs.search import netadapt_cifar10, tunas_cifar10
@@ -143,3 +144,17 @@ def test_the_table_of_networks_is_what_its_command_prints(capsys):
     assert page.split('Made by `python -m mobilenets_jax models --markdown`:\n\n')[1] == (
         f'{table}\n\n## Where paper and code disagree\n\n{notes}'
     )
+
+
+def test_the_workflow_runs_what_the_project_must_pass():
+    jobs = yaml.safe_load((ROOT / '.github' / 'workflows' / 'test.yml').read_text())['jobs']
+    commands = {name: [step['run'] for step in job['steps'] if 'run' in step] for name, job in jobs.items()}
+    assert commands['test'] == ['bash .ci/run'] and commands['lint'][0] == 'make lint'
+    versions = next(step['with']['python-version'] for step in jobs['test']['steps'] if 'with' in step).split()
+    ci = (ROOT / '.ci' / 'run').read_text()
+    assert versions == ['3.13', '3.11'] and f'python{versions[0]}' in ci  # the last one is `python3`
+    for file in re.findall(r'tests/\w+\.py', commands['lint'][1]):
+        assert (ROOT / file).exists()
+    targets = re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+    made = set(re.findall(r'^make ([\w-]+)', ci, re.MULTILINE))
+    assert {'lint', 'test', 'test-part', 'test-export', 'test-wheel', 'test-launch'} <= made <= set(targets)

@@ -50,6 +50,9 @@ def test_a_stop_at_any_step_and_other_hosts_change_no_byte(make, request):
         assert resumed == expected[step : step + 1], step
 
 
+@pytest.mark.parametrize(
+    'make', ['image_folder', pytest.param('array_record', marks=pytest.mark.slow), 'tfrecord'], indirect=True
+)  # ArrayRecord shares its order with the folder
 def test_all_augmentation_depends_on_seed_epoch_and_index_alone(make):
     everything = {
         'train_crop': 'random_resized',

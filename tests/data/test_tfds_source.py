@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from covering import covering
 
 from mobilenets_jax.data import Layout, create_dataset, record_stream
 from mobilenets_jax.data.fingerprint import TRAIN, difference
@@ -132,8 +133,9 @@ def test_every_epoch_holds_every_example_once_in_its_own_order(prepared, file_fo
     assert orders[0] != orders[1] != orders[2]
 
 
-@pytest.mark.parametrize('file_format', FORMATS)
-@pytest.mark.parametrize(('processes', 'devices', 'start'), [(1, 8, 0), (2, 2, 48), (4, 1, 101)])
+@pytest.mark.parametrize(
+    ('file_format', 'processes', 'devices', 'start'), covering(FORMATS, [(1, 8, 0), (2, 2, 48), (4, 1, 101)])
+)
 def test_layout_and_restart_change_nothing(prepared, file_format, processes, devices, start):
     straight = take(make(prepared[file_format], train_crop='inception').train_batches(ONE), 16)
     parts = [
@@ -150,9 +152,10 @@ def test_layout_and_restart_change_nothing(prepared, file_format, processes, dev
         assert np.array_equal(joined.reshape(-1, *value.shape[1:]), value[start : start + 8 * 16]), key
 
 
-@pytest.mark.parametrize('file_format', FORMATS)
-@pytest.mark.parametrize('eval_split', ['train', 'validation', 'test'])
-@pytest.mark.parametrize(('processes', 'devices'), [(1, 1), (4, 2)])
+@pytest.mark.parametrize(
+    ('file_format', 'processes', 'devices', 'eval_split'),
+    covering(FORMATS, [(1, 1), (4, 2), (2, 2)], ['train', 'validation', 'test']),
+)
 def test_evaluation_is_exact(prepared, file_format, eval_split, processes, devices):
     dataset = make(prepared[file_format], eval_split=eval_split)
     batches = [list(dataset.eval_batches(Layout(p, processes, devices))) for p in range(processes)]
@@ -225,10 +228,9 @@ def numbers(batches, count=None):
     return rows
 
 
-@pytest.mark.parametrize('file_format', FORMATS)
 @pytest.mark.parametrize(
-    ('train_split', 'eval_split', 'num_train'),
-    [('train[:80%]', 'train[80%:]', 82), ('train[10:20]+train[70:]', 'train[:10]+train[20:70]', 43)],
+    ('file_format', 'train_split', 'eval_split', 'num_train'),
+    covering(FORMATS, [('train[:80%]', 'train[80%:]', 82), ('train[10:20]+train[70:]', 'train[:10]+train[20:70]', 43)]),
 )
 def test_parts_of_a_split_are_trained_and_evaluated_on(
     prepared, file_format, train_split, eval_split, num_train, capsys

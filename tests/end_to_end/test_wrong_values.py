@@ -208,7 +208,10 @@ def test_one_line_names_the_value(command, line, results):
     assert not list((folder / 'empty').iterdir())
 
 
-@pytest.mark.parametrize('case', ['model.name=mobilenet_v9', 'batch_size=100', 'confg'])
+@pytest.mark.parametrize(
+    'case',
+    ['model.name=mobilenet_v9', *(pytest.param(case, marks=pytest.mark.slow) for case in ('batch_size=100', 'confg'))],
+)
 def test_the_command_itself_says_the_same(case, results, launcher):
     ((command, expected),) = [(command, result) for command, result in results[1].items() if case in command]
     ended = launcher.run(*command.split(), devices=8)

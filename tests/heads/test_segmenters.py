@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering import covering
 from fusing import check_fused_is_layer_by_layer
 
 from mobilenets_jax.errors import UserError
@@ -25,9 +26,10 @@ def abstract(model, height=65, width=97, train=False):
     return jax.eval_shape(functools.partial(model.init_with_output, train=train), keys, images)
 
 
-@pytest.mark.parametrize('head', ['aspp', 'r_aspp', 'lr_aspp'])
-@pytest.mark.parametrize('output_stride', [8, 16, 32])
-@pytest.mark.parametrize('convention', ['tf', 'torchvision'])
+@pytest.mark.parametrize(
+    ('head', 'output_stride', 'convention'),
+    covering(['aspp', 'r_aspp', 'lr_aspp'], [8, 16, 32], ['tf', 'torchvision']),
+)
 def test_logits_have_the_size_of_the_images(head, output_stride, convention):
     model = create_segmenter(SMALL, 4, head, convention=convention, output_stride=output_stride, dtype=jnp.bfloat16)
     (logits, endpoints), variables = abstract(model)

@@ -1,4 +1,4 @@
-"""What train.py and eval.py share: flags, their help, one-line errors, Ctrl-C, and joining the other hosts."""
+"""Code shared by train.py and eval.py: flags, their help, one-line errors, Ctrl-C, and joining the other hosts."""
 
 import contextlib
 import inspect
@@ -71,17 +71,17 @@ def run(
     trains: bool = False,
     default_config: Callable[[Sequence[str]], str] | None = None,
 ) -> None:
-    """Parses `argv`, joins the other hosts and calls `main`; what is no bug of ours ends in one line.
+    """Parses `argv`, joins the other hosts and calls `main`; an error that is not a bug of ours ends in one line.
 
-    Exit status: 2 for a user's mistake; 1 if the run or a file failed; 130 for Ctrl-C, but for a run that it stopped
-    in good order; 0 for `--help`.
+    Exit status: 2 for a user's mistake; 1 if the run or a file failed; 130 for Ctrl-C, except for a run that saved
+    before it stopped; 0 for `--help`.
 
     Args:
         main: reads the flags; the docstring of its module is the head of the help.
         argv: of the process.
-        trains: whether a run goes on when nobody reads its output any more, and the memory of a step is worth keeping
-            for the next, see `allocator`.
-        default_config: from `argv` to what `--config` is where it is not given; it must not ask JAX for its devices,
+        trains: whether the process continues after its output is closed, and keeps the memory of a step for the next
+            one, see `allocator`.
+        default_config: from `argv` to the value of `--config` if it is not given; it must not ask JAX for its devices,
             since the other hosts are not joined yet.
     """
     tensorflow_settings.quiet()
@@ -115,7 +115,7 @@ def _keep_memory(config: ConfigDict) -> None:
 
 
 def _status_of(error: Exception) -> int:
-    """Prints what is to be said of an error; returns the exit status. On one host a bug is raised anew."""
+    """Prints the line of an error; returns the exit status. On one host a bug is raised again."""
     if isinstance(error, BrokenPipeError):
         lasting_output.discard(sys.stdout)
     described = describe(error)
@@ -149,7 +149,7 @@ def config_view(fields: Mapping[str, Any] | None = None) -> ConfigView:
     """The config of the flags, with the command line's spelling of every duration.
 
     Args:
-        fields: by dotted path, values that stand for those of the config's file where the command line is silent.
+        fields: by dotted path, values that replace those of the config's file unless the command line sets them.
     """
     if CONFIG.value is None:
         raise UserError('--config is missing, e.g. --config=configs/digits.py.')
@@ -163,7 +163,7 @@ def config_view(fields: Mapping[str, Any] | None = None) -> ConfigView:
 
 
 def overrides() -> dict[str, Any]:
-    """What the command line sets of the config, by dotted path; with a file of a table also what it holds."""
+    """The config fields that the command line sets, by dotted path; with a table's file also the fields it sets."""
     overridden = config_flags.get_override_values(flags.FLAGS['config'])
     if overridden.get(f'model.{SPEC_FILE}') and CONFIG.value.model.table:
         of_table = {f'model.{field}': CONFIG.value.model[field] for field in ('name', 'table')}
@@ -182,7 +182,7 @@ def value_of(argv: Sequence[str], flag: str) -> str | None:
 
 
 def parse(argv: Sequence[str], command: str = '') -> None:
-    """Parses the flags; whatever a wrong flag or config raises becomes one line.
+    """Parses the flags; any error of a wrong flag or config becomes one line.
 
     Args:
         argv: the name of the program, and flags.
@@ -232,7 +232,7 @@ def read_config(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _with_config_file(argument: str) -> str:
-    """`--config=NAME[:ARGUMENT]` with the file that `NAME` stands for: 'digits', 'detection/bccd'; others as they are.
+    """`--config=NAME[:ARGUMENT]` with the file of `NAME`, e.g. 'digits' or 'detection/bccd'; other arguments unchanged.
 
     A path that is not there, such as 'configs/digits.py', is looked for beside the package, too, where an installation
     has them.
@@ -274,7 +274,7 @@ def _check_names(fields: Mapping[str, Any]) -> None:
 
 
 def _unknown_field(argv: Sequence[str]) -> str | None:
-    """What is said of the first flag that names no field of the config; None if there is none, or no config."""
+    """The message on the first flag that names no field of the config; None if there is no such flag, or no config."""
     names = [argument.lstrip('-').partition('=')[0] for argument in argv if argument.startswith('-')]
     files = [argument.partition('=')[2] for argument in argv if argument.startswith(('-config=', '--config='))]
     config = flags.FLAGS['config'].parser.parse(files[0]) if files else None
@@ -286,7 +286,7 @@ def _unknown_field(argv: Sequence[str]) -> str | None:
         if path not in (*leaves, *sections):
             if renamed := describe_renamed(path, leaves):
                 return f'{renamed}.'
-            # Its last part may be right, and stand in another section.
+            # Its last part may be right, and belong to another section.
             elsewhere = [leaf for leaf in leaves if leaf.rpartition('.')[2] == path.rpartition('.')[2]]
             hint = did_you_mean(path, elsewhere, cutoff=0.0) or did_you_mean(path, leaves, cutoff=0.6)
             return f'config.{path} is no field of the config.{hint}'
@@ -294,7 +294,7 @@ def _unknown_field(argv: Sequence[str]) -> str | None:
 
 
 def _one_line(error: Exception, argv: Sequence[str]) -> str:
-    """What a wrong flag or config is said to be, without the tracebacks that ml_collections puts into its messages."""
+    """One line on a wrong flag or config, without the tracebacks that ml_collections puts into its messages."""
     chain = [error]
     while inner := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(inner)
@@ -312,7 +312,7 @@ def _one_line(error: Exception, argv: Sequence[str]) -> str:
 
 
 def _join_hosts(argv: Sequence[str]) -> None:
-    """Joins the other hosts, and sees to it that all run one command with one code on one kind of devices."""
+    """Joins the other hosts, and checks that all run the same command and code on the same kind of devices."""
     if _COORDINATOR.value is None and not _MULTIHOST.value:
         for flag in (_NUM_PROCESSES, _PROCESS_ID):
             check(flag.value is None, f'--{flag.name}', flag.value, 'needs --coordinator=HOST:PORT')

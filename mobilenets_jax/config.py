@@ -118,7 +118,7 @@ def duration(
         batch_size: the global batch size.
         examples_per_epoch: size of the training set.
         total_steps: what 100 percent is; None where percent makes no sense.
-        section: where the node stands in the config, e.g. 'schedule'; for messages.
+        section: the section of the config that the node is, e.g. 'schedule'; for messages.
 
     Returns:
         The duration in whole steps (at least 1 if it is positive), or None if no spelling is set.

@@ -1,4 +1,4 @@
-"""A run that goes on from its checkpoint with another config: what may change, what is refused, and what is said.
+"""A run that is resumed from its checkpoint with another config: which changes are allowed, refused and reported.
 
 The network, its input and its classes are compared by `mobilenets_jax.identity`.
 """
@@ -45,12 +45,12 @@ STATE_FIELDS: dict[str, Callable[[Any], Any]] = {
 
 
 class Change(NamedTuple):
-    """A field that a checkpoint's run had otherwise.
+    """A field with another value in the checkpoint.
 
     Attributes:
         path: dotted, e.g. 'model.name'.
-        now: its value in the run that goes on.
-        before: in the checkpoint's.
+        now: its value in the resumed run.
+        before: its value in the checkpoint.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Change(NamedTuple):
 
 
 def differences(config: Mapping[str, Any], saved: Mapping[str, Any]) -> list[Change]:
-    """The fields that two configs, nested, have otherwise, but for those of `NOT_COMPARED`; None where one has none."""
+    """The fields that differ between two nested configs, without `NOT_COMPARED`; a missing field has the value None."""
     # Tuples are lists in what was saved.
     now, before = (ConfigView(json.loads(json.dumps(fields))).leaves() for fields in (config, saved))
     paths = [path.removeprefix('config.') for path in {**now, **before} if now.get(path) != before.get(path)]
@@ -75,13 +75,13 @@ def differences(config: Mapping[str, Any], saved: Mapping[str, Any]) -> list[Cha
 
 
 def network_of_saved(saved: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What a saved config, nested, says of the network, by dotted path, but for what is given now."""
+    """The network fields of a saved nested config, by dotted path, without those that the command line sets."""
     leaves = ConfigView(saved).leaves()
     return {path: leaves[f'config.{path}'] for path in NETWORK_FIELDS if path not in overrides}
 
 
 def newest_checkpoint(directory: epath.Path) -> Description | None:
-    """What a run in whose folder of checkpoints this is will go on from; None: it starts from the beginning."""
+    """The checkpoint from which a run with this folder of checkpoints is resumed; None: it starts from step 0."""
     if not broadcast_from_primary(directory.is_dir):
         return None
     with CheckpointManager(directory, identity=None, read_only=True) as checkpoints:
@@ -89,17 +89,17 @@ def newest_checkpoint(directory: epath.Path) -> Description | None:
 
 
 class Continuation:
-    """A checkpoint, beside the config of the run that goes on from it.
+    """A checkpoint, compared with the config of the run that is resumed from it.
 
     Args:
         found: the checkpoint.
-        defaults: today's fields and their defaults, which an older checkpoint's config need not have; changed in place.
+        defaults: today's fields and their defaults, some of which an older config may not have; changed in place.
 
     Attributes:
         step: of the checkpoint.
 
     Raises:
-        UserError: it was not saved by a run of the same task, or the config that was saved with it is none.
+        UserError: it was saved by a run of another task, or the config saved with it is not a config.
     """
 
     def __init__(self, found: Description, defaults: ConfigDict):
@@ -116,14 +116,14 @@ class Continuation:
             self._saved = saved.to_dict()
 
     def network_of_start(self, config: ConfigView, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """What the weights decided that the run once started from, by dotted path, but for what is given now.
+        """The network fields set by the weights that the run started from, by dotted path, without `overrides`.
 
         Args:
-            config: of the run that goes on.
+            config: of the resumed run.
             overrides: what the command line sets, by dotted path.
 
         Raises:
-            UserError: the run did not start from weights, and now is to.
+            UserError: init_from is set now, and the run did not start from weights.
         """
         if self._saved is None or not config.init_from:
             return {}
@@ -135,10 +135,10 @@ class Continuation:
         return network_of_saved(self._saved, overrides)
 
     def check(self, config: ConfigView, target: PyTree, total_steps: int) -> None:
-        """Raises `UserError` if the run cannot go on so: its state has other arrays, or it is longer already.
+        """Raises `UserError` if the run cannot be resumed: its state has other arrays, or it has more steps already.
 
         Args:
-            config: of the run that goes on.
+            config: of the resumed run.
             target: its state, in shapes.
             total_steps: its length.
         """
@@ -185,6 +185,6 @@ class Continuation:
 
 
 def _shown(value: Any) -> str:
-    """The value as it is written, cut short where it is long."""
+    """The value as text, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f'{text[:77]}...'

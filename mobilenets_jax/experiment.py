@@ -38,7 +38,7 @@ from mobilenets_jax.training.task import Task
 from mobilenets_jax.weights.folding import unfold_batch_norms
 from mobilenets_jax.weights.init_from import StartingPoint, fit, fresh_variables
 
-# From so many images a network with folded batch norms gets its statistics, and a quantized one its first ranges.
+# The number of images for the statistics of a network with folded batch norms, and the first ranges of a quantized one.
 STATISTICS_IMAGES = 64
 
 

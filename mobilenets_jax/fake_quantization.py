@@ -1,7 +1,7 @@
 """Networks that round weights and activations as 8 bit arithmetic does, so that they learn to live with it.
 
 Everything stays in floating point, but takes the 256 values only that a quantized file has: "fake" quantization. The
-networks' own code knows nothing of it: kernels are rounded before a network is applied, and activations by an
+networks' own code does not change: kernels are rounded before a network is applied, and activations by an
 interceptor of its modules. The gradient passes through the rounding as if there were none, and stops where a value is
 cut off.
 
@@ -32,7 +32,7 @@ PyTree = Any
 Visit = Callable[[str, jax.Array], jax.Array]  # what becomes of the activations at a point of the network, by its name
 
 QUANTIZATION = 'int8'  # in the identity of a checkpoint
-STATISTICS = 'quantization'  # where the ranges stand in a state: among the running statistics, and averaged with them
+STATISTICS = 'quantization'  # the ranges in a state: part of the running statistics, and averaged with them
 STEPS = 255  # between the least and the largest of 256 values
 LARGEST_WEIGHT = 127  # weights are symmetric: -128 is not used
 FUSED_ACTIVATIONS = ('linear', 'relu', 'relu6')  # quantized files have no values between these and what is before them
@@ -69,7 +69,7 @@ class Phases(NamedTuple):
     """When a network that trains is quantized, in batches of a device.
 
     Attributes:
-        delay: so many pass before anything is rounded; the ranges follow the activations from the first one on.
+        delay: how many pass before anything is rounded; the ranges are updated from the first one on.
         freeze: after so many the batch norms normalise by their running statistics, and these and the ranges stay as
             they are; None: never.
     """
@@ -231,7 +231,7 @@ def activations(model: nn.Module, variables: Mapping[str, PyTree], images: jax.A
 
 @contextlib.contextmanager
 def visiting(visit: Visit, frozen: jax.Array | None = None) -> Iterator[None]:
-    """While it is entered, `visit` changes the activations wherever a quantized file has values of them.
+    """In its context `visit` changes the activations at each point where a quantized file has values of them.
 
     These are: the outputs of batch norms with their activation, and what is before an activation that is an operation
     of its own; inputs and outputs of dense layers; gates and outputs of squeeze-and-excitations; and what a block makes

@@ -1,4 +1,4 @@
-"""The hosts of a run: how they find each other, see that they run the same thing, and decide as one.
+"""The hosts of a run: how they find each other, check that they run the same program, and decide as one.
 
 All of it goes through the coordinator of `jax.distributed`, not through the devices: it works before anything is
 compiled, from any thread, and between hosts whose devices differ. A host is a process here.
@@ -31,10 +31,10 @@ T = TypeVar('T')
 _PREFIX = 'mobilenets_jax/'
 _LAST_WORDS_SECONDS = 5
 _HEAD_START_SECONDS = 1
-# A name may become known only after the hosts have started, as that of a pod does.
+# A name, such as that of a pod, may become known only after the hosts have started.
 _RESOLVE_SECONDS = 10
 _TIMEOUT_SECONDS = 1200  # as long as Orbax waits at its own barriers: the slowest write to a busy bucket
-# A name must be new each time. All hosts pass the same calls in the same order, but barriers in a thread of their own.
+# A name must be new each time. All hosts make the same calls in the same order; barriers run in a separate thread.
 _message_numbers = itertools.count()
 _barrier_numbers = itertools.count()
 
@@ -49,29 +49,29 @@ def join(
 ) -> None:
     """Joins the other hosts; must come before JAX is asked for its devices.
 
-    A host that waits in vain ends with status 1 and one line: XLA would end it with a stack of C++ instead.
+    A host that finds no other host ends with status 1 and one line: XLA would end it with a C++ stack trace.
 
     Args:
-        coordinator: HOST:PORT of process 0; None on Cloud TPU, where all three are found by themselves.
+        coordinator: HOST:PORT of process 0; None on Cloud TPU, where JAX finds all three arguments.
         num_processes: hosts in the run.
         process_id: this host.
         timeout_seconds: how long to wait until all are there.
-        heartbeat_timeout_seconds: a host that is silent for so long is dead, and the others end.
+        heartbeat_timeout_seconds: if a host does not respond for this time, it is dead, and the others end.
 
     Raises:
-        UserError: the flags do not fit together, or nobody can be found with them.
+        UserError: the flags contradict each other, or no host is found with them.
     """
     if coordinator is not None:
         check(num_processes is not None and num_processes >= 1, '--num_processes', num_processes, 'must be positive')
         in_range = process_id is not None and 0 <= process_id < num_processes
-        check(in_range, '--process_id', process_id, f'must lie in [0, {num_processes})')
+        check(in_range, '--process_id', process_id, f'must be in [0, {num_processes})')
         _check_address(coordinator, listens=process_id == 0)
     # The devices of CPUs are found through the coordinator, too: a busy host takes longer than JAX waits for it.
     minutes = _TIMEOUT_SECONDS // 60
     jax.config.update('jax_cpu_get_local_topology_timeout_minutes', minutes)
     jax.config.update('jax_cpu_get_global_topology_timeout_minutes', minutes + 1)
     who = f'process {process_id} of {num_processes} at {coordinator}' if coordinator else 'this host'
-    failure = f'{who} waited {timeout_seconds} s for the others in vain; start the same command on every host'
+    failure = f'{who} waited {timeout_seconds} s for the others; start the same command on every host'
     with _ends_after(timeout_seconds, failure), _explaining_multihost(coordinator):
         jax.distributed.initialize(
             coordinator,
@@ -84,7 +84,7 @@ def join(
 
 
 def _check_address(coordinator: str, *, listens: bool) -> None:
-    """Raises `UserError` unless it is HOST:PORT of a host that is known, and free where this process is to listen."""
+    """Raises `UserError` unless it is HOST:PORT of a known host, and the port is free if this process must listen."""
     host, _, port = coordinator.rpartition(':')
     is_port = port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535
     check(host != '' and is_port, '--coordinator', coordinator, 'must be HOST:PORT, with a port from 1 to 65535')
@@ -107,7 +107,7 @@ def _check_address(coordinator: str, *, listens: bool) -> None:
 
 @contextlib.contextmanager
 def _explaining_multihost(coordinator: str | None) -> Iterator[None]:
-    """Raises `UserError` for what JAX raises if it finds no other hosts by itself."""
+    """Raises `UserError` in place of the errors of JAX when it cannot find the other hosts."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
@@ -120,10 +120,11 @@ def _explaining_multihost(coordinator: str | None) -> Iterator[None]:
 
 
 def connect() -> None:
-    """Connects the devices of all hosts, where they are CPUs: all at one moment, while nothing else is to be done.
+    """Connects the devices of all hosts, if they are CPUs: at the same time, while no host does other work.
 
-    Gloo waits 30 seconds for a connection, and nothing sets another limit. It would be made in the first step, before
-    which a busy host may compile for a minute longer than the others. What is connected waits much longer.
+    Gloo waits 30 seconds for a connection, and this limit cannot be changed. Without this function the connection would
+    be made in the first step, before which a busy host may compile for a minute longer than the others. Connected hosts
+    wait for each other much longer.
     """
     if jax.default_backend() != 'cpu':
         return
@@ -135,10 +136,10 @@ def connect() -> None:
 
 
 def check_agreement(facts: Mapping[str, Any]) -> None:
-    """Raises the same `UserError` on every host, naming the first that differs and in what, unless all facts agree.
+    """Raises the same `UserError` on every host, which names the first host and fact that differ, unless all agree.
 
     Args:
-        facts: JSON-able, by the names under which a user knows them.
+        facts: JSON-able, by the names that a user knows.
     """
     wait_for_all = start_all_gather(facts)
 
@@ -181,8 +182,8 @@ def code_version() -> str:
 def broadcast_from_primary(decide: Callable[[], T]) -> T:
     """Calls `decide` on the primary process alone and hands its JSON-able result, or its `UserError`, to every process.
 
-    So all hosts act on one reading of a shared file system, which may show two hosts two different lists of
-    checkpoints at one moment. Called by every process.
+    So all hosts use the same view of a shared file system, which may show two hosts different lists of checkpoints at
+    the same time. Every process must call it.
     """
     outcome = {}
     if jax.process_index() == 0:
@@ -207,15 +208,15 @@ def warn(line: str) -> None:
 
 
 def barrier(name: str) -> None:
-    """Waits until every process is here. Not for several threads at once."""
+    """Waits until every process has called it. It must not be called in several threads at the same time."""
     wait = ocp.multihost.get_barrier_sync_fn()
     wait(key=f'{name}_{next(_barrier_numbers)}', timeout_ms=_TIMEOUT_SECONDS * 1000)
 
 
 def exit_process(status: int) -> NoReturn:
-    """Ends this process at once where there are several, since an orderly end would wait for the others.
+    """Ends this process; at once if there are several processes, since a normal end would wait for the others.
 
-    Hosts that end for one reason end together: the coordinator goes with host 0, and would cut off the others' words.
+    Hosts that end for the same reason end together: the coordinator ends with host 0, before the others could print.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What a checkpoint and the run that reads it share: the task, the network, the range of its input, and its classes."""
+"""What a checkpoint and the run that reads it must share: task, network, range of its input, and classes."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ from mobilenets_jax.hosts import warn
 from mobilenets_jax.models import create_model, get_spec
 
 # Every field of the config that changes what a network computes, whether or not it changes the shape of a parameter.
-# It stands in the identity of a checkpoint, and `init_from` takes it over. A new one is added here, and nowhere else.
+# They are part of a checkpoint's identity, and `init_from` takes them over. A new one is added only here.
 NETWORK_FIELDS = (
     'model.name',
     'model.table',
@@ -28,11 +28,11 @@ NETWORK_FIELDS = (
     'model.activation',
     'data.normalization',
 )
-# Of these the convention's where nothing sets them.
+# These have the convention's value if nothing sets them.
 OF_THE_CONVENTION = ('bn_epsilon', 'divisor', 'padding', 'activation')
 CLASS_NAMES = 'class_names'
 TASK = 'task'
-CLASSIFICATION = 'classification'  # also the task of what an older version saved, which names none
+CLASSIFICATION = 'classification'  # also the task of checkpoints of older versions, which name none
 SEGMENTATION = 'segmentation'
 DETECTION = 'detection'
 
@@ -48,12 +48,12 @@ def field_name(path: str) -> str:
 
 
 def network_fields(config: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The value of each of `NETWORK_FIELDS`, by its name in an identity; none is left to a convention.
+    """The value of each of `NETWORK_FIELDS`, by its name in an identity, with the values of the convention filled in.
 
     Args:
-        config: nested; a field that it lacks has the value that it has where nothing sets it, since a config saved
-            by an older version has none of the newer fields.
-        known: values by name that count more than the config's, such as those of a checkpoint's identity.
+        config: nested; a missing field has its default, since a config saved by an older version does not have the
+            newer fields.
+        known: values by name that replace the config's, such as those of a checkpoint's identity.
     """
     values: dict[str, Any] = {}
     for path in NETWORK_FIELDS:
@@ -71,7 +71,7 @@ def network_fields(config: Mapping[str, Any], known: Mapping[str, Any] | None = 
 
 
 def _defaults() -> dict[str, Any]:
-    """What the network fields are where nothing sets them."""
+    """The defaults of the network fields."""
     parameters = {**inspect.signature(DataOptions).parameters, **inspect.signature(create_model).parameters}
     return {name: value.default for name, value in parameters.items() if value.default is not value.empty}
 
@@ -86,7 +86,7 @@ class Identity:
     Attributes:
         fields: JSON-able, by name: those of `network_fields`, and 'num_classes'.
         class_names: in the order of the labels.
-        data: what the class names are from, for messages, e.g. "data.dir='flowers'".
+        data: the origin of the class names, for messages, e.g. "data.dir='flowers'".
         task: a key of `tasks.TASKS`.
         numbered_classes: whether the class names are labels, so that a checkpoint that is only read may call them
             otherwise.
@@ -112,9 +112,8 @@ class Identity:
 
         Args:
             checkpoint: what the messages call it.
-            stored: what `to_json` gave when it was saved; an older version named fewer fields, no task
-                and no classes.
-            meta: what else was saved, among it the run's 'config', from which fields that are not named are taken.
+            stored: the result of `to_json` when it was saved; older versions had fewer fields, no task and no classes.
+            meta: saved with it, and has the run's 'config', which gives the fields that `stored` does not have.
             exact: whether the checkpoint may have no more classes than the data; see `check_classes`.
         """
         check_task(checkpoint, task_of(stored), self.task)
@@ -142,14 +141,14 @@ def _describe(values: Mapping[str, Any], fields: Sequence[str]) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    """The value of a field; of a table what tells it from others."""
+    """The value of a field; for a table its hash."""
     if name != 'table':
         return str(value)
     return f'sha256:{hashlib.sha256(value.encode()).hexdigest()[:8]}' if value else 'none'
 
 
 def check_task(checkpoint: str, stored: str, task: str) -> None:
-    """Raises `UserError` unless a checkpoint, as the messages call it, is of the task that is asked for."""
+    """Raises `UserError` unless a checkpoint, as the messages call it, has the requested task."""
     if stored != task:
         raise UserError(
             f'{checkpoint} is of the task {stored!r}; the run asks for {task!r}. Give the run a directory of its own.'
@@ -163,16 +162,16 @@ def check_classes(
 
     Args:
         checkpoint: what the messages call it.
-        stored: its class names; None: it was saved before they were, which one line on standard error says.
+        stored: its class names; None: it was saved by a version without them, which one line on standard error says.
         names: those of the data, in the order of the labels.
-        data: what they are from.
-        exact: whether both must be as many. Else the checkpoint may have more: a network with more outputs than the
-            data have classes, whose first labels mean the same.
+        data: their origin.
+        exact: whether both numbers must be equal. Otherwise the checkpoint may have more classes than the data, whose
+            labels are then compared with its first ones.
     """
     if stored is None:
         warn(f'{checkpoint} names no classes: they cannot be compared with those of {data}')
         return
-    # A file system may spell an accent in one character or in two: that is no other name.
+    # A file system may store an accent as one character or as two: the name is the same.
     learnt, found = ([unicodedata.normalize('NFC', name) for name in row] for row in (stored, names))
     compared = len(found) if not exact and len(found) < len(learnt) else max(len(found), len(learnt))
     rows = [

@@ -103,7 +103,7 @@ class StopSignals:
     def _listen(self, signum: signal.Signals) -> None:
         in_main_thread = threading.current_thread() is threading.main_thread()
         if in_main_thread and signum not in self._previous and signal.getsignal(signum) != signal.SIG_IGN:
-            # None stands for a handler that Python did not install and cannot put back.
+            # None: a handler that Python did not install and cannot restore.
             self._previous[signum] = signal.signal(signum, self._note) or signal.SIG_DFL
 
     def _note(self, signum: int, frame) -> None:

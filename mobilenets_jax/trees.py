@@ -1,4 +1,4 @@
-"""Pytrees by the names of their leaves: the one spelling of a parameter path, wherever one is shown or matched."""
+"""Pytrees by the names of their leaves: the single spelling of a parameter's path, in messages and in patterns."""
 
 from typing import Any
 

@@ -246,7 +246,7 @@ def _machine() -> str:
 def _process_start(pid: int) -> int | None:
     """When a process of this machine started, in clock ticks; None if there is none, or nothing but its exit status."""
     try:
-        # Behind the name, which may hold anything, stand the state and, as the 22nd field of all, the start.
+        # After the name, which may have any characters, come the state and, as the 22nd field of all, the start time.
         state, *fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     except OSError:
         return None

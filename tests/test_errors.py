@@ -15,7 +15,7 @@ from mobilenets_jax.errors import RunError, UserError, check_choice, describe, d
 @pytest.mark.parametrize(
     ('error', 'line', 'status'),
     [
-        (UserError('seed=-1 must lie in [0, 2**31).'), r'seed=-1 must lie in \[0, 2\*\*31\)\.', 2),
+        (UserError('seed=-1 must be in [0, 2**31).'), r'seed=-1 must be in \[0, 2\*\*31\)\.', 2),
         (RunError('The loss is not finite.'), r'The loss is not finite\.', 1),
         (FileNotFoundError(errno.ENOENT, 'No such file', '/no/file'), '/no/file: No such file.', 1),
         (OSError(errno.ENOSPC, 'No space left', '/no/file'), r'/no/file: No space left \(\d+\.\d GB free\)\.', 1),

@@ -149,7 +149,7 @@ def make_anchors(spec: AnchorSpec, map_sizes: Sequence[tuple[int, int]], image_s
 
 
 def _scales(num_maps: int, min_scale: float, max_scale: float) -> list[float]:
-    """Scale of each map, and 1, which stands behind the last."""
+    """Scale of each map, and 1 after the last."""
     check(num_maps >= 2, 'num_maps', num_maps, 'must be at least 2')
     return [min_scale + (max_scale - min_scale) * index / (num_maps - 1) for index in range(num_maps)] + [1.0]
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 
 def area(boxes: jax.Array) -> jax.Array:
-    """Area of boxes in corners, [..., 4] -> [...]; 0 where a corner lies on the wrong side of the other."""
+    """Area of boxes in corners, [..., 4] -> [...]; 0 if the corners are in the wrong order."""
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 

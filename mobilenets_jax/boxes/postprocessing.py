@@ -16,7 +16,7 @@ SCORES = {'sigmoid': jax.nn.sigmoid, 'softmax': jax.nn.softmax}
 def postprocess(
     outputs: Mapping[str, jax.Array], anchors: jax.Array, coder: BoxCoder, scores: str, nms: NmsSpec
 ) -> Detections:
-    """The detections of each image, whose boxes lie in it; fields as of `Detections`, with N as their first axis.
+    """The detections of each image, with boxes inside of it; fields as of `Detections`, with N as their first axis.
 
     Args:
         outputs: 'codes' [N, A, 4] and 'logits' [N, A, 1 + classes], whose first column is the background.

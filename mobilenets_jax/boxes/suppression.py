@@ -24,7 +24,7 @@ class NmsSpec:
     Attributes:
         score_threshold: only scores above it are detections.
         iou_threshold: a box is suppressed if its intersection over union with a better one of its class is above it.
-        candidates_per_class: so many boxes of each class, those with the best scores, are looked at; the time and the
+        candidates_per_class: how many boxes of each class, those with the best scores, are considered; the time and the
             memory grow with its square.
         max_detections: of an image.
         max_per_class: of a class of an image; None: as many as candidates.

@@ -1,6 +1,6 @@
 """The arrays of a checkpoint: how its meta describes them, what Orbax is handed, and whether they fit what a run asks.
 
-On disk they stand in nested dicts by the names of `trees.named_leaves`, whatever classes the state was made of.
+On disk they are in nested dicts by the names of `trees.named_leaves`, whatever the classes of the state are.
 """
 
 import json

@@ -199,7 +199,7 @@ class CheckpointManager:
         """What `restore` would restore, without its arrays; None when the directory holds no checkpoint.
 
         Args:
-          step: as in `restore`, whose errors it raises, but for what is about the target.
+          step: as in `restore`, whose errors it raises, except those about the target.
           warn: whether newer checkpoints that are damaged are named; `restore` will do it again.
         """
         chosen = broadcast_from_primary(lambda: self._choose(step, warn))

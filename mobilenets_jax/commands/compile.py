@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def set_fake_devices(count: str) -> None:
-    """Makes so many devices of the CPU; has to be called before JAX looks for devices."""
+    """Divides the CPU into this number of devices; must be called before JAX looks for devices."""
     if not count.isdecimal() or not int(count):
         raise UserError(f"--topology='cpu:{count}' must give a number of devices, e.g. cpu:8.")
     os.environ['JAX_PLATFORMS'] = 'cpu'

@@ -188,7 +188,7 @@ def _about(arguments: argparse.Namespace, load: float) -> list[str]:
 
 
 def _order(networks: Sequence[Network], minima: np.ndarray) -> str:
-    """How far the networks stand in the order of the published latencies."""
+    """The rank correlation of the networks' latencies with the published ones."""
     published = [network.published for network in networks]
     known = [index for index, value in enumerate(published) if value is not None]
     if len(known) < LEAST_RANKED:

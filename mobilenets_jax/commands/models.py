@@ -39,7 +39,7 @@ class Table(NamedTuple):
     about_notes: str
 
     def notes(self, rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-        """What stands below the table, each once: what a sentence is about, and the sentence."""
+        """The notes below the table, each once: the name that a sentence is about, and the sentence."""
         return list(dict.fromkeys((row.get('source', row['name']), note) for row in rows for note in row['notes']))
 
 

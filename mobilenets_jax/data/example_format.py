@@ -1,8 +1,8 @@
-"""What the examples of a task are: their fields, and how an encoded image and its target become them.
+"""The examples of a task: their fields, and how they are made from an encoded image and its target.
 
-A source knows where its examples lie, and gives of each the bytes of an image file and a *target*, a dict of what the
-task learns from it. An example format, one for each task, decodes, distorts and lays out both, so that no source knows
-what is made of an example, and no format where it came from.
+A source finds its examples, and returns for each the bytes of an image file and a *target*, a dict of the data that the
+task learns. An example format, one for each task, decodes and augments both and gives them their shapes. So sources are
+independent of tasks, and formats are independent of sources.
 """
 
 from typing import TYPE_CHECKING, Protocol

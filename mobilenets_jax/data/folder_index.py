@@ -31,7 +31,7 @@ LISTED_BEFORE = 'links to folders that were listed already'
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What lies in the folder of a class.
+    """The content of the folder of a class.
 
     Attributes:
         files: the images, as paths from that folder on, sorted.
@@ -75,7 +75,7 @@ def list_folders_and_images(directory: str) -> tuple[list[str], list[str]]:
 
 
 def list_files(directory: str, folders: Sequence[str]) -> dict[str, Listing]:
-    """Folder to what lies in it, for each of `folders`, which are in `directory`.
+    """Folder to its content, for each of `folders`, which are in `directory`.
 
     Raises:
         UserError: a folder cannot be listed or has no images.
@@ -106,7 +106,7 @@ def describe(left_out: Counter[str]) -> str:
 
 
 def list_images(folder: str, field: str = 'data.dir') -> Listing:
-    """What lies in a folder, at any depth; no folder is visited twice, however many links lead there.
+    """The content of a folder, at any depth; no folder is visited twice, even through links.
 
     Args:
         folder: such as that of a class; local or gs://.

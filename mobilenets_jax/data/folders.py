@@ -59,7 +59,7 @@ def read_image_folder(directory: str, train_split: str, eval_split: str) -> Imag
     """Lists the images of the splits of `directory`.
 
     With a training split, labels count its classes. Without one the classes of the evaluation split itself are counted;
-    where no folder is a split they stand in `directory`.
+    if no folder is a split they are in `directory`.
 
     Args:
         directory: local or gs://.
@@ -140,7 +140,7 @@ def read_splits(directory: str, splits: list[str]) -> tuple[list[str], dict[str,
 
 
 def _class_folders(directory: str, left_out: Counter) -> dict[str, str]:
-    """The name of each class, and of its folder; adds to `left_out` how many images lie beside them."""
+    """The name of each class, and of its folder; adds to `left_out` the number of images next to them."""
     names, images = list_folders_and_images(directory)
     if images:
         left_out[BESIDE_CLASSES] += len(images)

@@ -27,7 +27,7 @@ PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
 _TOO_LARGE = f'it has more than {MAX_PIXELS} pixels.'
 _SHOWN_BYTES = 12  # of a file that is no image
-_UPRIGHT = 1  # the EXIF orientation of pixels that stand as they should
+_UPRIGHT = 1  # the EXIF orientation of pixels that are stored upright
 
 # A line for each of a million files, about what makes no difference to their pixels.
 warnings.filterwarnings('ignore', module='PIL')
@@ -95,7 +95,7 @@ def decode(encoded: bytes) -> np.ndarray:
 
 
 def has_orientation(encoded: bytes) -> bool:
-    """Whether a file says by EXIF that its pixels do not stand upright, which no source and no command heeds."""
+    """Whether a file has an EXIF orientation other than upright, which no source and no command applies."""
     try:
         if encoded.startswith(PNG_SIGNATURE):
             exif = Image.Exif()
@@ -112,7 +112,10 @@ def report_orientations(count: int) -> None:
     """Says on standard error how many images have an EXIF orientation, if there are any."""
     if count:
         images = '1 image has' if count == 1 else f'{count} images have'
-        print(f'{images} an EXIF orientation, which is not applied: the pixels are taken as they lie', file=sys.stderr)
+        print(
+            f'{images} an EXIF orientation, which is not applied: the pixels are used as they are stored',
+            file=sys.stderr,
+        )
 
 
 def _bare_png(encoded: bytes) -> bytes:

@@ -37,7 +37,7 @@ MASK_SUFFIX = '.png'
 
 
 class Source(NamedTuple):
-    """How a kind of data set lies in its folder.
+    """The layout of the folder of a kind of data set.
 
     Attributes:
         classes: its own class set; '' for none.

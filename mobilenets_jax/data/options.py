@@ -1,4 +1,4 @@
-"""All choices about data and augmentation, checked when they are made; plain Python, for every source."""
+"""The options of data and augmentation, checked when they are created; plain Python, for every source."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ EVAL_CROPS = ('central_fraction', 'resize_crop', 'rounded_resize_crop')
 INTERPOLATIONS = ('bilinear', 'bicubic')
 MAX_MAGNITUDE = 10.0
 
-# Fields that have an effect with some values of another field alone: that one, and those values; ABOVE_ZERO: all
+# Fields that have an effect only with some values of another field: that field, and these values; ABOVE_ZERO: all
 # positive ones.
 ABOVE_ZERO = 'above 0'
 USED_WITH = {
@@ -32,7 +32,7 @@ USED_WITH = {
     'scale_step': ('augmentation', ('deeplab',)),
     'base_size': ('augmentation', ('torchvision',)),
 }
-# Fields that evaluation uses; all others concern training alone.
+# Fields that evaluation uses; all others are for training only.
 EVALUATION_FIELDS = (
     'normalization', 'eval_crop', 'crop_fraction', 'interpolation', 'num_threads',
     'eval_size', 'eval_resize', 'classes', 'class_names', 'palette', 'remap', 'ignore_labels', 'mask_dir',
@@ -41,10 +41,10 @@ EVALUATION_FIELDS = (
 
 
 def quantized_input_range(normalization: str) -> tuple[float, float]:
-    """From black to white, in whichever channel they are furthest apart, and one of the 256 steps more.
+    """The range from black to white, in the channel where it is largest, and one of the 256 steps more.
 
-    Without that step all pixels in [-1, 1] would lie half-way between two of 256 values, as 0 is one, and be rounded by
-    chance.
+    Without that step all pixels in [-1, 1] would be half-way between two of the 256 values, as 0 is one of them, and
+    the direction of rounding would be random.
 
     Args:
         normalization: a key of `NORMALIZATIONS`.
@@ -56,19 +56,19 @@ def quantized_input_range(normalization: str) -> tuple[float, float]:
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
-    """The choices that hold for every source.
+    """The options of every source.
 
     Attributes:
         image_size: height and width of the images, in pixels; a pair of them for images that are not square.
         batch_size: global batch size, over all processes and devices, in training and in evaluation.
         seed: seed of the order and of the augmentation, 0 <= seed < 2**31.
         normalization: a key of `NORMALIZATIONS`: 'symmetric' ([-1, 1]), 'imagenet' or 'unit' ([0, 1]).
-        repeated_augmentation: how many times an example stands in a training batch, each time augmented anew; see
+        repeated_augmentation: how many copies of an example are in a training batch, each augmented differently; see
             `order.train_rows`.
         random_erasing: the probability that a rectangle of a training image is erased, after it was normalised.
-        random_erasing_fill: what is put there, one of `ERASING_FILLS`: zeros or normal noise.
+        random_erasing_fill: the content of the rectangle, one of `ERASING_FILLS`: zeros or normal noise.
         mixup_alpha: of mixup's Beta(alpha, alpha); 0: no mixup. See `mixing`.
-        cutmix_alpha: the same of cutmix; with both, each pair of images gets one or the other.
+        cutmix_alpha: the same for cutmix; with both, each pair of images gets one of the two.
     """
 
     image_size: int | tuple[int, int]
@@ -85,12 +85,12 @@ class DataOptions:
         positive = isinstance(self.image_size, tuple) or self.image_size > 0
         check(positive, 'image_size', self.image_size, 'must be positive')
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
-        check(0 <= self.seed < 2**31, 'seed', self.seed, 'must lie in [0, 2**31)')
+        check(0 <= self.seed < 2**31, 'seed', self.seed, 'must be in [0, 2**31)')
         check_choice('data.normalization', self.normalization, NORMALIZATIONS)
         repeats = self.repeated_augmentation
         fits = repeats > 0 and self.batch_size % repeats == 0
         check(fits, 'data.repeated_augmentation', repeats, f'must divide the batch_size {self.batch_size}')
-        check(0 <= self.random_erasing <= 1, 'data.random_erasing', self.random_erasing, 'must lie in [0, 1]')
+        check(0 <= self.random_erasing <= 1, 'data.random_erasing', self.random_erasing, 'must be in [0, 1]')
         check_choice('data.random_erasing_fill', self.random_erasing_fill, ERASING_FILLS)
         for field in ('mixup_alpha', 'cutmix_alpha'):
             check(getattr(self, field) >= 0, f'data.{field}', getattr(self, field), 'must not be negative')
@@ -146,13 +146,13 @@ class ImageOptions:
         check_choice('data.auto_augment', self.auto_augment, AUTO_AUGMENTS)
         check(self.randaugment_layers > 0, 'data.randaugment_layers', self.randaugment_layers, 'must be positive')
         magnitude, std = self.randaugment_magnitude, self.randaugment_magnitude_std
-        check(0 <= magnitude <= MAX_MAGNITUDE, 'data.randaugment_magnitude', magnitude, 'must lie in [0, 10]')
+        check(0 <= magnitude <= MAX_MAGNITUDE, 'data.randaugment_magnitude', magnitude, 'must be in [0, 10]')
         check(std >= 0, 'data.randaugment_magnitude_std', std, 'must not be negative')
         check_choice('data.eval_crop', self.eval_crop, EVAL_CROPS)
         check_choice('data.interpolation', self.interpolation, INTERPOLATIONS)
         for field in ('min_area_fraction', 'crop_fraction'):
             value = getattr(self, field)
-            check(0 < value <= 1, f'data.{field}', value, 'must lie in (0, 1]')
+            check(0 < value <= 1, f'data.{field}', value, 'must be in (0, 1]')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +160,7 @@ class MemoryOptions:
     """How the training images of a folder in memory are augmented on the device.
 
     Attributes:
-        shift_pixels: how far they are shifted along each axis at the most; what comes from outside is black.
+        shift_pixels: the maximum shift along each axis; pixels from outside of the image are black.
         random_flip: whether half of them are mirrored left to right.
     """
 
@@ -190,9 +190,9 @@ class ReadOptions:
     """How files are read on the host.
 
     Attributes:
-        num_threads: that decode images; 0 for as many as tf.data finds useful.
-        skip_bad_records: how many training examples may be unreadable before one ends the run; the next readable one is
-            taken in the place of each. An evaluation skips none, since it would not be one of the whole set.
+        num_threads: number of threads that decode images; 0: as many as tf.data finds useful.
+        skip_bad_records: how many unreadable training examples are replaced by the next readable one; one more ends the
+            run. An evaluation replaces none, since it must measure the whole set.
     """
 
     num_threads: int = 0

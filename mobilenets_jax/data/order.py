@@ -1,7 +1,7 @@
-"""Which example stands at which position, and which process reads it: the one order that every source follows.
+"""The example at each position, and the process that reads it: the order that every source follows.
 
 Training reads a stream that never ends: one permutation of all examples per epoch, one after the other, nothing left
-out. Position p of it lies in epoch p // n at offset p % n. Global batch b holds positions [b * B, (b + 1) * B) and may
+out. Position p of it is in epoch p // n at offset p % n. Global batch b holds positions [b * B, (b + 1) * B) and may
 span epochs. A process reads a contiguous share of every global batch and splits it over its devices in order, so
 neither the number of processes nor of devices changes what a global batch holds.
 """
@@ -82,7 +82,7 @@ def train_rows(n: int, options: DataOptions, layout: Layout, start: int = 0) -> 
 def eval_rows(n: int, batch_size: int, layout: Layout) -> Iterator[np.ndarray]:
     """Yields this process's example indices, int32 [<= rows], in each of the ceil(n / batch_size) global batches.
 
-    Only the last batch can come short, and a process whose rows lie wholly behind the last example gets none of it;
+    Only the last batch can be incomplete, and a process whose rows are all after the last example gets none of it;
     every process sees the same number of batches.
     """
     own = layout.rows(batch_size)

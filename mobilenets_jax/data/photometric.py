@@ -2,7 +2,7 @@
 
 Paper: Liu et al., 1512.02325 section 3.6 (Howard, 1312.5402).
 Reference: weiliu89/caffe, `ssd` branch, src/caffe/util/im_transforms.cpp and examples/ssd/ssd_coco.py;
-    torchvision's RandomPhotometricDistort has the same ranges, but for its brightness, which it multiplies.
+    torchvision's RandomPhotometricDistort has the same ranges, except for brightness, which it multiplies.
 Differs: no random order of the channels (its probability there is 0, too).
 """
 

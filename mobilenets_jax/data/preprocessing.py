@@ -179,7 +179,7 @@ def _decode_by_pil(encoded: tf.Tensor) -> tf.Tensor:
 def inception_box(shape: tf.Tensor, seed: tf.Tensor, min_area_fraction: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws a crop of an image of `shape` (height, width, channels): begin and size, int32 [3], as for `tf.slice`.
 
-    Its area lies between `min_area_fraction` and all of the image's, its width / height in `ASPECT_RATIO_RANGE`.
+    Its area is between `min_area_fraction` and all of the image's, its width / height in `ASPECT_RATIO_RANGE`.
     """
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
@@ -333,7 +333,7 @@ def resize_bilinear(image: tf.Tensor, image_size: ImageSize, *, half_pixel: bool
 
 
 def pad_with(image: tf.Tensor, paddings: tf.Tensor, pixel: tuple[int, int, int]) -> tf.Tensor:
-    """An image, uint8 [h, w, 3], with so many rows and columns, [2, 2], of an RGB pixel before and behind it."""
+    """An image, uint8 [h, w, 3], padded by an RGB pixel: [2, 2] has the rows and columns before and after it."""
     pixel = tf.constant(pixel, tf.uint8)
     # uint8 wraps around, so that every pixel comes back as it was.
     return tf.pad(image - pixel, tf.concat([paddings, [[0, 0]]], axis=0)) + pixel

@@ -82,8 +82,8 @@ class MaskPlaces:
     """Where the masks of a folder are.
 
     Attributes:
-        mask_dir: the folder of the masks, from the data set's folder on; '{split}' stands for the name of the split,
-            such as in '{split}annot'; '': the source's own.
+        mask_dir: the folder of the masks, in the data set's; '{split}' is replaced by the name of the split, as in
+            '{split}annot'; '': the source's own.
     """
 
     mask_dir: str = ''

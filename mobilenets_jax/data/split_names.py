@@ -70,7 +70,7 @@ def parts(split: str, known: Collection[str]) -> list[str]:
     """The names of what may be several splits, 'train+val'; a known split's own name may have a plus, too.
 
     Raises:
-        UserError: one of them stands there twice.
+        UserError: one of them occurs twice.
     """
     names = [split] if split in known else split.split('+')
     check(len({*names}) == len(names), 'data.train_split', split, 'names a split twice')

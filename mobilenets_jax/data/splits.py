@@ -1,4 +1,4 @@
-"""Where the encoded examples of one split lie and in which order they come: what every source on the host offers.
+"""The places of the encoded examples of one split, and their order: the interface of every source on the host.
 
 A split hands out *elements*, the undecoded examples of one process in the order of the run.
 """
@@ -41,7 +41,7 @@ class Split(Protocol):
         """This process's elements from position `start` (a multiple of the batch size) on, each once."""
 
     def element(self, epoch: int, index: int) -> Element:
-        """The element of one example, wherever it stands."""
+        """The element of one example, at any position."""
 
     def find_damage(self) -> UserError | None:
         """Looks for what keeps the elements themselves from being read; slow."""

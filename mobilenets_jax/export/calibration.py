@@ -10,7 +10,7 @@ from mobilenets_jax.export import flatbuffer
 from mobilenets_jax.export.litert import interpreter
 
 MIN_IMAGES = 10
-WHOLE = 100.0  # percent of the values of an image that lie in the range
+WHOLE = 100.0  # percent of the values of an image that are in the range
 
 Ranges = dict[str, tuple[float, float]]  # by a tensor's name its least and its largest value
 
@@ -31,7 +31,7 @@ def activation_ranges(content: bytes, images: np.ndarray, normalization: str, pe
         UserError: too few images, or a percentile that is none.
     """
     check(len(images) >= MIN_IMAGES, '--calibration', len(images), f'images are too few: {MIN_IMAGES} are the least')
-    check(50 < percentile <= WHOLE, '--percentile', percentile, 'must lie in (50, 100]')
+    check(50 < percentile <= WHOLE, '--percentile', percentile, 'must be in (50, 100]')
     names = _computed(content)
     ranges: Ranges = {}
     for tensors in activations(content, images):

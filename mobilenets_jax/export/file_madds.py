@@ -1,4 +1,4 @@
-"""Multiply-adds of a TFLite file by the kind of operation, and what in it the models of latency know nothing of."""
+"""Multiply-adds of a TFLite file by the kind of operation, and operations that the latency models do not cover."""
 
 import collections
 import math
@@ -8,7 +8,7 @@ import numpy as np
 
 from mobilenets_jax.export import flatbuffer
 
-# What stands between the convolutions of a classifier, and costs next to nothing beside them or goes with them.
+# Operations between the convolutions of a classifier that cost almost nothing, or are fused with them.
 LIGHT = {
     *('ADD', 'AVERAGE_POOL_2D', 'HARD_SWISH', 'LOGISTIC', 'MEAN', 'MUL', 'PAD', 'RELU', 'RELU6', 'RESHAPE', 'SOFTMAX'),
     'SQUEEZE',

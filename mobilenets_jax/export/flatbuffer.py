@@ -15,7 +15,7 @@ from mobilenets_jax.errors import needed
 # Operation -> the axis of its weights that counts the output channels.
 CHANNEL_AXIS = {'CONV_2D': 0, 'DEPTHWISE_CONV_2D': 3, 'FULLY_CONNECTED': 0}
 IDENTIFIER = b'TFL3'
-ALIGNMENT = 16  # bytes; of constants, which runtimes use where they stand in the file
+ALIGNMENT = 16  # bytes; of constants, which runtimes use in place
 
 
 class WeightedOperation(NamedTuple):
@@ -47,7 +47,7 @@ class _Builder(flatbuffers.Builder):
 
 
 def unpack(content: bytes) -> Any:
-    """The bytes of a file as a `ModelT` that holds all constants, also those that stand behind it in the file."""
+    """The bytes of a file as a `ModelT` that holds all constants, also those stored after it in the file."""
     model = schema().ModelT.InitFromPackedBuf(content, 0)
     for buffer in model.buffers:
         if buffer.data is None and buffer.size:
@@ -99,7 +99,7 @@ def stored(model: Any, tensor: Any) -> np.ndarray | None:
 
 
 def values(model: Any, tensor: Any) -> np.ndarray:
-    """What a constant tensor stands for, float64."""
+    """The values of a constant tensor, dequantized, float64."""
     numbers, scheme = stored(model, tensor).astype(np.float64), tensor.quantization
     if scheme is None or scheme.scale is None:
         return numbers

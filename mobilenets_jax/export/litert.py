@@ -21,7 +21,7 @@ class Scale:
     Attributes:
         dtype: of what is stored.
         scale: None of a float tensor.
-        zero: the stored number that stands for 0.
+        zero: the stored number of the value 0.
     """
 
     dtype: np.dtype

@@ -58,7 +58,7 @@ def _image(image_size: tuple[int, int], channels: int = 3) -> jax.ShapeDtypeStru
 def _convolve_in_groups(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
     """Runs the groups of a `GroupedPointwise` as one convolution, into which its batch norm can be folded.
 
-    A concatenation of the groups' outputs would stand between them. Groups of unequal widths, which some narrow
+    There would be a concatenation of the groups' outputs between them. Groups of unequal widths, which some narrow
     ShuffleNets have, are left as they are.
     """
     module = context.module

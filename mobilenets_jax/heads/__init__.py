@@ -1,4 +1,4 @@
-"""What stands on a backbone: `create_segmenter`, `create_detector`."""
+"""Heads on the endpoints of a backbone: `create_segmenter`, `create_detector`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -113,7 +113,7 @@ def _head_spec(
         chosen = _TORCHVISION_ASPP if head == 'aspp' else dataclasses.replace(_TORCHVISION_ASPP, atrous_rates=())
     else:
         chosen = AsppSpec()
-    # The last convolution of V3 belongs to its features; that of V2 and others stands for the layer of V3 behind it.
+    # The last convolution of V3 belongs to its features; that of V2 and others corresponds to the layer of V3 after it.
     features = 'C5' if spec.pre_logits is not None else 'last_block'
     names = [field.name for field in dataclasses.fields(chosen)]
     for field in fields:

@@ -30,7 +30,7 @@ class HeadSpec:
 
     Attributes:
         filters: channels of each branch (the V3 paper's F).
-        features: the endpoint that the head stands on: 'C5', or 'last_block', in front of the last convolution.
+        features: the endpoint that is the head's input: 'C5', or 'last_block', the input of the last convolution.
         align_corners: see `ops.resize_bilinear`; of all resizes of the network.
         dropout_rate: fraction dropped before the logits, in training.
         bn_momentum: decay of the running statistics of the head's own batch norms.
@@ -61,7 +61,7 @@ class AsppSpec(HeadSpec):
         atrous_rates: of one 3x3 branch each, in pixels of the features; in the paper (6, 12, 18) at output stride 16,
             (12, 24, 36) at 8.
         separable: whether these are a depthwise and a 1x1 convolution, or one dense convolution.
-        pooled_first: whether the pooled branch stands in front of the others where they are joined, or behind them.
+        pooled_first: whether the pooled branch is the first of the concatenated branches, or the last.
         refined: whether one more 3x3 convolution follows the projection.
     """
 

@@ -27,7 +27,7 @@ from mobilenets_jax.models.layers import ConvNorm, LayerSettings
 from mobilenets_jax.models.network import Endpoints
 from mobilenets_jax.models.specs import INITIALIZERS
 
-EXPANSIONS = {'C4/expansion': 'C4', 'C5/expansion': 'C5'}  # what stands for a tap in networks that do not have it
+EXPANSIONS = {'C4/expansion': 'C4', 'C5/expansion': 'C5'}  # the endpoint used instead in networks that do not have it
 EXTRAS = ('separable', 'dense', 'sandglass')
 PREDICTORS = ('separable', 'pointwise')
 

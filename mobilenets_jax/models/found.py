@@ -1,4 +1,4 @@
-"""Networks whose table stands in a file of JSON: what a search finds, or a hand writes.
+"""Networks whose table is a JSON file: found by a search, or written by hand.
 
 The file has a `name` and the fields of `specs.NetworkSpec`, with rows of `specs.BlockSpec` and a convention of
 `scaling.ScalingConvention`; what it leaves out has the default of these classes. Once it is read it is an
@@ -94,7 +94,7 @@ def architecture_of(text: str, source: str = 'model.table') -> Architecture:
 
 
 def _once(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, whose fields may stand in it once."""
+    """A JSON object, in which each field may occur only once."""
     values = dict(pairs)
     names = [name for name, _ in pairs]
     check(len(values) == len(names), f'{source}: fields', names, 'must be named once each')
@@ -181,7 +181,7 @@ def _widths(spec: NetworkSpec) -> tuple[list[str], list[int | None]]:
 
 
 def _read(kind: Any, value: Any, source: str, path: str) -> Any:
-    """`value`, as JSON has it, as an instance of the type `kind`; `path` is the dotted field it stands in."""
+    """`value`, as JSON has it, as an instance of the type `kind`; `path` is the dotted path of its field."""
     if isinstance(kind, types.UnionType):
         if value is None and type(None) in kind.__args__:
             return None

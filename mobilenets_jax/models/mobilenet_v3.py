@@ -145,7 +145,7 @@ def build(
         width_multiplier: positive.
         convention: whose rules.
         pre_logits: the width of the layer after pooling, before scaling; None is the table's.
-        nonlinearity: what stands for h-swish everywhere: 'hard_swish', 'swish' or 'relu' (Table 5: 74.5 % all ReLU).
+        nonlinearity: replaces h-swish everywhere: 'hard_swish', 'swish' or 'relu' (Table 5: 74.5 % all ReLU).
         hard_swish_from: blocks with at least as many output channels have the nonlinearity, narrower ones ReLU; None is
             the table's choice (80 in Large: 75.2 %; Table 5 has 16: 75.4 % and 112: 75.0 %).
         se_reduction: the squeeze has 1/se_reduction of the expanded width; 0 leaves squeeze-and-excitation out.

@@ -1,6 +1,6 @@
 """Runs a `NetworkSpec`: stem, blocks, last convolution; and the classifier on top.
 
-The backbone returns every block's output and taps by name, so that detection and segmentation heads stand on the same
+The backbone returns every block's output and taps by name, so that detection and segmentation heads use the same
 module that classification trains. XLA removes what a caller does not use.
 
 Endpoints of a backbone (all NHWC):

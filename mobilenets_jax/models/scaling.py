@@ -98,7 +98,7 @@ def scale(table: NetworkSpec, width_multiplier: float, convention: ScalingConven
 def _scale_head(
     table: NetworkSpec, width_multiplier: float, convention: ScalingConvention, last_row: BlockSpec
 ) -> tuple[ConvSpec | None, int | None]:
-    """The scaled `head_conv` and `pre_logits`; whichever comes last follows `last_channels`."""
+    """The scaled `head_conv` and `pre_logits`; the last of them follows `last_channels`."""
     if table.head_conv is None:
         return None, None
     channels = table.head_conv.channels

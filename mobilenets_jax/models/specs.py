@@ -122,7 +122,7 @@ class BlockSpec:
         check(min(self.expanded, self.out_channels) > 0, 'out_channels', self.out_channels, 'must be positive')
 
     def adds_residual(self, in_channels: int) -> bool:
-        """Whether the input, of so many channels, is added to the output."""
+        """Whether the input, with `in_channels` channels, is added to the output."""
         return self.residual and self.stride == 1 and self.out_channels == in_channels
 
 
@@ -152,7 +152,7 @@ def stage(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Convention:
-    """What implementations of one paper disagree on, whatever the paper.
+    """The rules in which implementations of one paper differ, for all papers.
 
     Attributes:
         padding: 'same' (TensorFlow: the odd row and column go to the bottom and right) or 'symmetric' (PyTorch).

@@ -12,7 +12,7 @@ Pads = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
 
 
 class ConvOptions(NamedTuple):
-    """A convolution but for its arrays.
+    """A convolution without its arrays.
 
     Attributes:
         stride: step between outputs, the same along H and W.

@@ -17,7 +17,7 @@ from mobilenets_jax.ops.marked import marked
 
 
 class NormOptions(NamedTuple):
-    """A normalisation but for its arrays.
+    """A normalisation without its arrays.
 
     Attributes:
         epsilon: added to the variance.

@@ -28,7 +28,7 @@ def resize_bilinear(images: jax.Array, size: Sequence[int], *, align_corners: bo
         images: floating point [N, H, W, C].
         size: height and width of the outputs, in pixels.
         align_corners: whether the centres of the corner pixels fall upon each other; else the outer edges of the images
-            do, and what lies beyond the outermost centres is the outermost pixel.
+            do, and pixels beyond the outermost centres are the outermost pixel.
 
     Returns:
         [N, *size, C] of the dtype of `images`.

@@ -27,7 +27,7 @@ def paint_boxes(image: np.ndarray, boxes: np.ndarray, titles: Sequence[str], lab
     Args:
         image: uint8 [H, W, 3].
         boxes: [ymin, xmin, ymax, xmax] in pixels, [n, 4].
-        titles: what stands at each box.
+        titles: the text at each box.
         labels: the class of each, int [n].
     """
     from PIL import Image, ImageDraw, ImageFont

@@ -8,7 +8,7 @@ from etils import epath
 from mobilenets_jax.report.pictures import png
 from mobilenets_jax.tables import comma_separated, printable
 
-# Up to so many classes the picture has their names and the counts; beyond it, the pairs that are confused most.
+# With at most this number of classes the picture has their names and counts; with more, the most confused pairs.
 NAMED_CLASSES = 30
 LISTED_PAIRS = 30
 NAME_LENGTH = 24  # characters, in the picture

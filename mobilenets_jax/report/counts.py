@@ -88,7 +88,7 @@ def _size(tree) -> int:
 
 
 def equations(jaxpr: core.Jaxpr, but: Sequence[str] = ()) -> Iterator[core.JaxprEqn]:
-    """All equations, also those inside of jitted and custom-derivative functions but for those named in `but`."""
+    """All equations, also those inside of jitted and custom-derivative functions except those named in `but`."""
     for equation in jaxpr.eqns:
         yield equation
         if equation.params.get('name') in but:

@@ -31,7 +31,7 @@ def number(row: Mapping[str, Any], name: str) -> float:
 def draw_curves(runs: Sequence[Curves], measures: Measures, title: str | None = None) -> bytes:
     """The bytes of a PNG: of each run loss and headline metric over the steps, in training (thin) and evaluation.
 
-    Of several runs each has a colour, and its name stands in the legend.
+    With several runs, each has a colour, and its name is in the legend.
     """
     from matplotlib.figure import Figure  # no part of pyplot, which is not for threads
 

@@ -78,7 +78,7 @@ def _image_lines(annotations: Sequence[Annotations], found: Found) -> Iterable[S
 
 
 def _detections(annotations: Sequence[Annotations], found: Found, names: Sequence[str]) -> list[dict]:
-    """COCO's form of results, but for the class, which is a name."""
+    """COCO's format of results, except that the class is a name."""
     return [
         {
             'image': annotations[image].name,

@@ -24,7 +24,7 @@ class BatchView(NamedTuple):
 
     Attributes:
         images: as the network sees them, [n, H, W, 3].
-        titles: what stands above each.
+        titles: the text above each.
         pictures: what is drawn in their place, such as masks upon them, [n, H, W, 3]; None: the images.
         lines: what is to be said of the batch, beside the statistics of its images.
     """

@@ -31,10 +31,10 @@ def head_of(config: ConfigView) -> str:
 
 def head_fields(config: ConfigView) -> dict[str, Any]:
     """What the head has otherwise, as `heads.create_detector` takes it; its scores are those that the loss trains."""
-    given = _given(config.detection, HEAD_FIELDS)
+    set_fields = _fields_in_use(config.detection, HEAD_FIELDS)
     anchors = _anchors(config)
     scores = CLASSIFICATIONS[loss_spec(config).classification]
-    return {**given, 'scores': scores, **({} if anchors is None else {'anchors': anchors})}
+    return {**set_fields, 'scores': scores, **({} if anchors is None else {'anchors': anchors})}
 
 
 def loss_spec(config: ConfigView) -> DetectionLossSpec:
@@ -42,12 +42,12 @@ def loss_spec(config: ConfigView) -> DetectionLossSpec:
     head = head_of(config)
     name = config.detection.loss or _LOSS_OF_HEAD.get(head, head)
     check_choice('detection.loss', name, LOSSES)
-    given = _given(config.detection, LOSS_FIELDS)
-    spec = dataclasses.replace(LOSSES[name], **given)
+    set_fields = _fields_in_use(config.detection, LOSS_FIELDS)
+    spec = dataclasses.replace(LOSSES[name], **set_fields)
     for field, users in _CLASSIFICATIONS_OF.items():
-        used = field not in given or spec.classification in users
+        used = field not in set_fields or spec.classification in users
         wanted = f'has no effect with detection.classification={spec.classification!r}'
-        check(used, f'detection.{field}', given.get(field), f'{wanted}; it needs {" or ".join(map(repr, users))}')
+        check(used, f'detection.{field}', set_fields.get(field), f'{wanted}; it needs {" or ".join(map(repr, users))}')
     return spec
 
 
@@ -58,7 +58,7 @@ def nms_spec(section: Mapping[str, Any], head: str) -> NmsSpec:
         section: `config.detection`, also as an older version saved it.
         head: a key of `heads.DETECTION_HEADS`, whose fields are taken where nothing sets them.
     """
-    return dataclasses.replace(_NMS_OF_HEAD.get(head, TF_NMS), **_given(section, NMS_FIELDS))
+    return dataclasses.replace(_NMS_OF_HEAD.get(head, TF_NMS), **_fields_in_use(section, NMS_FIELDS))
 
 
 def decoding(head: SsdliteSpec) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def decoding(head: SsdliteSpec) -> dict[str, Any]:
     return {name: fields[name] for name in ('coder', 'scores')}
 
 
-def _given(section: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _fields_in_use(section: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """The fields that are set."""
     fields = {name: section[name] for name in section if name in names}
     return {name: value for name, value in fields.items() if value is not None}
@@ -75,12 +75,12 @@ def _given(section: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]
 
 def _anchors(config: ConfigView) -> AnchorSpec | None:
     """Anchors of other scales; None: the head's own."""
-    given, head = _given(config.detection, tuple(ANCHOR_FIELDS)), head_of(config)
-    if not given:
+    set_fields, head = _fields_in_use(config.detection, tuple(ANCHOR_FIELDS)), head_of(config)
+    if not set_fields:
         return None
-    for name, value in given.items():
+    for name, value in set_fields.items():
         check(head in _ANCHORS, f'detection.{name}', value, f'has no effect with the head {head!r}')
-    scales = ANCHOR_FIELDS | given
+    scales = ANCHOR_FIELDS | set_fields
     least, most = scales['min_scale'], scales['max_scale']
     check(0 < least < most, 'detection.min_scale', least, f'must be between 0 and detection.max_scale={most}')
     check(most < 1, 'detection.max_scale', most, 'must be below 1, the whole image')

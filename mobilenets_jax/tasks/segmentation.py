@@ -42,8 +42,8 @@ class Segmentation(TaskDefinition):
         """The backbone of `config.model` with the head of `config.segmentation`."""
         used = fields_in_use(config, 'segmentation')
         head = used.pop('head')
-        given = {name: value for name, value in used.items() if name not in TASK_FIELDS and value is not None}
-        return create_segmenter(head=head, head_fields=given, **network_arguments(config, dataset))
+        head_fields = {name: value for name, value in used.items() if name not in TASK_FIELDS and value is not None}
+        return create_segmenter(head=head, head_fields=head_fields, **network_arguments(config, dataset))
 
     def create_task(self, config: ConfigView, dataset: Dataset, model: nn.Module, frozen: Frozen) -> SegmentationTask:
         """Softmax cross-entropy of pixels."""

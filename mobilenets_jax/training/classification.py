@@ -173,10 +173,10 @@ def smoothed_cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: floa
 
 
 def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """How many classes stand before the label, [n]: 0 is a top-1 hit, below 5 a top-5 hit.
+    """The number of classes ranked before the label, [n]: 0 is a top-1 hit, below 5 a top-5 hit.
 
-    Classes of equal logits stand in the order of their index, as `argmax` has them. A label whose logit is not a
-    number stands last.
+    Classes with equal logits are ranked by their index, as in `argmax`. A label whose logit is not a number is
+    ranked last.
     """
     own = jnp.take_along_axis(logits, labels[:, None], axis=-1)  # (n, 1)
     earlier = jnp.arange(logits.shape[-1]) < labels[:, None]

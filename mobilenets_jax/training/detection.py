@@ -41,7 +41,7 @@ class DetectionLossSpec:
         classification: the cross-entropy of the classes: 'focal' and 'sigmoid' take each class by itself, 'softmax' all
             classes and the background together.
         alpha: of the focal loss, the weight of what is there, in [0, 1]; 1 - alpha that of what is not.
-        gamma: of the focal loss, the exponent of the share that the prediction is wrong by.
+        gamma: of the focal loss, the exponent of (1 - probability of the target).
         background_target: with 'focal' and 'sigmoid', whether the background is learnt like a class, or is nowhere.
         negatives_per_positive: so many anchors without a box count for each with one, those of each image with the
             highest loss; None: all of them.

@@ -13,7 +13,7 @@ PyTree = Any
 def forward_in_training(
     model: Any, params: PyTree, batch_stats: PyTree, images: jax.Array, key: jax.Array, frozen: Frozen
 ) -> tuple[Any, PyTree]:
-    """What a network returns in training, but for its endpoints, and its running statistics after it.
+    """The outputs of a network in training, without its endpoints, and the updated running statistics.
 
     Args:
         model: a module with the call contract of `mobilenets_jax.models`.
@@ -40,7 +40,7 @@ def forward_in_training(
 
 
 def forward_in_evaluation(model: Any, params: PyTree, batch_stats: PyTree, images: jax.Array) -> Any:
-    """What a network returns in evaluation, but for its endpoints; arguments as of `forward_in_training`."""
+    """The outputs of a network in evaluation, without its endpoints; arguments as of `forward_in_training`."""
 
     def forward(variables, images):
         return model.apply(variables, images, train=False)[0]

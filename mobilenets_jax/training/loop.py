@@ -114,7 +114,7 @@ def train(
         progress: is told the metrics.
         schedule: the learning rate, for the log.
         options: length and intervals.
-        stop: whether to save and end after so many steps; see `stop_signals.StopSignals.reached`.
+        stop: from the number of steps to whether to save and end now; see `stop_signals.StopSignals.reached`.
         start_position: how many examples of the training stream `state` has seen.
         facts: kept with every checkpoint, such as the resolved config.
         profile_folder: of the trace that `options.profile_steps` asks for.

@@ -67,7 +67,7 @@ def create_schedule(
         name: a key of `SCHEDULES`.
         learning_rate: before any decay.
         total_steps: length of the run.
-        warmup_steps: for so many steps the rate rises linearly to where the schedule then is.
+        warmup_steps: the number of steps in which the rate rises linearly to the schedule's value.
         warmup_from: the rate of the first warm-up step.
         **fields: the keyword-only arguments of the schedule.
 

@@ -42,7 +42,7 @@ def make_train_step(
         ema: how parameters are averaged.
         weight_decay: adds its L2 term to the loss, unless it is decoupled.
         seed: of dropout; the key of a step is a function of (seed, step, device).
-        accumulation_steps: each device's batch is taken in so many parts, one after the other.
+        accumulation_steps: the number of parts into which each device's batch is split, computed one after the other.
         frozen: what keeps its value, bit for bit. The L2 term counts it, but does not move it.
         over_devices: whether all devices train one state. If not, each trains one of its own, as it would alone, and
             nothing is reduced; see `parallel.parallel_candidates`.

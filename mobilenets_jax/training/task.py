@@ -38,7 +38,7 @@ class Metric:
     in_training: str = ''
 
     def written(self, value: float | None) -> str:
-        """A value with its unit, e.g. '80.28 %'; None stands for one that is not finite, or of nothing."""
+        """A value with its unit, e.g. '80.28 %'; None is a value that is not finite, or not measured."""
         if value is None:
             return '-'
         return f'{value:.{self.decimals}f}{self.unit and f" {self.unit}"}'
@@ -110,7 +110,7 @@ class Task(Measures, Protocol):
         """What `evaluate` returns, of the outputs of any network for the batch's images, such as an exported one.
 
         Args:
-            outputs: as the model returns them, but for its endpoints.
+            outputs: as the model returns them, without its endpoints.
             batch: as of `evaluate`.
         """
         ...

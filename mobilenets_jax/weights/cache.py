@@ -33,7 +33,7 @@ def fetch(card: WeightCard, open_url: Callable[[str], BinaryIO] | None = None) -
         open_url: from a URL to a stream of its bytes; https by default.
 
     Raises:
-        UserError: the file cannot be downloaded, or is not the one that was published.
+        UserError: the file cannot be downloaded, or is not the published file.
     """
     path = cache_folder() / card.name.partition(':')[0] / card.file_name
     if path.is_file():

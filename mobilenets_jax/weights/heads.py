@@ -16,7 +16,7 @@ def classifier(file: WeightFile, name_map: NameMap) -> tuple[str, ...]:
 
     Args:
         file: with the layers' names.
-        name_map: says what the implementation calls the classifier, and by that where it stands.
+        name_map: gives the implementation's name of the classifier, and so its place.
     """
     if file.contents.classifier is not None:
         return file.contents.classifier
@@ -28,7 +28,7 @@ def classifier(file: WeightFile, name_map: NameMap) -> tuple[str, ...]:
         return (name_map.logits,)
     root = name_map.logits.partition('.')[0]
     inside = [name for name in dense if name == root or name.startswith(f'{root}.')]
-    if name_map.logits in inside:  # what stands before it may be a layer of our network's, what is behind it is not
+    if name_map.logits in inside:  # layers before it may belong to our network, layers after it do not
         return (name_map.logits, *(name for name in inside if _place(name) > _place(name_map.logits)))
     replaced = [name for name in inside if name.startswith(f'{name_map.logits}.')]
     return tuple(replaced or inside)

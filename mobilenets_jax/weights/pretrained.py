@@ -130,7 +130,7 @@ def load_pretrained(
         option: what the user calls `path_or_name`, for what is said on standard error.
 
     Raises:
-        UserError: the file is missing, damaged, of no known network or not of the one that was asked for.
+        UserError: the file is missing or damaged, or its network is not known or not the requested one.
     """
     from_caller = {'convention': convention, 'width_multiplier': width_multiplier}
     from_caller |= {'image_size': image_size, 'normalization': normalization}

@@ -105,7 +105,7 @@ def _padding(pairs: list[tuple[GraphLayer, Layer]]) -> str | None:
 
 
 def _rectifier(pairs: list[tuple[GraphLayer, Layer]]) -> str | None:
-    """What stands for our ReLU and ReLU6; None where ours are right."""
+    """The activation in place of our ReLU and ReLU6; None if ours are right."""
     normed = [(theirs, ours) for theirs, ours in pairs if ours.activation is not None]
     found = {
         theirs.activation
@@ -167,7 +167,7 @@ def _check_anchors(graph: Graph, model: nn.Module) -> None:
 
 
 def _by_range(graph: Graph, network_layers: tuple[Layer, ...]) -> dict[int, str]:
-    """Operator -> activation, where a quantized output that cannot be negative stands for it."""
+    """Operator -> activation, where a quantized output that cannot be negative means it."""
     ours = [layer for layer in network_layers if layer.kind != 'norm']
     found = {}
     for theirs, layer in zip(graph.layers, ours, strict=True):

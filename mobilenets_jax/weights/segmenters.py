@@ -53,7 +53,7 @@ def candidates(file: WeightFile) -> list[Candidate]:
 
 
 def _torchvision_logits(file: WeightFile) -> str | None:
-    """The layer of the logits of torchvision's LR-ASPP or DeepLabv3, whichever the file is of."""
+    """The layer of the logits of torchvision's LR-ASPP or DeepLabv3, depending on the file."""
     marks = {'classifier.high_classifier': 'classifier.cbr.0', 'classifier.4': 'classifier.0.convs.0.0'}
     found = [logits for logits, other in marks.items() if {f'{logits}.weight', f'{other}.weight'} <= set(file.arrays)]
     return found[0] if found else None

@@ -1,6 +1,6 @@
 """A checkpoint of a run of this project as weights: its variables, its network, its classes and its input.
 
-All of it stands in the checkpoint itself. What the run's folder says beside it (`config.json`) is not looked at: it may
+All of it is read from the checkpoint itself. The `config.json` in the run's folder is not read: it may
 be of a later run.
 """
 

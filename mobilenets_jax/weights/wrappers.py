@@ -1,7 +1,7 @@
 """Takes a PyTorch network out of the modules that training scripts wrap around it.
 
 DataParallel, torch.compile, Lightning and one's own modules put a prefix before every name: 'module.', '_orig_mod.',
-'model.', 'net.backbone.', in any nesting. The prefix is what stands before the name of the stem's convolution.
+'model.', 'net.backbone.', in any nesting. The prefix is the part before the name of the stem's convolution.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from mobilenets_jax.weights.names import SOURCES, detection, segmentation
 LAYOUT = 'pytorch'
 MAX_LISTED = 3  # names in a note
 
-# What wrappers insert between a module and its children, wherever they stand.
+# Names that wrappers insert between a module and its children, at any place.
 _INSERTED = re.compile(r'(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 _EMA = re.compile(r'(?:^|[._])(?:ema|swa|averaged?)(?:[._]|$)', re.IGNORECASE)
 _NO_LAYER = re.compile('(?:^|[._])(?:aux_classifier|loss|criterion|metrics?|acc|accuracy)(?:[._]|$)', re.IGNORECASE)
@@ -53,7 +53,7 @@ def unwrapped(file: WeightFile, path: str) -> WeightFile:
 
 
 def _prefixes(arrays: dict[str, np.ndarray]) -> list[str]:
-    """What stands before the stems of the networks in the file: '' where a network stands there by itself."""
+    """The prefixes of the stems of the networks in the file: '' for a network that is not wrapped."""
     maps = [name_map for source in SOURCES.values() if source.layout == LAYOUT for name_map in source.maps.values()]
     stems = {name_map.stem for name_map in maps} | {segmentation.STEM, detection.STEM}
     found: dict[str, None] = {}

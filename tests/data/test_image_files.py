@@ -266,7 +266,7 @@ def test_sources_that_read_all_files_count_the_orientations(tmp_path, capsys):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / 'turned.jpg').write_bytes(turned(orientation, format='jpeg'))
             rgb().save(tmp_path / split / name / 'upright.jpg')
-    line = ' images have an EXIF orientation, which is not applied: the pixels are taken as they lie\n'
+    line = ' images have an EXIF orientation, which is not applied: the pixels are used as they are stored\n'
     prepare(str(tmp_path), str(tmp_path / 'x'), file_format='tfrecord', num_shards=1, report=print)
     assert capsys.readouterr().err == f'4{line}'
     shutil.rmtree(tmp_path / 'x')

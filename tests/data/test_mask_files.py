@@ -156,7 +156,7 @@ def test_own_classes_values_and_colours():
             {'class_names': ('a', 'b'), 'palette': ((0, 0), (1, 1))},
             'data.palette=((0, 0), (1, 1)) must be triples in 0 .. 255.',
         ),
-        ({'classes': 'voc', 'ignore_labels': (256,)}, 'data.ignore_labels=256 must lie in 0 .. 255.'),
+        ({'classes': 'voc', 'ignore_labels': (256,)}, 'data.ignore_labels=256 must be in 0 .. 255.'),
         ({'classes': 'voc', 'remap': ((3, 21),)}, 'data.remap=(3, 21) must be (value below 255, class in 0 .. 20).'),
     ],
 )

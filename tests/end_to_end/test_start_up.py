@@ -40,7 +40,7 @@ def test_host_that_waits_in_vain_says_so(launcher):
     address = alone[0].removeprefix('--coordinator=')
     assert (ended.status, ended.output) == (1, [])
     assert ended.errors[-1] == (
-        f'error: process 1 of 2 at {address} waited 2 s for the others in vain; start the same command on every host'
+        f'error: process 1 of 2 at {address} waited 2 s for the others; start the same command on every host'
     )
 
 

@@ -36,7 +36,7 @@ def test_ranges_are_the_least_and_the_largest_values(float_file):
     np.testing.assert_allclose((low, high), (ends[0].min(), ends[1].max()), rtol=1e-3)
     with pytest.raises(UserError, match='^--calibration=9 images are too few: 10 are the least.$'):
         activation_ranges(float_file, IMAGES[:9], 'symmetric')
-    with pytest.raises(UserError, match=r'^--percentile=50 must lie in \(50, 100\].$'):
+    with pytest.raises(UserError, match=r'^--percentile=50 must be in \(50, 100\].$'):
         activation_ranges(float_file, IMAGES, 'symmetric', percentile=50)
 
 

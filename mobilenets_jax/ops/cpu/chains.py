@@ -20,7 +20,7 @@ from mobilenets_jax.ops.cpu.normalization import Normalization
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Convolution:
-    """A convolution but for its kernel.
+    """A convolution without its kernel.
 
     Attributes:
         depthwise: whether every channel is convolved by itself.
@@ -93,9 +93,9 @@ def conv_norms(
     """Convolves by one unit after the other, and normalises by the statistics of the batch as `batch_norm` does.
 
     Where there are native ops for it, the statistics are summed while the outputs are made, and the gradients of the
-    convolutions' outputs never leave the cache. A depthwise or pointwise convolution normalises what the one before it
-    made where it reads it, so that what lies between two units is written and read once instead of twice, and sums for
-    the gradient of the batch norm before it.
+    convolutions' outputs never leave the cache. A depthwise or pointwise convolution normalises its inputs while it
+    reads them, so that the activations between two units are written and read once instead of twice. It also computes
+    the sums for the gradient of the batch norm before it.
 
     Args:
       inputs: floating point [N, H, W, C_in].

@@ -11,7 +11,7 @@ def differentiated_as(plain: Callable, static: int = 0) -> Callable[[Callable], 
 
     Args:
       plain: takes the arguments of the operation, and comes to the same.
-      static: so many of the first arguments are hashable and have no gradient; the others are arrays or trees of them.
+      static: how many of the first arguments are hashable, without gradient; the others are arrays or trees of them.
     """
 
     def decorate(operation: Callable) -> Callable:

@@ -17,7 +17,7 @@ NOTHING = (0.0, 'linear')  # options of no `Normalization`
 
 
 class Geometry(NamedTuple):
-    """A convolution but for its arrays.
+    """A convolution without its arrays.
 
     Attributes:
         depthwise: whether every channel is convolved by itself, with a kernel [kh, kw, 1, C]; otherwise those of a

@@ -1,4 +1,4 @@
-"""Convolutions one after the other, as one operation where what lies between them is too large for the caches.
+"""Successive convolutions as one operation, where the activations between them are too large for the caches.
 
 An inverted residual expands its inputs sixfold, convolves each channel by itself, and projects to a few channels again.
 On a CPU most of its time went into writing the expanded channels to memory and reading them again. The native op goes
@@ -18,7 +18,7 @@ from mobilenets_jax.ops.cpu.gradients import differentiated_as
 from mobilenets_jax.ops.cpu.native_conv import NOTHING, can_add, has_native_op, nothing
 from mobilenets_jax.ops.cpu.normalization import Normalization
 
-CACHED_BYTES = 2**20  # what lies between is written out if it is smaller: it stays in the second cache of a core
+CACHED_BYTES = 2**20  # smaller activations between them are written: they stay in the second cache of a core
 
 
 class Step(NamedTuple):

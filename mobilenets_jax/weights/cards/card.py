@@ -48,7 +48,7 @@ class WeightCard:
         url: where it is published, or None for a file without a card.
         digest: 'sha256:HEX' or 'md5:HEX' as published, perhaps the first digits only; None where none is published.
         member: of an archive, the file with the weights, as a shell pattern.
-        folded: whether the batch norms are folded into the convolutions, and here identities but for their biases.
+        folded: whether the batch norms are folded into the convolutions; here they are then identities with biases.
         licence: of the weights, as their publisher states it.
         top1: ImageNet validation top-1 in percent as published, or None.
         top5: likewise.

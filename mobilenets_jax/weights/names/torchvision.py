@@ -8,7 +8,7 @@ from mobilenets_jax.weights.network import Network
 
 
 def _v2(network: Network) -> Names:
-    """Blocks are sequences of pairs; the projection's two modules stand in the sequence itself."""
+    """Blocks are sequences of pairs; the projection's two modules are in the sequence itself."""
     names = pair('backbone/stem', 'features.0')
     for number, unit, path in units(network):
         sequence, place = f'features.{number + 1}.conv', network.blocks[number].index(unit)
@@ -31,7 +31,7 @@ def _v3(network: Network) -> Names:
 
 
 def _mnasnet(network: Network) -> Names:
-    """One long sequence; the first block stands in it, the stages of the others are sequences of their own."""
+    """One long sequence; the first block is in it, the stages of the others are sequences within it."""
     names = conv_norm('backbone/stem', 'layers.0', 'layers.1')
     places = stages(network)
     for number, unit, path in units(network):

@@ -21,7 +21,7 @@ class Contents:
         classifier: the layers that make up the classifier, where the file states them.
         classifier_fault: why they are no classifier of this project, or None.
         backbone_fault: what makes the network another one than the names and shapes of its arrays say, or None.
-        rectifier: what stands behind the batch norms where the table has ReLU or ReLU6, where the file states it.
+        rectifier: the activation after the batch norms where the table has ReLU or ReLU6, if the file states it.
         timm: what the file says of a network of timm's, by the keys of timm's pretrained configs and 'architecture'.
         graph: what the file does with the weights, where it says so: of a TFLite file.
         notes: what was assumed or left out: each becomes one line on standard error.

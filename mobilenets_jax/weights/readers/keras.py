@@ -111,7 +111,7 @@ def _legacy(root: h5py.Group, known: set[str]) -> Iterator[Item]:
 
 
 def _inner_layer(path: str, known: set[str]) -> str:
-    """The layer of a nested model whose weights stand at `path`; scopes may stand before its name."""
+    """The layer of a nested model whose weights are at `path`; scopes may precede its name."""
     found = [layer for layer in known if path == layer or path.endswith(f'/{layer}')]
     return max(found, key=len, default=path)
 
@@ -161,7 +161,7 @@ def _local(group: h5py.Group, path: str) -> h5py.Group:
 
 
 def _dataset(group: h5py.Group, path: str) -> h5py.Dataset:
-    """An array of numbers that stand in this very file, each of them."""
+    """An array whose numbers are all stored in this file."""
     dataset = _local(group, path)
     own = isinstance(dataset, h5py.Dataset) and not dataset.external and not dataset.is_virtual
     if not own or dataset.dtype.kind not in 'fiub':

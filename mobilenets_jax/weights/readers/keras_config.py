@@ -255,7 +255,7 @@ def _is_identity(node: Node) -> bool:
 
 
 def _rectifiers(graph: Graph) -> set[str]:
-    """What stands behind the batch norms: 'relu', 'relu6' or, of a ReLU with other constants, what it is."""
+    """The activations after the batch norms: 'relu', 'relu6', or a description of a ReLU with other constants."""
     found = set()
     for node in graph.nodes.values():
         if any(graph.nodes[key].kind == 'BatchNormalization' for key in node.inputs):
@@ -275,7 +275,7 @@ def _relu(config: dict[str, Any]) -> str:
 
 
 def _backbone_fault(nodes: list[Node]) -> str | None:
-    """What makes the backbone another network than the one that has its weights' names and shapes, or None."""
+    """A difference between the backbone and the network with the same names and shapes of weights, or None."""
     strided = 0
     for node in nodes:
         config = node.config

@@ -40,7 +40,7 @@ class Graph:
     """All layers of a model.
 
     Attributes:
-        nodes: by a key that says in which model a layer stands, in the order of the config.
+        nodes: by a key that says to which model a layer belongs, in the order of the config.
         outputs: the keys of the nodes whose outputs are the model's.
     """
 

@@ -50,7 +50,7 @@ class Interpreter:
 
     Args:
         calls: what may be called, by its dotted name there.
-        persistent: from a persistent id to the value that it stands for.
+        persistent: from a persistent id to its value.
 
     Attributes:
         inert: the names of all objects that became placeholders, each once, in the order of the program.

@@ -49,5 +49,5 @@ def _tensor(name: str, entry: dict, data: memoryview) -> np.ndarray:
     dtype, shape = DTYPES[entry['dtype']], entry['shape']
     start, stop = entry['data_offsets']
     if not 0 <= start <= stop <= len(data) or stop - start != _claimed(name, entry):
-        raise UnreadableFileError(f'{name} lies outside of the file or has the wrong size')
+        raise UnreadableFileError(f'{name} is outside of the file or has the wrong size')
     return np.frombuffer(data[start:stop], dtype).reshape(shape)

@@ -25,7 +25,7 @@ _EMA = re.compile(r'(?:^|_)(ema|swa|avg|averaged?|shadow)(?:_|$)', re.IGNORECASE
 _NO_NETWORK = re.compile('optim|sched|scaler|criterion|loss|metric', re.IGNORECASE)
 _WRAPPERS = re.compile(r'^(?:(?:module|_orig_mod|model|net|ema_model|ema|shadow)\.)+')
 _DEPTH = 3  # of dictionaries in dictionaries
-MAX_MODULES = 100_000  # of a pickled module, one that stands in several places counted as often
+MAX_MODULES = 100_000  # of a pickled module; one that is used in several places counts each time
 
 # Attributes of timm's training arguments -> keys of its pretrained configs.
 _TIMM_ARGUMENTS = {

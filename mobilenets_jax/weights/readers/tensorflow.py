@@ -20,7 +20,7 @@ _OBJECT_VALUE = '/.ATTRIBUTES/VARIABLE_VALUE'
 def read(path: pathlib.Path) -> Contents:
     """The variables of the checkpoint with the prefix `path` (or its .index file) by name.
 
-    Where the checkpoint keeps moving averages of the weights, they stand for the weights, as in its evaluation.
+    If the checkpoint has moving averages of the weights, these are read as the weights, as in its evaluation.
     """
     import tensorflow as tf
 

@@ -45,7 +45,7 @@ class Tensor:
         return math.prod(self.shape) * self.storage.dtype.itemsize
 
     def array(self) -> np.ndarray:
-        """Its elements; raises `UnreadableFileError` where they lie beyond the storage."""
+        """Its elements; raises `UnreadableFileError` if they are beyond the storage."""
         flat = np.frombuffer(self.storage.load(self.storage), self.storage.dtype)
         last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
         elements = math.prod(self.shape)

@@ -35,7 +35,7 @@ def read(path: pathlib.Path) -> Contents:
 
 
 def _find_normalization(graph: Graph) -> str | None:
-    """In which of our ranges the network's input lies, behind the scales in front of it; None: nothing tells.
+    """The range of the network's input, after the scales at the start of the graph; None: the file does not say.
 
     Raises:
         UnreadableFileError: it is scaled to none of our ranges.

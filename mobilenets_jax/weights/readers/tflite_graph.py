@@ -45,7 +45,7 @@ class GraphLayer:
         pads: rows above and below, columns left and right, that are added to its input.
         input_size: height and width of the map that it convolves, before any padding.
         activation: as in `ops.ACTIVATIONS` where that has it, fused or by the one operator that reads the outputs; None
-            where more than an operator follows, or a quantized output's range may stand for an activation.
+            where more than an operator follows, or the range of a quantized output may mean an activation.
         low: the least value that a quantized output can have; None of a float output.
     """
 

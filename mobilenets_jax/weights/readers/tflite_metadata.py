@@ -31,7 +31,7 @@ def normalization(content: bytes) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _offset(table: Table, field: int) -> int:
-    """Where a field stands behind its table; 0 where it is not set."""
+    """The offset of a field from its table; 0 if it is not set."""
     return table.Offset(4 + 2 * field)
 
 

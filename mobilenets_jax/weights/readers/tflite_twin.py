@@ -14,7 +14,7 @@ import numpy as np
 from mobilenets_jax.weights.readers.tflite_detection import OPERATOR
 from mobilenets_jax.weights.readers.tflite_graph import STORAGE, Graph
 
-CLIP_TOLERANCE = 0.1  # of the upper end of a quantized range that stands for ReLU6
+CLIP_TOLERANCE = 0.1  # of the upper end of a quantized range that means ReLU6
 _INTEGER_STEPS = 255  # from one end of a quantized range to the other
 
 
@@ -23,7 +23,7 @@ class FloatTwin:
 
     Args:
         graph: of the file.
-        activations: operator -> 'relu' or 'relu6', where a quantized output's range stands for one.
+        activations: operator -> 'relu' or 'relu6', where the range of a quantized output means one.
     """
 
     def __init__(self, graph: Graph, activations: dict[int, str]):
@@ -53,7 +53,7 @@ def _interpreter(content: bytes) -> Any:
 
 
 def _clipped_sums(graph: Graph) -> dict[int, str]:
-    """The sums whose quantized outputs lie in [0, 6]: the ReLU6 of a hard sigmoid."""
+    """The sums whose quantized outputs are in [0, 6]: the ReLU6 of a hard sigmoid."""
     found = {}
     for number, (name, operator) in enumerate(zip(graph.operators, graph.subgraph.operators, strict=True)):
         output = graph.subgraph.tensors[operator.outputs[0]]

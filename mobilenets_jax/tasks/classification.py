@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -55,7 +56,7 @@ class Classification(TaskDefinition):
         )
         return with_teacher(config, task)
 
-    def create_teacher(self, config: ConfigView, dataset: Dataset, model: ImageClassifier) -> Teacher | None:
+    def create_teacher(self, config: ConfigView, dataset: Dataset, model: Any) -> Teacher | None:
         """The classifier that `distillation.teacher` names."""
         return read_teacher(config, dataset, model)
 

@@ -103,7 +103,7 @@ class ClassificationTask(Task):
     def losses(self, logits: jax.Array, examples: Examples) -> jax.Array:
         """The training loss of each example, [n], by the network's logits [n, classes]."""
         losses = smoothed_cross_entropy(logits, examples.labels, self.label_smoothing)
-        if examples.share is None:
+        if examples.share is None or examples.other_labels is None:
             return losses
         share, others = examples.share, smoothed_cross_entropy(logits, examples.other_labels, self.label_smoothing)
         return share * losses + (1 - share) * others  # cross-entropy is linear in the targets
@@ -111,7 +111,7 @@ class ClassificationTask(Task):
     def sums(self, logits: jax.Array, examples: Examples, losses: jax.Array) -> Arrays:
         """Sums over the examples: losses [n], hits (of mixed images those of the larger part), and their count."""
         labels = examples.labels
-        if examples.share is not None:
+        if examples.share is not None and examples.other_labels is not None:
             labels = jnp.where(examples.share < 0.5, examples.other_labels, labels)
         return {
             'loss': losses.sum(),

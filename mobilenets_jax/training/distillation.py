@@ -110,6 +110,7 @@ class DistilledTask(Task):
             As of the classification; its sums have in how many examples the likeliest class is the teacher's, too.
         """
         task, teacher = self.task, self.teacher
+        assert teacher is not None, 'taught_by gives the teacher before a step is made'
         examples = task.examples(batch)
         logits, updated = forward_in_training(task.model, params, batch_stats, examples.images, key, task.frozen)
         taught = teacher.logits(examples.images).astype(logits.dtype)

@@ -61,7 +61,7 @@ def parallel_train_step(
 class _StepWithConstants:
     """A mapped step whose third argument is always the same; it is put on the devices when the first one is made."""
 
-    def __init__(self, step: Callable, constants: PyTree):
+    def __init__(self, step: Any, constants: PyTree):
         self._step, self._constants, self._on_devices = step, constants, None
 
     def __call__(self, state: PyTree, batch: PyTree) -> tuple[PyTree, PyTree]:

@@ -21,6 +21,7 @@ each_page = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 CODE = re.compile(r'^```\w*[^\n]*\n(.*?)^```$|`([^`\n]+(?:\n[^`\n]+)?)`', re.MULTILINE | re.DOTALL)
 FOLDERS = 'benchmarks|configs|docs|launch|mobilenets_jax|notebooks|tests'
 PLACEHOLDERS = {'key', 'FIELD'}  # of a field's name
+NO_FIELDS = {'data.yaml', 'search.json', 'search.png', 'model.spec', 'model.settings'}  # files, attributes of a network
 
 
 def code_of(page: Path) -> list[str]:
@@ -129,7 +130,7 @@ def test_every_field_of_a_config_exists(page):
     named = set(re.findall(r'--config\.([\w.*]+)', code))
     for name in re.findall(rf'(?<![\w/.])((?:{"|".join(sections)})\.\w+\*?)(?![\w.(])', code):
         is_module = (ROOT / 'mobilenets_jax' / f'{name.replace(".", "/")}.py').exists()
-        if not is_module and name not in ('data.yaml', 'search.json', 'search.png'):  # files
+        if not is_module and name not in NO_FIELDS:
             named.add(name)
     for name in named:
         start, star, _ = name.partition('*')

@@ -153,7 +153,7 @@ def _add_classification(config: ml_collections.ConfigDict) -> None:
     config.data.train_crop = 'inception'  # inception, random_resized (torchvision) or resize (the whole image)
     config.data.min_area_fraction = placeholder(float)  # minimum area of a crop / image; unset: 0.05 or 0.08
     config.data.color_distortion = 'fast'  # none, fast (brightness, saturation) or full (also hue, contrast)
-    config.data.auto_augment = 'none'  # none, autoaugment_v0 or randaugment
+    config.data.auto_augment = 'none'  # none, autoaugment_v0, randaugment or trivialaugment_wide
     config.data.randaugment_layers = 2  # operations on each image
     config.data.randaugment_magnitude = 9.0  # their mean strength, 0 to 10
     config.data.randaugment_magnitude_std = 0.5  # its standard deviation

@@ -1,22 +1,26 @@
-"""AutoAugment's ImageNet policy v0 and RandAugment, as TensorFlow operations that depend on a seed alone.
+"""AutoAugment's ImageNet policy v0, RandAugment and TrivialAugment, as TensorFlow operations by a seed alone.
 
-Paper: 1805.09501 (AutoAugment), 1909.13719 (RandAugment).
+Paper: 1805.09501 (AutoAugment), 1909.13719 (RandAugment), 2103.10158 (TrivialAugment).
 Reference: timm 1.0.31, data/auto_augment.py: policy 'v0' (tensorflow/tpu's, which no paper prints) and
-    'rand-mM-mstdS', whose operations are PIL's. Ours give PIL's pixels.
+    'rand-mM-mstdS'; torchvision 0.28, transforms/autoaugment.py: `TrivialAugmentWide`. Their operations are PIL's;
+    ours give PIL's pixels.
 Differs:
     Shapes are moved with nearest-neighbour interpolation, as tensorflow/tpu and torchvision do; timm draws bilinear or
     bicubic.
     Translations are parts of the side, as in timm; tensorflow/tpu's 250 pixels leave nothing of a 224-pixel image.
+    One of TrivialAugment's 31 translations is 16 pixels, of which torchvision's rounding makes 15.
 """
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from mobilenets_jax.data.options import MAX_MAGNITUDE, ImageOptions
 
-FILL = 128  # what comes from outside the image
+FILL = 128  # what comes from outside the image; of TrivialAugment it is black
 OPERATION_PROBABILITY = 0.5  # of each of RandAugment's operations
 SOLARIZE_ADD_THRESHOLD = 128
 
@@ -56,6 +60,8 @@ def auto_augment(image: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> tf
         return _policy_v0(image, seed)
     if options.auto_augment == 'randaugment':
         return _randaugment(image, seed, options)
+    if options.auto_augment == 'trivialaugment_wide':
+        return _trivialaugment(image, seed)
     return image
 
 
@@ -80,6 +86,19 @@ def _randaugment(image: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> tf
         magnitude = tf.clip_by_value(options.randaugment_magnitude + noise, 0.0, MAX_MAGNITUDE)
         image = _apply_sometimes(image, step_seed, operation, OPERATION_PROBABILITY, magnitude)
     return image
+
+
+def _trivialaugment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """One operation at one of its magnitudes, each as likely as the others."""
+    operation_seed, magnitude_seed, sign_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    operation = tf.random.stateless_uniform([], operation_seed, 0, len(WIDE_OPERATIONS), tf.int32)
+    number = tf.random.stateless_uniform([], magnitude_seed, 0, MAGNITUDES, tf.int32)
+    choices = WIDE_OPERATIONS.values()
+    magnitude = tf.constant(np.stack([choice.magnitudes for choice in choices]))[operation, number]
+    negative = tf.constant([choice.signed for choice in choices])[operation]
+    negative &= tf.random.stateless_uniform([], sign_seed) < 0.5
+    magnitude = tf.where(negative, -magnitude, magnitude)
+    return tf.switch_case(operation, [lambda f=choice.function: f(image, magnitude) for choice in choices])
 
 
 def _apply_sometimes(
@@ -173,7 +192,7 @@ def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.bitwise.bitwise_and(tf.cast(image, tf.int32), mask), tf.uint8)
 
 
-def affine(image: tf.Tensor, matrix: list[float | tf.Tensor]) -> tf.Tensor:
+def affine(image: tf.Tensor, matrix: list[float | tf.Tensor], fill: int = FILL) -> tf.Tensor:
     """PIL's `image.transform(size, AFFINE, matrix)`: pixel centre (x, y) is read at (ax + by + c, dx + ey + f)."""
     a, b, c, d, e, f = (tf.cast(value, tf.float32) for value in matrix)
     # TensorFlow counts from the first pixel's centre, PIL from its corner.
@@ -182,19 +201,19 @@ def affine(image: tf.Tensor, matrix: list[float | tf.Tensor]) -> tf.Tensor:
         images=image[None],
         transforms=transform[None],
         output_shape=tf.shape(image)[:2],
-        fill_value=float(FILL),
+        fill_value=float(fill),
         interpolation='NEAREST',
         fill_mode='CONSTANT',
     )
     return tf.ensure_shape(moved[0], image.shape)
 
 
-def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
+def rotate(image: tf.Tensor, degrees: tf.Tensor, fill: int = FILL) -> tf.Tensor:
     """PIL's `image.rotate(degrees)`: counter-clockwise about the centre."""
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float64) / 2)
     cos, sin = tf.cos(degrees * (math.pi / 180)), tf.sin(degrees * (math.pi / 180))
     x, y = width - cos * width + sin * height, height - sin * width - cos * height
-    return affine(image, [cos, -sin, x, sin, cos, y])
+    return affine(image, [cos, -sin, x, sin, cos, y], fill)
 
 
 def _side(image: tf.Tensor, axis: int) -> tf.Tensor:
@@ -222,4 +241,51 @@ OPERATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]] = 
     'ShearY': lambda image, strength, signed: affine(image, [1, 0, 0, 0.3 * signed, 1, 0]),
     'TranslateX': lambda image, strength, signed: affine(image, [1, 0, 0.45 * signed * _side(image, 1), 0, 1, 0]),
     'TranslateY': lambda image, strength, signed: affine(image, [1, 0, 0, 0, 1, 0.45 * signed * _side(image, 0)]),
+}
+
+
+MAGNITUDES = 31  # of each operation of TrivialAugment
+_UP = np.linspace(0, 1, MAGNITUDES)
+_NONE = np.zeros(MAGNITUDES)
+
+
+class WideOperation(NamedTuple):
+    """An operation of TrivialAugment.
+
+    Attributes:
+        magnitudes: float64 [MAGNITUDES]; an operation that has none ignores them.
+        signed: whether half of them are negative.
+        function: of an image and a magnitude.
+    """
+
+    magnitudes: np.ndarray
+    signed: bool
+    function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+# The space 'Wide' of the paper's Table 7, as torchvision has it.
+WIDE_OPERATIONS = {
+    'Identity': WideOperation(_NONE, False, lambda image, magnitude: image),
+    'ShearX': WideOperation(0.99 * _UP, True, lambda image, shear: affine(image, [1, shear, 0, 0, 1, 0], fill=0)),
+    'ShearY': WideOperation(0.99 * _UP, True, lambda image, shear: affine(image, [1, 0, 0, shear, 1, 0], fill=0)),
+    'TranslateX': WideOperation(
+        32 * _UP, True, lambda image, pixels: affine(image, [1, 0, -_truncated(pixels), 0, 1, 0], fill=0)
+    ),
+    'TranslateY': WideOperation(
+        32 * _UP, True, lambda image, pixels: affine(image, [1, 0, 0, 0, 1, -_truncated(pixels)], fill=0)
+    ),
+    'Rotate': WideOperation(135 * _UP, True, lambda image, degrees: rotate(image, degrees, fill=0)),
+    'Brightness': WideOperation(0.99 * _UP, True, lambda image, amount: brightness(image, 1 + amount)),
+    'Color': WideOperation(0.99 * _UP, True, lambda image, amount: color(image, 1 + amount)),
+    'Contrast': WideOperation(0.99 * _UP, True, lambda image, amount: contrast(image, 1 + amount)),
+    'Sharpness': WideOperation(0.99 * _UP, True, lambda image, amount: sharpness(image, 1 + amount)),
+    'Posterize': WideOperation(
+        8 - np.round(6 * _UP), False, lambda image, bits: posterize(image, tf.cast(bits, tf.int32))
+    ),
+    # Integers from the threshold on are those from the next integer on.
+    'Solarize': WideOperation(
+        np.ceil(255 * _UP[::-1]), False, lambda image, threshold: solarize(image, tf.cast(threshold, tf.int32))
+    ),
+    'AutoContrast': WideOperation(_NONE, False, lambda image, magnitude: autocontrast(image)),
+    'Equalize': WideOperation(_NONE, False, lambda image, magnitude: equalize(image)),
 }

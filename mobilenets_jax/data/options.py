@@ -13,7 +13,7 @@ NORMALIZATIONS = {
 # Training crop -> the least part of the image's area that it takes, unless one is set.
 TRAIN_CROPS = {'inception': 0.05, 'random_resized': 0.08, 'resize': 1.0}
 COLOR_DISTORTIONS = ('none', 'fast', 'full')
-AUTO_AUGMENTS = ('none', 'autoaugment_v0', 'randaugment')
+AUTO_AUGMENTS = ('none', 'autoaugment_v0', 'randaugment', 'trivialaugment_wide')
 ERASING_FILLS = ('zero', 'noise')
 EVAL_CROPS = ('central_fraction', 'resize_crop', 'rounded_resize_crop')
 INTERPOLATIONS = ('bilinear', 'bicubic')

@@ -80,7 +80,7 @@ def train_image(encoded: tf.Tensor, seed: tf.Tensor, options: ImageOptions) -> t
     """A randomly distorted image, uint8 [image_size, image_size, 3], from a file's bytes and an example's seed.
 
     As slim's `preprocess_for_train`: crop, resize that does not keep the aspect, flip, colour distortion in [0, 1],
-    clip; and then, as torchvision and timm do, AutoAugment or RandAugment.
+    clip; and then, as torchvision and timm do, AutoAugment, RandAugment or TrivialAugment.
     """
     image = _random_view(encoded, purpose_seed(seed, 'crop'), options)
     if options.color_distortion != 'none':

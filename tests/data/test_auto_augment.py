@@ -1,4 +1,4 @@
-"""AutoAugment and RandAugment: every operation has PIL's pixels, and what is drawn has the right frequencies."""
+"""Automatic augmentation: every operation has PIL's pixels, and what is drawn has the right frequencies."""
 
 import collections
 import functools
@@ -140,3 +140,64 @@ def test_randaugment_draws_every_operation_half_of_the_time():
 def test_magnitude_without_deviation_is_the_same_everywhere():
     applied = drawn('randaugment', 50, randaugment_magnitude=4.0, randaugment_magnitude_std=0.0, randaugment_layers=1)
     assert {round(float(strength), 6) for row in applied for _, strength, _ in row} == {0.4}
+
+
+# Of torchvision's TrivialAugmentWide: an operation's least and largest magnitude, and whether it has a sign.
+WIDE = {
+    'Identity': None, 'ShearX': (0, 0.99, True), 'ShearY': (0, 0.99, True), 'TranslateX': (0, 32, True),
+    'TranslateY': (0, 32, True), 'Rotate': (0, 135, True), 'Brightness': (0, 0.99, True), 'Color': (0, 0.99, True),
+    'Contrast': (0, 0.99, True), 'Sharpness': (0, 0.99, True), 'Posterize': (2, 8, False), 'Solarize': (0, 255, False),
+    'AutoContrast': None, 'Equalize': None,
+}  # fmt: skip
+# The same by PIL, at a magnitude.
+WIDE_REFERENCE = {
+    'ShearX': lambda image, m: image.transform(image.size, Image.Transform.AFFINE, (1, m, 0, 0, 1, 0)),
+    'ShearY': lambda image, m: image.transform(image.size, Image.Transform.AFFINE, (1, 0, 0, m, 1, 0)),
+    'TranslateX': lambda image, m: image.transform(image.size, Image.Transform.AFFINE, (1, 0, -int(m), 0, 1, 0)),
+    'TranslateY': lambda image, m: image.transform(image.size, Image.Transform.AFFINE, (1, 0, 0, 0, 1, -int(m))),
+    'Rotate': lambda image, m: image.rotate(m),
+    'Brightness': lambda image, m: ImageEnhance.Brightness(image).enhance(1 + m),
+    'Color': lambda image, m: ImageEnhance.Color(image).enhance(1 + m),
+    'Posterize': lambda image, m: ImageOps.posterize(image, int(m)),
+    'Solarize': lambda image, m: ImageOps.solarize(image, m),
+    'Equalize': lambda image, m: ImageOps.equalize(image),
+}
+
+
+@pytest.mark.parametrize('name', WIDE_REFERENCE)
+def test_operation_of_trivialaugment_has_the_pixels_of_pil(name):
+    magnitudes, signed, function = auto_augment.WIDE_OPERATIONS[name]
+    run, image = tf.function(function, reduce_retracing=True), photo(1, (61, 47))
+    for number in (0, 7, 16, 30):
+        for sign in (1, -1) if signed else (1,):
+            magnitude = sign * magnitudes[number]
+            expected = np.asarray(WIDE_REFERENCE[name](image, magnitude)).astype(int)
+            wrong = np.abs(run(tf.constant(np.asarray(image)), tf.constant(magnitude)).numpy() - expected).max(axis=-1)
+            near = 0.005 if name in ('Rotate', 'ShearX', 'ShearY') else 0  # two pixels are as near
+            assert (wrong > (1 if name in ('Brightness', 'Color') else 0)).mean() <= near, (number, sign)
+
+
+def test_trivialaugment_draws_all_operations_and_magnitudes_alike(monkeypatch):
+    """One operation an image; 14 of them, 31 magnitudes, and a sign where there is one."""
+    operations = {
+        name: choice._replace(
+            function=lambda image, magnitude, number=number: tf.stack([tf.constant(number, tf.float64), magnitude])
+        )
+        for number, (name, choice) in enumerate(auto_augment.WIDE_OPERATIONS.items())
+    }
+    monkeypatch.setattr(auto_augment, 'WIDE_OPERATIONS', operations)
+    options, count = ImageOptions(8, auto_augment='trivialaugment_wide'), 14 * 200
+    augment = tf.function(functools.partial(auto_augment.auto_augment, options=options))
+    rows = tf.map_fn(lambda seed: augment(tf.zeros(2, tf.float64), seed), tf.constant([[0, i] for i in range(count)]),
+                     fn_output_signature=tf.float64).numpy()  # fmt: skip
+    assert list(operations) == list(WIDE)
+    for number, (name, space) in enumerate(WIDE.items()):
+        magnitudes = rows[rows[:, 0] == number, 1]
+        assert abs(len(magnitudes) - 200) < 5 * 200**0.5, name
+        if space is None:
+            assert set(magnitudes) == {0}
+            continue
+        least, most, signed = space
+        assert np.abs(magnitudes).min() == least and np.abs(magnitudes).max() == most
+        assert abs((magnitudes < 0).mean() - 0.5 * signed) < 0.2
+        assert len(set(np.abs(magnitudes))) >= (6 if name == 'Posterize' else 29)

@@ -31,7 +31,10 @@ from mobilenets_jax.errors import UserError
         ({'crop_fraction': 1.5}, 'data.crop_fraction=1.5 must be in (0, 1].'),
         ({'min_area_fraction': 0.0}, 'data.min_area_fraction=0.0 must be in (0, 1].'),
         ({'num_threads': -1}, 'data.num_threads=-1 must not be negative.'),
-        ({'auto_augment': 'v0'}, "data.auto_augment='v0' is unknown. Known: autoaugment_v0, none, randaugment."),
+        (
+            {'auto_augment': 'v0'},
+            "data.auto_augment='v0' is unknown. Known: autoaugment_v0, none, randaugment, trivialaugment_wide.",
+        ),
         ({'randaugment_layers': 0}, 'data.randaugment_layers=0 must be positive.'),
         ({'randaugment_magnitude': 11.0}, 'data.randaugment_magnitude=11.0 must be in [0, 10].'),
         ({'randaugment_magnitude_std': -1.0}, 'data.randaugment_magnitude_std=-1.0 must not be negative.'),

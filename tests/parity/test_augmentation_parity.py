@@ -11,6 +11,7 @@ from mobilenets_jax.data import auto_augment, preprocessing
 
 pytestmark = pytest.mark.slow
 
+BLENDS = ('Brightness', 'Color', 'Contrast', 'Sharpness')  # rounded otherwise here and there
 TIMM_NAMES = {'TranslateX': 'TranslateXRel', 'TranslateY': 'TranslateYRel'}
 
 
@@ -37,6 +38,37 @@ def test_operation_is_timms(timm, name):
         ours = [auto_augment.OPERATIONS[name](tf.constant(pixels), strength, sign * strength) for sign in (-1, 1)]
         difference = min(np.abs(image.numpy().astype(int) - expected).max(axis=-1).tolist() for image in ours)
         assert (np.array(difference) > 1).mean() < 0.02, level
+
+
+@pytest.mark.parametrize('name', auto_augment.WIDE_OPERATIONS)
+def test_operation_of_trivialaugment_is_torchvisions(torchvision, name):
+    """Each of the 31 magnitudes, in both directions: the number itself, and its pixels."""
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.autoaugment import TrivialAugmentWide, _apply_op
+
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8).repeat(4, 0).repeat(4, 1)[:, :61]
+    ours, (theirs, signed) = auto_augment.WIDE_OPERATIONS[name], TrivialAugmentWide()._augmentation_space(31)[name]
+    assert ours.signed == signed
+    magnitudes = theirs.numpy().astype(float) if theirs.ndim else np.zeros(31)
+    wanted = np.ceil(magnitudes) if name == 'Solarize' else magnitudes
+    np.testing.assert_allclose(ours.magnitudes, wanted, rtol=1e-6, atol=1e-6)
+    function = tf.function(ours.function, reduce_retracing=True)
+    for number in range(31):
+        for sign in (1, -1) if signed else (1,):
+            image = Image.fromarray(pixels)
+            # Torch's 16th translation is 15.999999, of which it takes 15 pixels; it means 16.
+            magnitude = sign * (magnitudes if name == 'Solarize' else ours.magnitudes)[number]
+            expected = np.asarray(_apply_op(image, name, magnitude, InterpolationMode.NEAREST, None)).astype(int)
+            found = function(tf.constant(pixels), tf.constant(sign * ours.magnitudes[number])).numpy().astype(int)
+            difference = np.abs(found - expected).max(axis=-1)
+            allowed = 0.02 if name in ('Rotate', 'ShearX', 'ShearY') else 0.0  # where two pixels are as near
+            assert (difference > (1 if name in BLENDS else 0)).mean() <= allowed, (number, sign)
+
+
+def test_trivialaugment_has_the_operations_of_torchvision(torchvision):
+    from torchvision.transforms.autoaugment import TrivialAugmentWide
+
+    assert list(TrivialAugmentWide()._augmentation_space(31)) == list(auto_augment.WIDE_OPERATIONS)
 
 
 def test_random_resized_boxes_are_distributed_as_torchvisions(torchvision, torch):

@@ -57,7 +57,7 @@ def save_figure(figure, path: str) -> None:
 
 
 def _pixels(path: str, decode: Callable) -> np.ndarray:
-    """What `decode`, a function of TensorFlow, makes of the bytes of an image file."""
+    """The result of `decode`, a function of TensorFlow, for the bytes of an image file."""
     import tensorflow as tf
 
     from mobilenets_jax.data.host_pipeline import reason

@@ -1,7 +1,7 @@
 """The ranges that a network learned while it trained for 8 bit, for the tensors of its TFLite file.
 
-The converter chooses the names of the tensors. Their values tell which tensor is which point of the network: the file and
-the network compute some images, and a tensor with the values of a point gets the range of that point.
+The converter chooses the names of the tensors. Their values tell which tensor is which point of the network: the file
+and the network compute the same images, and a tensor with the values of a point gets the range of that point.
 """
 
 from collections.abc import Mapping

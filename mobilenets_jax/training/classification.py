@@ -1,4 +1,4 @@
-"""Image classification as a task: which fields of a batch it reads, its loss, and what it measures."""
+"""Image classification as a task: the fields of a batch that it reads, its loss, and its metrics."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

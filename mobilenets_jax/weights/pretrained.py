@@ -115,8 +115,8 @@ def load_pretrained(
             archive of one of these, local or gs://, or a name in `CARDS`; or the workdir of a run of this project, its
             folder of checkpoints or one of them.
         model: the architecture that the file must have; None: any.
-        num_classes: if it is not the file's number, the network gets a new head of zeros, to be trained; also if the file
-            has no classifier, or one that this project's networks cannot have.
+        num_classes: if it is not the file's number, the network gets a new head of zeros, to be trained; also if the
+            file has no classifier, or one that this project's networks cannot have.
         convention: of the padding and constants of the network; by default that of the card, or of the implementation
             that named the layers. The names of the layers do not distinguish timm's ports of TensorFlow's weights
             ('tf') from its own: this is read from timm's config.json next to the file, or from a timm model's name in

@@ -1,6 +1,6 @@
 """Trains a trained classifier for 8 bit; needs only `--config.data.dir=DIR --config.init_from=WORKDIR`.
 
-Paper: 1806.08342 section 5: start from trained weights, train with a small learning rate, freeze the statistics at the end.
+Paper: 1806.08342 section 5: start from trained weights, train at a low rate, freeze the statistics at the end.
 Command: python train.py --config=configs/quantized.py --config.data.dir=DIR --config.init_from=runs/mine
     --workdir=runs/mine_int8
     python -m mobilenets_jax export --workdir=runs/mine_int8 --out=mine.tflite --quantize=int8 --calibration=DIR/train

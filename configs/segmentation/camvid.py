@@ -14,7 +14,7 @@ DIR has the folders train, trainannot, val, valannot, test and testannot.
 from configs import base
 
 # The fourth root of median frequency balancing (Eigen and Fergus, 1411.4734 section 6.3.2) on the training set: sky,
-# building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist. The weights without the root lose precision.
+# building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist. Without the root precision is lower.
 CLASS_WEIGHTS = (0.73, 0.67, 1.48, 0.62, 1.0, 0.81, 1.4, 1.18, 0.94, 1.59, 1.73)
 
 

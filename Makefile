@@ -25,7 +25,7 @@ $(INSTALLED): requirements.txt
 
 install: $(INSTALLED)  ## Make the environment in .venv.
 
-demo: $(INSTALLED)  ## Train MobileNetV3-Small on the bundled digits, evaluate the checkpoint, show where all of it lies.
+demo: $(INSTALLED)  ## Train MobileNetV3-Small on the bundled digits, evaluate the checkpoint, print where the files are.
 	$(BIN)/python train.py --config=configs/digits.py --workdir=$(DEMO_DIR)
 	$(BIN)/python eval.py --workdir=$(DEMO_DIR)
 	@echo "curves:      $(DEMO_DIR)/curves.png"
@@ -34,7 +34,7 @@ demo: $(INSTALLED)  ## Train MobileNetV3-Small on the bundled digits, evaluate t
 test: $(INSTALLED)  ## Run the fast tests (some 20 minutes on two cores).
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Resuming, two processes, the step, checkpoints, native ops: what another Python or JAX could break.
+# Resuming, two processes, the step, checkpoints, native ops: these depend on the versions of Python and JAX.
 PART := tests/checkpoints tests/end_to_end/test_interrupted_runs.py tests/end_to_end/test_two_processes.py \
   tests/end_to_end/test_other_python.py tests/training tests/models/test_training_step.py tests/ops/test_native.py \
   tests/ops/test_normalization.py tests/configs
@@ -53,7 +53,7 @@ $(EXPORT_INSTALLED): requirements.txt pyproject.toml
 	$(EXPORT_VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[export]'
 	@touch $@
 
-test-export: $(EXPORT_INSTALLED)  ## Convert, quantize and run networks by LiteRT, in an environment of its own.
+test-export: $(EXPORT_INSTALLED)  ## Convert, quantize and run networks with LiteRT, in a separate environment.
 	$(EXPORT_VENV)/bin/python -m pytest tests/export
 
 WHEEL_VENV := .venv-wheel

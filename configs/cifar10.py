@@ -24,8 +24,8 @@ def get_config():
     config.model.name = 'mobilenet_v1'
     config.model.width_multiplier = 0.5
     config.model.num_removed_strides = 2
-    config.model.dtype = 'bfloat16'  # for processors that have tile registers for it; others take 'float32'
-    config.model.bn_momentum = 0.9  # statistics must keep up with 390 steps an epoch
+    config.model.dtype = 'bfloat16'  # for processors with tile registers for it; use 'float32' on others
+    config.model.bn_momentum = 0.9  # statistics must adapt within 390 steps an epoch
     config.model.dropout_rate = 0.0
 
     config.data.name = 'memory_folder'
@@ -40,7 +40,7 @@ def get_config():
     config.schedule.warmup_percent = 15.0
     config.weight_decay.rate = 5e-4
     config.weight_decay.skip = ('/bn/', '/bias$', '/depthwise/')
-    config.ema.decay = 0.998  # of the last one or two epochs
+    config.ema.decay = 0.998  # averages over the last one or two epochs
 
     config.log.every_steps = 50
     config.evaluation.every_epochs = 4.0

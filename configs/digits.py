@@ -1,6 +1,6 @@
 """MobileNetV3-Small on scikit-learn's handwritten digits: real data, no download.
 
-Paper: none; the embedded default, to see the whole system work.
+Paper: none; the built-in default, which tries the whole system.
 Command: python train.py --config=configs/digits.py --workdir=runs/digits
 Hardware: two CPU cores, about one minute.
 Expected: test top-1 of 98 % or more.
@@ -19,7 +19,7 @@ def get_config():
     config.label_smoothing = 0.1
 
     config.model.output_stride = 16  # 32 pixels leave a 2x2 map rather than a single position
-    config.model.bn_momentum = 0.9  # statistics must settle within some hundred steps
+    config.model.bn_momentum = 0.9  # statistics must converge within a few hundred steps
 
     config.optimizer.epsilon = 0.002
     config.schedule.name = 'cosine'

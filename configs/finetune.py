@@ -1,9 +1,9 @@
-"""Published weights on any image folder: `--config.data.dir=DIR` and nothing else needed.
+"""Published weights on any image folder; needs only `--config.data.dir=DIR`.
 
-Paper: none; the usual recipe: a new classifier, the pretrained layers at a third of its rate.
+Paper: none; the usual recipe: a new classifier, and a third of its learning rate for the pretrained layers.
 Command: python train.py --config=configs/finetune.py --config.data.dir=DIR --workdir=runs/finetune
-    --config.init_from=... takes other weights: a file, a name of `python -m mobilenets_jax weights`, a run's workdir;
-    --config.optimizer.rate_factors="(('^backbone/', 0.0),)" trains the classifier alone.
+    --config.init_from=... loads other weights: a file, a name of `python -m mobilenets_jax weights`, a run's workdir;
+    --config.optimizer.rate_factors="(('^backbone/', 0.0),)" trains only the classifier.
 Hardware: anything; two CPU cores took 4.4 minutes for 10 epochs of 500 images at 128 px with MobileNetV2.
 Expected: depends on the data; 72 % on CIFAR-10 from 50 images a class (--config.image_size=128, MobileNetV2).
 Status: reproduced here.
@@ -22,7 +22,7 @@ def get_config():
     config.label_smoothing = 0.1
 
     config.model.dropout_rate = 0.2
-    config.model.bn_momentum = 0.9  # a short run; the statistics must follow
+    config.model.bn_momentum = 0.9  # a short run; the statistics must adapt quickly
     config.data.name = 'image_folder'
     config.data.min_area_fraction = 0.5
     config.data.eval_crop = 'resize_crop'

@@ -1,8 +1,8 @@
-"""One's own images from scratch: `--config.data.dir=DIR` and nothing else needed.
+"""Your own images, from scratch; needs only `--config.data.dir=DIR`.
 
-Paper: none; AdamW with a cosine, for a few hundred to a few ten thousand images on one machine.
+Paper: none; AdamW with a cosine schedule, for a few hundred to some ten thousand images on one machine.
 Command: python train.py --config=configs/image_folder.py --config.data.dir=DIR --workdir=runs/mine
-    Of a few hundred images configs/finetune.py makes much more, as it starts from published weights.
+    With a few hundred images configs/finetune.py is much better, as it starts from published weights.
 Hardware: anything; two busy CPU cores took 19 minutes for 500 images (1562 steps with MobileNetV3-Small).
 Expected: depends on the data; 44.8 % on CIFAR-10 from 50 images a class (40.0 % with --config.num_epochs=30).
 Status: reproduced here.
@@ -19,7 +19,7 @@ def get_config():
     config.num_epochs = 100.0
     config.label_smoothing = 0.1
 
-    config.model.bn_momentum = 0.9  # a short run on few images; the statistics must follow
+    config.model.bn_momentum = 0.9  # a short run on few images; the statistics must adapt quickly
     config.model.dropout_rate = 0.2
     config.data.name = 'image_folder'
     config.data.min_area_fraction = 0.25

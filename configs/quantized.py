@@ -1,11 +1,11 @@
-"""A trained classifier made fit for 8 bit: `--config.data.dir=DIR --config.init_from=WORKDIR` and nothing else needed.
+"""Trains a trained classifier for 8 bit; needs only `--config.data.dir=DIR --config.init_from=WORKDIR`.
 
-Paper: 1806.08342 section 5: start from trained weights, learn at a small rate, freeze the statistics in the end.
+Paper: 1806.08342 section 5: start from trained weights, train at a low rate, freeze the statistics at the end.
 Command: python train.py --config=configs/quantized.py --config.data.dir=DIR --config.init_from=runs/mine
     --workdir=runs/mine_int8
     python -m mobilenets_jax export --workdir=runs/mine_int8 --out=mine.tflite --quantize=int8 --calibration=DIR/train
 Hardware: anything; on CPUs a step takes longer than without rounding.
-Expected: no less than the export alone; docs/export.md has what 8 steps gave.
+Expected: no less than the export alone; docs/export.md has the results of 8 steps.
 Status: not yet tried.
 """
 
@@ -20,7 +20,7 @@ def get_config():
     config.num_epochs = 5.0
 
     config.quantization.enabled = True
-    config.quantization.range_momentum = 0.9  # a short run; the ranges must follow
+    config.quantization.range_momentum = 0.9  # a short run; the ranges must adapt quickly
     config.quantization.freeze_percent = 50.0
     config.model.dropout_rate = 0.0
     config.data.name = 'image_folder'

@@ -1,6 +1,6 @@
-"""The config that a run saved: `--config=configs/saved.py:WORKDIR/config.json`, to train another run like it.
+"""The config saved by a run: `--config=configs/saved.py:WORKDIR/config.json` trains another run like it.
 
-Only JSON is read; no code beside a checkpoint is ever run.
+Only JSON is read; no code is run from a workdir.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""`mobilenets COMMAND`, or `python -m mobilenets_jax COMMAND`: training, evaluation and the tools beside them."""
+"""`mobilenets COMMAND`, or `python -m mobilenets_jax COMMAND`: training, evaluation and other tools."""
 
 import argparse
 import importlib

@@ -1,4 +1,4 @@
-"""Memory that the C library keeps between training steps on a CPU, rather than giving it back and faulting it in anew.
+"""Makes the C library keep memory between training steps on a CPU, instead of returning it and faulting it in again.
 
 A step of MobileNetV2 at 224 px and batch 16 takes and frees 2.3 GB. glibc returns blocks of that size to the system at
 once, and the page faults of the next step cost a third of its time. What decides it is read when the process starts.
@@ -25,7 +25,7 @@ _ACCELERATORS = ('libtpu', 'jax_cuda12_plugin', 'jax_cuda13_plugin', 'jax_rocm7_
 
 
 def keep_memory(pixels_per_step: int) -> None:
-    """Starts the process anew with `TUNABLES` where they help, once, and says so; `SWITCH`=0 refuses.
+    """Restarts the process once with `TUNABLES` if they help, and prints a line on it; `SWITCH`=0 switches it off.
 
     Args:
         pixels_per_step: height * width * images of one step of this process; four times as many for each of the
@@ -51,12 +51,12 @@ def keep_heaps() -> None:
 
 
 def _is_decided(environment: Mapping[str, str]) -> bool:
-    """Whether somebody has chosen how memory is kept, or the C library is not glibc."""
+    """Whether the user has chosen how memory is kept, or the C library is not glibc."""
     return 'GLIBC_TUNABLES' in environment or environment.get(SWITCH) == '0' or platform.libc_ver()[0] != 'glibc'
 
 
 def _is_worth_it(environment: Mapping[str, str], pixels_per_step: int) -> bool:
-    """Whether this process computes on a CPU, in large steps, with glibc, and nobody has decided otherwise."""
+    """Whether this process computes on a CPU, in large steps, with glibc, and the user has not decided otherwise."""
     if _is_decided(environment):
         return False
     on_cpu = environment.get('JAX_PLATFORMS') == 'cpu' or not any(map(importlib.util.find_spec, _ACCELERATORS))

@@ -1,6 +1,6 @@
 """What other libraries print from threads and at exit when a disk is full or a folder is gone: hundreds of lines.
 
-The main thread says in one line what ended the run. Of these errors, those of files are one line, too.
+The main thread prints one line on the error that ended the run. File errors of other threads are one line, too.
 """
 
 import atexit
@@ -12,7 +12,7 @@ from typing import NoReturn
 
 
 def quiet() -> None:
-    """From now on leaves out tracebacks that say once more what the main thread raises, and shortens others."""
+    """From now on omits tracebacks that repeat the error of the main thread, and shortens others."""
     print_thread_traceback, print_unraisable = threading.excepthook, sys.unraisablehook
 
     def thread_excepthook(arguments):

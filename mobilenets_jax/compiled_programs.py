@@ -1,4 +1,4 @@
-"""Compiled programs kept from one start to the next: a run that goes on does not compile its step again."""
+"""Compiled programs are cached between starts: a resumed run does not compile its step again."""
 
 import hashlib
 

@@ -186,7 +186,7 @@ def write_bytes(path: epath.PathLike, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        # A full disk is an error of the open file, which does not say its name.
+        # The error of a full disk does not name the file.
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 

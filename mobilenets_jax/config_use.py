@@ -1,4 +1,4 @@
-"""Which fields of a config have an effect with the choices of its others: a setting without effect is a mistake."""
+"""Which fields of a config have an effect with the values of the others: a setting without effect is an error."""
 
 import dataclasses
 import inspect
@@ -15,12 +15,12 @@ from mobilenets_jax.training.detection import DetectionLossSpec
 from mobilenets_jax.training.optimizers import OPTIMIZERS
 from mobilenets_jax.training.schedules import SCHEDULES
 
-# Of these sections evaluation uses some fields; those of all others belong to a run, and mean nothing to it.
+# Evaluation uses some fields of these sections, and no field of the others, which are for training.
 EVALUATED_SECTIONS = ('model', 'data', 'segmentation', 'detection')
-# The training split's classes are those of the labels.
+# The training split is read in evaluation, too: its classes are those of the labels.
 _SPLITS = ('train_split', 'eval_split')
 LR_ASPP_FIELDS = ('gate', 'pool_size', 'pool_strides')
-# Of a detector's loss evaluation uses the classification alone, by which scores are made.
+# Evaluation uses only one field of a detector's loss: its classification decides how scores are computed.
 _LOSS_FIELDS = [field.name for field in dataclasses.fields(DetectionLossSpec) if field.name != 'classification']
 _TRAINING_ONLY = (
     *('model.dropout_rate', 'model.drop_path_rate', 'model.bn_momentum', 'model.sync_bn'),
@@ -32,9 +32,9 @@ class Condition(NamedTuple):
     """When a field has an effect.
 
     Attributes:
-        deciders: the fields that decide, by dotted path; one of them must have a fitting value.
-        fits: whether a value does.
-        wanted: the field with such values, for messages.
+        deciders: the fields that decide, by dotted path; at least one of them must have a fitting value.
+        fits: whether a value fits.
+        wanted: the field and its fitting values, for messages.
     """
 
     deciders: tuple[str, ...]
@@ -111,7 +111,7 @@ def _conditions() -> dict[str, list[Condition]]:
     return found
 
 
-# By dotted path of the field, all of which must hold; a field that is not here always has an effect.
+# By the field's dotted path; all conditions must hold. A field that is not here always has an effect.
 CONDITIONS = _conditions()
 
 
@@ -134,7 +134,8 @@ def fields_in_use(config: ConfigView, section: str) -> dict[str, Any]:
 def check_used(config: ConfigView, overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Raises `UserError` if a field that was set has no effect: by the command line, or by the config's file.
 
-    What a file sets for another choice than the command line's is left out, which one line on standard error says.
+    Fields that the file sets for another choice than the command line's are left out; one line on standard error names
+    them.
 
     Args:
         config: after all parts of the run were built from it.
@@ -147,7 +148,7 @@ def check_used(config: ConfigView, overrides: Mapping[str, Any], defaults: Mappi
     if unknown:
         raise UserError(f'{", ".join(unknown)}: nothing reads this; remove it or fix its name.')
     unused = {path.removeprefix('config.'): condition for path, condition in unmet.items() if condition is not None}
-    # What is unset, or switched off as it is by default, is not set.
+    # A field that is unset, or False as by default, does not count as set.
     of_command = [
         path
         for path in unused
@@ -194,7 +195,7 @@ def _unmet(leaves: Mapping[str, Any], path: str) -> Condition | None:
 
 
 def _describe(leaves: Mapping[str, Any], path: str) -> str:
-    """Why a field has no effect, and with what it would have one."""
+    """Why a field has no effect, and the values with which it would have one."""
     condition = _unmet(leaves, path)
     decider = condition.deciders[0]
     return (

@@ -1,6 +1,6 @@
 """From a config to the parts of a run: data, model, optimizer, steps, evaluator, each checked before anything compiles.
 
-The top of the package: it knows all of its parts, and none of them knows it. train.py and eval.py put it to work.
+The top of the package: it imports all of its parts, and none of them imports it. train.py and eval.py use it.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ STATISTICS_IMAGES = 64
 def dataset_of(config: ConfigView, batch_size: int, *, shapes_only: bool = False) -> Dataset:
     """The data set of a config, in batches of `batch_size`; see `create_dataset`."""
     fields = fields_in_use(config, 'data')
-    fields.pop('accept_changes', None)  # which concerns a run that goes on
+    fields.pop('accept_changes', None)  # only for a resumed run
     return create_dataset(
         directory=fields.pop('dir', ''),
         image_size=config.image_size,
@@ -63,8 +63,8 @@ class Experiment:
     Args:
         config: all fields of `configs/base.py`.
         start: the variables that a new run starts from; None draws them.
-        compiled_for: devices, present or not, that the training step is only compiled for, without data where it can
-            be; None: the step runs on all that there are.
+        compiled_for: devices, present or not, for which the training step is only compiled, if possible without data;
+            None: the step runs on all present devices.
 
     Attributes:
         batch_size: global.
@@ -72,10 +72,10 @@ class Experiment:
         dataset: see `mobilenets_jax.data`.
         model: the network.
         task: what is trained, and how it is measured.
-        identity: what a checkpoint must share with this run.
+        identity: properties that a checkpoint must share with this run.
         options: length and intervals of the run; raises `UserError` when read if the config sets no length.
         schedule: step to learning rate.
-        weight_decay: which parameters are drawn to zero, and how.
+        weight_decay: which parameters decay, and how.
         frozen: which parts do not learn.
 
     Raises:
@@ -119,7 +119,7 @@ class Experiment:
 
     @functools.cached_property
     def quantized(self) -> FakeQuantized | None:
-        """The network as it is trained and evaluated in 8 bit, where the config asks for that."""
+        """The network as it is trained and evaluated in 8 bit, if the config enables it."""
         fields = fields_in_use(self._config, 'quantization') if 'quantization' in self._config else {}
         if not fields.get('enabled'):
             return None
@@ -147,12 +147,12 @@ class Experiment:
 
     @functools.cached_property
     def layout(self) -> Layout:
-        """Who reads which rows of a global batch."""
+        """Which process and device reads which rows of a global batch."""
         return Layout(jax.process_index(), jax.process_count(), jax.local_device_count())
 
     @functools.cached_property
     def identity(self) -> Identity:
-        """What a checkpoint must share with this run."""
+        """The properties that a checkpoint must share with this run."""
         names, data = self._classes
         fields = {**network_fields(self._config), 'num_classes': self.model.num_classes}
         fields |= self.definition.identity_fields(self.model)
@@ -183,14 +183,14 @@ class Experiment:
             self.teacher.check(checkpoint, stored.get('teacher', {}))
 
     def check_data(self, checkpoint: str, stored: Mapping[str, fingerprint.Fingerprint] | None) -> None:
-        """Raises `UserError` if a run cannot go on with its data; see `data.fingerprint`."""
+        """Raises `UserError` if a run cannot be resumed with its data; see `data.fingerprint`."""
         found = self.dataset.fingerprints
         fingerprint.check_training_data(checkpoint, stored, found, accept=self._accept_changes)
         fingerprint.warn_of_other_evaluation_data(checkpoint, stored, found)
 
     @property
     def _classes(self) -> tuple[Sequence[str], str]:
-        """The names of the classes, and what they are from, for messages."""
+        """The names of the classes, and their origin for messages."""
         data = self._config.data
         return self.dataset.class_names, f'data.dir={data.dir!r}' if data.dir else f'data.name={data.name!r}'
 
@@ -281,7 +281,7 @@ class Experiment:
         if self.quantized is not None:
             batch_stats = self.quantized.calibrated(variables, self._first_images())
             batch_stats = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), batch_stats, state.batch_stats)
-        # The averages are arrays of their own: the step donates all of them.
+        # The averages must be separate arrays: the step donates all of them.
         return state.replace(
             params=params,
             batch_stats=batch_stats,
@@ -310,7 +310,7 @@ class Experiment:
         return jax.eval_shape(self._init, _abstract_key())
 
     def abstract_variables(self) -> dict[str, Any]:
-        """What evaluation takes of a checkpoint: shapes and dtypes of raw and averaged parameters and statistics."""
+        """What evaluation reads of a checkpoint: shapes and dtypes of raw and averaged parameters and statistics."""
         init = functools.partial(init_variables, self._network, image_size=self._image_size)
         params, batch_stats = jax.eval_shape(init, _abstract_key())
         return {'params': params, 'batch_stats': batch_stats, 'ema_params': params, 'ema_batch_stats': batch_stats}
@@ -328,7 +328,7 @@ class Experiment:
         return parallel.parallel_train_step(taught_step, self._compiled_for, constants=teacher.variables)
 
     def candidate_step(self) -> Callable:
-        """The training step of states that have a device each, stacked; raises as `train_step` does."""
+        """The training step of stacked states, one on each device; raises as `train_step` does."""
         return parallel.parallel_candidates(self.device_step(self.task, over_devices=False), donate=True)
 
     def candidate_state(self, params: Any, batch_stats: Any) -> TrainState:
@@ -339,13 +339,13 @@ class Experiment:
         """The training step of one device, for this task or one made from it; raises as `train_step` does.
 
         Args:
-            task: see `make_train_step`, as for `over_devices`.
-            over_devices: as well.
+            task: see `make_train_step`.
+            over_devices: see `make_train_step`, too.
         """
         dtype, reason = self._config.model.dtype, 'gradients below 6e-8 vanish in it, as the loss is not scaled'
         check(dtype != 'float16', 'model.dtype', dtype, f"cannot be trained: {reason}. Take 'bfloat16'")
         if self.quantized is not None:
-            self.quantized.phases()  # a length that is wrong ends the run now
+            self.quantized.phases()  # raises now if a length is wrong
         return make_train_step(
             task,
             self._optimizer,
@@ -367,7 +367,7 @@ class Experiment:
         )
 
     def write_report(self, folder: str, evaluation: Evaluation) -> None:
-        """Writes what the network makes of the evaluation set; raises `UserError` where it cannot be written."""
+        """Writes the predictions on the evaluation set; raises `UserError` if they cannot be written."""
         self.definition.write_report(folder, evaluation, self.dataset, self.model)
 
     def _duration(

@@ -1,4 +1,4 @@
-"""Output that nobody reads any more ends no run: a terminal that was closed, or a `tee` that Ctrl-C ended."""
+"""Closed output does not end a run: a terminal that was closed, or a `tee` that Ctrl-C ended."""
 
 import os
 import sys

@@ -16,7 +16,7 @@ def processor_features() -> str:
 
 
 def processor_name() -> str:
-    """What the processor is called; where nobody says it, its architecture."""
+    """The name of the processor; if it is not known, its architecture."""
     names = (line.partition(':')[2].strip() for line in _processor_lines() if line.startswith('model name'))
     return next(names, '') or platform.processor() or platform.machine()
 

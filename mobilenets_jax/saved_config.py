@@ -1,4 +1,4 @@
-"""A config that was saved with a run, read with the fields of today."""
+"""Reads a config that was saved with a run into the fields of today."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,18 +14,18 @@ from mobilenets_jax.renamed_fields import with_new_names
 
 
 def with_saved(config: ConfigDict, saved: Any, source: str) -> tuple[ConfigDict, list[str]]:
-    """Puts a saved config into one of today, whose values stay where an older version saved none.
+    """Sets the values of a saved config in a config of today; fields that an older version did not save stay unchanged.
 
     Args:
         config: has all fields; changed in place.
         saved: nested, as JSON reads it; its fields may have the names of an older version.
-        source: what the messages call it, e.g. 'checkpoint 40'.
+        source: its name in messages, e.g. 'checkpoint 40'.
 
     Returns:
-        The config, and the dotted paths of saved fields that there are no more, which are left out.
+        The config, and the dotted paths of saved fields that no longer exist and are left out.
 
     Raises:
-        UserError: a saved value is none of its field.
+        UserError: a saved value does not fit its field.
     """
     if not isinstance(saved, Mapping):
         raise UserError(f'{source}: its config is no object of JSON, but {saved!r:.60}.')
@@ -57,7 +57,7 @@ def describe_unknown(unknown: list[str], source: str) -> str:
 
 
 def config_of_checkpoint(directory: epath.Path, step: int | None, defaults: ConfigDict) -> tuple[int, dict[str, Any]]:
-    """The config that a checkpoint was saved with; one line says what of it there is no more.
+    """The config that a checkpoint was saved with; one line names fields that no longer exist.
 
     Args:
         directory: of the checkpoints.

@@ -23,8 +23,8 @@ INTERRUPTED_STATUS = 130
 class Interruptible:
     """While it is entered, Ctrl-C ends the process at once, whatever the main thread does, unless a run notes it.
 
-    There is no `KeyboardInterrupt`: it would come out of any line of any library, some of which print or swallow it,
-    and not before a program is compiled. What the process leaves is what a kill leaves, which nobody minds.
+    There is no `KeyboardInterrupt`: it could be raised in any line of any library, some of which print or swallow it,
+    and only after a program is compiled. The process leaves the same state as a kill, from which a run resumes.
     Does nothing outside of the main thread, and where SIGINT is ignored.
     """
 

@@ -1,4 +1,4 @@
-"""What TensorFlow is told before it is imported, which data sources and readers of weights do when they are used."""
+"""Settings of TensorFlow before its import, which happens when a data source or a reader of weights needs it."""
 
 import os
 

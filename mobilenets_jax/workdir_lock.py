@@ -38,7 +38,7 @@ _SETTLE_SECONDS = 2.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Holder:
-    """What a lock file says.
+    """The content of a lock file.
 
     Attributes:
         host: name of the machine.
@@ -114,7 +114,7 @@ class WorkdirLock:
         if jax.process_index() == 0:
             self._ended.set()
             self._thread.join()
-            with contextlib.suppress(OSError):  # the folder may be gone; whoever comes finds that this process is
+            with contextlib.suppress(OSError):  # the folder may be gone; the next run finds that this process has ended
                 self._release()
 
     def _acquire(self) -> None:
@@ -175,7 +175,7 @@ class WorkdirLock:
             self._write()
 
     def _give_up(self, holder: Holder) -> None:
-        """Ends this process: it stood still for so long that another one goes on in its place."""
+        """Ends this process: it was stopped for so long that another one has taken over its run."""
         print(
             f'error: workdir={str(self._workdir)!r} was taken over by process {holder.pid} on {holder.host}; '
             'this process ends.',
@@ -199,7 +199,7 @@ class WorkdirLock:
         self._workdir.mkdir(parents=True, exist_ok=True)
 
     def _read(self) -> Holder | None:
-        """What the lock file says; None if there is none. One that no version wrote is held by nobody known."""
+        """The content of the lock file; None if there is none. A file that no version wrote has an unknown holder."""
         try:
             text = self._path.read_text()
         except FileNotFoundError:

@@ -4,8 +4,8 @@ Paper: 1801.04381 section 6.2 (the network).
 Command: python train.py --config=configs/detection/bccd.py --workdir=runs/bccd --config.data.dir=DIR
     --config.init_from=tflite_mobilenet_v2_1.0_224_quant.tflite --config.new_head=True
 Hardware: two CPU cores.
-Expected: 85 % AP50 on the test split is aimed at; 84.2 % was reached (EMA; 85.2 % on val), in 42 minutes
-    beside other work, and 83.6 % at 300x400 (87.7 % on val). docs/detection.md has the rest.
+Expected: the goal is 85 % AP50 on the test split; 84.2 % was reached (EMA; 85.2 % on val), in 42 minutes with other
+    work on the machine, and 83.6 % at 300x400 (87.7 % on val). docs/detection.md has the details.
 Status: tried, not reached.
 
 DIR has JPEGImages, Annotations and ImageSets/Main, as Pascal VOC's.

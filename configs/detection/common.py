@@ -1,10 +1,10 @@
-"""What the detection recipes share: COCO as TensorFlow trains SSDLite on it.
+"""Settings shared by the detection recipes: SSDLite on COCO as TensorFlow trains it.
 
 Reference: tensorflow/models research/object_detection/samples/configs: ssdlite_mobilenet_*_coco.config, of V3-Large
     @608bd22, V3-Small @5c70c8b, V2 @c76bfcf, V1 @b9ca525.
-Differs: crowds are not learnt as objects; the loss is divided by the matches of the global batch, not of each of 32
-    replicas; the cosine begins with the run, not after its warm-up. The configs of V1 and V2 have images of 300 pixels;
-    those here are of 320, as in Table 6 of the V3 paper.
+Differs: crowds are not trained as objects; the loss is divided by the number of matches in the global batch, not on
+    each of 32 replicas; the cosine begins with the run, not after its warm-up. The configs of V1 and V2 have images of
+    300 pixels; the recipes here have 320, as in Table 6 of the V3 paper.
 """
 
 import ml_collections

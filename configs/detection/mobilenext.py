@@ -7,8 +7,8 @@ Hardware: eight GPUs, 32 images each; hours not measured.
 Expected: 23.3 AP on val2017 (README of houqb/ssdlite-pytorch-mobilenext@6219e33).
 Status: not yet tried.
 
-DIR has annotations, train2017 and val2017; WEIGHTS is a MobileNeXt of ImageNet. Of Pascal VOC with its 20 classes the
-paper's 72.6 AP50 needs --config.detection.loss=torchvision, a score_threshold of 0.01 and an iou_threshold of 0.45.
+DIR has annotations, train2017 and val2017; WEIGHTS is a MobileNeXt trained on ImageNet. On Pascal VOC (20 classes)
+the paper's 72.6 AP50 needs --config.detection.loss=torchvision, a score_threshold of 0.01 and an iou_threshold of 0.45.
 """
 
 from configs.detection import common

@@ -1,4 +1,4 @@
-"""What all ImageNet recipes of the MobileNet papers share: the papers' 4x4 TPU pod and the Inception preprocessing.
+"""Settings shared by the ImageNet recipes: the MobileNet papers' 4x4 TPU pod and the Inception preprocessing.
 
 Batch 4096 is 32 cores x 128 images (1905.02244 section 6.1.1; a v3 4x4 slice has 16 chips of two cores).
 """

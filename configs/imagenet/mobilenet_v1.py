@@ -7,7 +7,7 @@ Expected: 70.6 top-1 (paper); 72.3 with the TF Model Garden's recipe, whose sche
 Status: not yet tried.
 
 The paper prints little: RMSProp, less augmentation and regularisation than Inception-V3, no label smoothing, little or
-no weight decay on depthwise filters. The rest is the code's, as the comments say.
+no weight decay on depthwise filters. The other values are from code, named in the comments.
 """
 
 from configs.imagenet import common

@@ -4,8 +4,8 @@ Paper: 1801.04381 (the network), 1905.02244 section 6.4 (the head).
 Command: python train.py --config=configs/segmentation/camvid.py --workdir=runs/camvid --config.data.dir=DIR
     --config.init_from=tflite_mobilenet_v2_1.0_224_quant.tflite --config.new_head=True
 Hardware: two CPU cores.
-Expected: 65 % test mIoU is aimed at; 61.9 % was reached (EMA; 71.8 % on val), in 45 minutes beside other work, and
-    63.5 % over three scales and mirrored images. docs/segmentation.md says more.
+Expected: the goal is 65 % test mIoU; 61.9 % was reached (EMA; 71.8 % on val), in 45 minutes with other work on the
+    machine, and 63.5 % with three scales and mirrored images. docs/segmentation.md has the details.
 Status: tried, not reached.
 
 DIR has the folders train, trainannot, val, valannot, test and testannot.
@@ -14,7 +14,7 @@ DIR has the folders train, trainannot, val, valannot, test and testannot.
 from configs import base
 
 # The fourth root of median frequency balancing (Eigen and Fergus, 1411.4734 section 6.3.2) on the training set: sky,
-# building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist. The weights themselves cost precision.
+# building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist. Without the root precision is lower.
 CLASS_WEIGHTS = (0.73, 0.67, 1.48, 0.62, 1.0, 0.81, 1.4, 1.18, 0.94, 1.59, 1.73)
 
 
@@ -22,7 +22,10 @@ def get_config():
     """SGD on crops, from ImageNet weights."""
     config = base.get_config('segmentation')
     config.batch_size = 12
-    config.image_size = (289, 353)  # multiples of the output stride and 1: padded alike on both sides, as in evaluation
+    config.image_size = (
+        289,
+        353,
+    )  # multiples of the output stride plus 1: the same padding on both sides, as in evaluation
     config.num_epochs = 80.0
 
     config.model.name = 'mobilenet_v2'
@@ -36,7 +39,7 @@ def get_config():
 
     config.data.name = 'mask_folder'
     config.data.classes = 'camvid'
-    config.data.eval_size = (385, 481)  # as well, also at 1.5 times the size
+    config.data.eval_size = (385, 481)  # multiples plus 1, too, also at 1.5 times the size
     config.data.scale_step = 0.0
     config.data.min_scale = 0.75
     config.data.max_scale = 2.5

@@ -1,4 +1,4 @@
-"""What the segmentation recipes share: deeplab's training, which the papers of V2 and V3 follow.
+"""Settings shared by the segmentation recipes: deeplab's training, which the papers of V2 and V3 follow.
 
 Reference: tensorflow/models research/deeplab train.py and input_preprocess.py: SGD with momentum 0.9, 'poly' decay of
     power 0.9, scales 0.5 to 2 in steps of 0.25, flips; Cityscapes as its authors advise in tensorflow/models#3677: a

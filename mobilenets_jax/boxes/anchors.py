@@ -71,7 +71,7 @@ def tf_anchors(
         min_scale: of the first map, a fraction of the image.
         max_scale: of the last map; those between are evenly spaced.
         ratios: width / height. The released networks have 0.3333, which is not 1/3 in float32.
-        reduced_first_map: whether the first map has three anchors only, of which one is of scale 0.1.
+        reduced_first_map: whether the first map has only three anchors, one of them of scale 0.1.
     """
     scales = _scales(num_maps, min_scale, max_scale)
     maps = []

@@ -1,4 +1,4 @@
-"""Boxes as codes relative to anchors, which is what a detector's head predicts.
+"""Boxes as codes relative to anchors, the outputs of a detector's head.
 
 Paper: Ren et al., 1506.01497 equation 2.
 Reference: tensorflow/models research/object_detection/box_coders/faster_rcnn_box_coder.py;

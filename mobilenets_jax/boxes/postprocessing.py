@@ -1,4 +1,4 @@
-"""Detections out of what a detector's head returns."""
+"""Detections from the outputs of a detector's head."""
 
 from collections.abc import Mapping
 

@@ -68,7 +68,7 @@ class Detections(NamedTuple):
 
 
 def detect(boxes: jax.Array, scores: jax.Array, spec: NmsSpec) -> Detections:
-    """The detections of an image, of which there are `spec.max_detections` rows.
+    """The detections of an image, `spec.max_detections` rows.
 
     Args:
         boxes: in corners, [A, 4].

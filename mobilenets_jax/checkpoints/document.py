@@ -1,4 +1,4 @@
-"""What is saved with the arrays of a checkpoint: facts about the run, as JSON."""
+"""The facts about the run, as JSON, that are saved with the arrays of a checkpoint."""
 
 import contextlib
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ PARTS = ('identity', 'meta', 'arrays')
 
 
 class Description(NamedTuple):
-    """What a checkpoint says of itself.
+    """The facts stored in a checkpoint.
 
     Attributes:
       step: the step under which it was saved.
@@ -33,7 +33,7 @@ def read_document(step_dir: epath.Path) -> dict[str, Any]:
     """The facts: `PARTS`, each an object, and 'metric'; fields that were renamed since have their name of today.
 
     Raises:
-      UserError: they are missing, or are none; names the file.
+      UserError: they are missing or damaged; names the file.
     """
     path = step_dir / 'meta' / 'metadata'  # as Orbax's JSON handler calls it
     try:
@@ -56,9 +56,9 @@ def stored_identity(directory: epath.Path) -> dict[str, Any] | None:
     """
     try:
         names = list_names(directory)
-    except OSError:  # which opening it will say
+    except OSError:  # opening it will report it
         return None
     for step in sorted((int(name) for name in names if name.isdecimal()), reverse=True):
-        with contextlib.suppress(UserError):  # which restoring it will say
+        with contextlib.suppress(UserError):  # restoring it will report it
             return read_document(directory / str(step))['identity']
     return None

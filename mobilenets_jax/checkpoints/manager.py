@@ -355,7 +355,7 @@ class CheckpointManager:
     def _metric(self, step: int) -> float | None:
         try:
             return self._document(step)['metric']
-        except (OSError, ValueError, LookupError, TypeError):  # damaged: whatever it says, it is not the best
+        except (OSError, ValueError, LookupError, TypeError):  # damaged: it cannot be the best
             return None
 
 

@@ -22,7 +22,7 @@ def write_manifest(step_dir: epath.PathLike) -> None:
     bucket every object does.
 
     Args:
-      step_dir: directory of a finished checkpoint that nobody writes to any more; local or gs://.
+      step_dir: directory of a finished checkpoint, to which no process writes; local or gs://.
     """
     step_dir = epath.Path(step_dir)
     entries = {name: [path.stat().length, sha256(path)] for name, path in _files(step_dir)}

@@ -23,7 +23,7 @@ TEXT_COLUMNS = (0, 1)
 
 def add_parser(subparsers) -> None:
     """Registers the command."""
-    parser = subparsers.add_parser('compare', help='draw several runs together, and list their results')
+    parser = subparsers.add_parser('compare', help='draw several runs in one picture, and list their results')
     parser.add_argument('workdirs', nargs='+', metavar='WORKDIR', help='folders of runs, local or gs://')
     parser.add_argument('--out', metavar='PNG', default='compare.png', help='where the picture goes')
     parser.set_defaults(run=run)
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def compare(workdirs: Sequence[str], out: str) -> None:
-    """Reads what the runs wrote, draws it and prints the table; what has no metrics is left out with a line.
+    """Reads the metrics of the runs, draws them and prints the table; one line counts the runs without metrics.
 
     Args:
         workdirs: of the runs, local or gs://.
@@ -66,7 +66,7 @@ def compare(workdirs: Sequence[str], out: str) -> None:
 
 
 def _rows(workdir: str) -> list[dict[str, Any]]:
-    """The rows of a run's metrics that can be drawn; [] if there are none."""
+    """The rows of a run's metrics that can be drawn; [] if it has none."""
     try:
         rows = read_metrics(epath.Path(workdir) / 'metrics.jsonl')
     except (OSError, ValueError):
@@ -102,7 +102,7 @@ def _one_task(configs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _model(config: Mapping[str, Any]) -> str:
-    """The network by the run's config; '-' where it does not say it."""
+    """The network in the run's config; '-' if the config does not name it."""
     try:
         return str(config['model']['name'])
     except (LookupError, TypeError):

@@ -26,9 +26,7 @@ FLOPS_PER_MADD = 2 * 3
 
 def add_parser(subparsers) -> None:
     """Registers the command."""
-    parser = subparsers.add_parser(
-        'compile', help='compile the training step for a TPU topology, and say what it costs'
-    )
+    parser = subparsers.add_parser('compile', help='compile the training step for a TPU topology, and print its costs')
     parser.add_argument('--topology', required=True, help='e.g. v3:4x4 (32 cores; needs libtpu and no TPU), or cpu:8')
     parser.add_argument('--batch', type=int, help="global; by default the config's")
     parser.add_argument('--json', action='store_true', help='print the report as JSON')

@@ -1,9 +1,9 @@
 """Evaluates a checkpoint: `python eval.py --workdir=W [--step=N|best] [--params=ema|raw] [--config.key=value ...]`.
 
-Wiring only. `--checkpoint=DIR` takes a folder of checkpoints, or of one step. Either has the config that it was saved
-with; `--config=FILE` gives it another one, such as of other data.
+Wiring only. `--checkpoint=DIR` takes a folder of checkpoints, or of one step. The config is the one that the checkpoint
+was saved with; `--config=FILE` replaces it, e.g. for other data.
 `--weights=FILE_OR_CARD --config.data.name=image_folder --config.data.dir=DIR` evaluates published weights with their
-own preprocessing. `--report=FOLDER` writes what the network makes of each image. The last line of standard output is
+own preprocessing. `--report=FOLDER` writes the prediction for each image. The last line of standard output is
 one JSON object.
 """
 
@@ -38,7 +38,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run.')
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of checkpoints, or of one step.')
 STEP = flags.DEFINE_string('step', None, "Step to evaluate, or 'best'; the newest intact one by default.")
 WEIGHTS = flags.DEFINE_string('weights', None, 'Published weights: a file, or a name of `mobilenets_jax weights`.')
-REPORT = flags.DEFINE_string('report', None, 'Folder for what the network makes of each image and each class.')
+REPORT = flags.DEFINE_string('report', None, 'Folder for the predictions for each image and the results of each class.')
 PARAMS = flags.DEFINE_enum('params', 'ema', ['ema', 'raw'], 'Averaged parameters where there are any, or raw ones.')
 
 
@@ -100,7 +100,7 @@ def _evaluate_checkpoint(own_config: bool) -> tuple[Mapping[str, float], dict]:
 
 
 def _experiment(config: ConfigView) -> Experiment:
-    """What is evaluated, on which data; the command line must set nothing that has no effect on it."""
+    """The network to evaluate, and its data; a field that the command line sets must have an effect on them."""
     experiment = Experiment(config)
     check_used_in_evaluation(config, cli.overrides())
     return experiment

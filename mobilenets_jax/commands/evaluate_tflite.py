@@ -45,7 +45,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         '--reference',
         metavar='WEIGHTS',
-        help='weights or a workdir: also how often that classifier itself says the same',
+        help='weights or a workdir: also how often that classifier predicts the same class',
     )
     parser.add_argument('--threads', type=int, default=1, help='that LiteRT takes')
     parser.set_defaults(run=run, reads_config=True)
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _foreign(path: str, network: LiteNetwork) -> dict[str, Any]:
-    """What is known of a file that this project did not write: the range of its input, where the file tells it."""
+    """The record of a file that this project did not write: the range of its input, if the file states it."""
     classes = network.shapes.get(OUTPUT, ())
     if len(network.shapes) != 1 or len(classes) != 1:
         shapes = [*network.shapes.values()]

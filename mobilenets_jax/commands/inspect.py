@@ -16,7 +16,7 @@ def add_parser(subparsers) -> None:
     """Registers the command."""
     parser = subparsers.add_parser('inspect', help="draw and measure an augmented batch of a config's data")
     parser.add_argument('--images', type=int, default=32, help='how many of them')
-    parser.add_argument('--epoch', type=int, default=0, help='of which epoch')
+    parser.add_argument('--epoch', type=int, default=0, help='the epoch to show')
     parser.add_argument('--out', metavar='PNG', default='inspect.png', help='where the picture goes')
     parser.set_defaults(run=run, reads_config=True)
 

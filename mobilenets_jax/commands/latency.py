@@ -1,4 +1,4 @@
-"""`latency`: milliseconds of one image, measured here by LiteRT, and beside them what the papers' phone takes."""
+"""`latency`: milliseconds for one image, measured here with LiteRT, and those of the papers' phone for comparison."""
 
 import argparse
 import dataclasses
@@ -25,7 +25,7 @@ from mobilenets_jax.search.published_latencies import DEVICE, ROWS, SOURCE, feat
 from mobilenets_jax.tables import aligned
 
 IMAGE_SIZE = 224  # pixels, unless it is given
-LEAST_RANKED = 5  # networks with a published latency; the order of fewer says little
+LEAST_RANKED = 5  # networks with a published latency; for fewer a rank correlation means little
 HEADER = ('network', 'size', 'MB', 'delegates', 'minimum', 'median', '90 %', 'predicted', 'published')
 FIT_HEADER = ('network', 'width', 'size', 'published', 'fitted', 'error', 'left out', 'error')
 
@@ -64,7 +64,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument('--runs', type=int, default=50, help='that are timed, of each network')
     parser.add_argument(
-        '--fit', action='store_true', help='fit the latencies that are published for Pixel 1 anew, and list the errors'
+        '--fit', action='store_true', help='repeat the fit to the published latencies of a Pixel 1, and list the errors'
     )
     latency_table.add_arguments(parser)
     parser.set_defaults(run=run)
@@ -145,7 +145,7 @@ def published_latency(spec: NetworkSpec, image_size: int) -> float | None:
 
 
 def _predictions(networks: Sequence[Network]) -> list[float | None]:
-    """What the model says of each network; None of those that have what its fit has not, which is said."""
+    """The prediction for each network; None, with a line on it, for a network with operations that the fit lacks."""
     model, predictions, without = PapersPixel1(), [], []
     for network in networks:
         counted = file_madds(network.content)
@@ -202,7 +202,7 @@ def _order(networks: Sequence[Network], minima: np.ndarray) -> str:
 
 
 def fit_text() -> str:
-    """The published rows with what the fit makes of them, its coefficients and its errors."""
+    """The published rows with their fitted values, the coefficients of the fit and its errors."""
     model, features = PapersPixel1(), feature_rows()
     others = left_out(features, printed())
     lines = []

@@ -1,7 +1,7 @@
 """`models`: what every network costs, beside what is published about it.
 
 Ours is counted from the network that would run; published values are quoted as printed, with their source. Where a
-paper and its own code disagree, the notes say so. `--task=detection` lists the detectors that are published.
+paper and its own code disagree, the notes say so. `--task=detection` lists the published detectors.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Trains a network: `python train.py --config=configs/digits.py --workdir=W [--config.key=value ...]`.
 
-Wiring only. A run that finds a checkpoint in its workdir goes on from there, exactly. On Ctrl-C, SIGTERM or SIGHUP it
-saves and ends with status 0 (`--preempted_status`); started again, it goes on. A second Ctrl-C ends it at once.
+Wiring only. A run that finds a checkpoint in its workdir resumes from there, exactly. On Ctrl-C, SIGTERM or SIGHUP it
+saves and ends with status 0 (`--preempted_status`); started again, it resumes. A second Ctrl-C ends it at once.
 """
 
 import functools

@@ -35,7 +35,7 @@ _TFDS_CITYSCAPES = 'tfds:cityscapes'
 _DECODED = (DataOptions, ImageOptions, ReadOptions)
 _MASKS = (SegmentationOptions, MaskOptions, ReadOptions)
 _BOXES = (DetectionOptions, BoxOptions, ReadOptions)
-# Task -> source -> what it takes beside a folder and a split, of which the embedded digits have none.
+# Task -> source -> its options, in addition to a folder and splits, which the embedded digits do not have.
 SOURCES_OF_TASKS: dict[str, dict[str, tuple[type, ...]]] = {
     'classification': {
         'digits': (DataOptions,),
@@ -70,7 +70,7 @@ def create_dataset(
     shapes_only: bool = False,
     **choices: Any,
 ) -> Dataset:
-    """Opens a data set and checks it, without reading an image; but every mask is read, and every box of a file.
+    """Opens a data set and checks it without reading images; all masks and all files of boxes are read.
 
     Args:
         name: of classification: 'digits' (embedded), 'image_folder', 'memory_folder' (an image folder kept in memory),
@@ -187,7 +187,7 @@ def tasks_of_source(name: str) -> list[str]:
 
 
 def fields_of_source(name: str, task: str | None = None) -> frozenset[str]:
-    """The fields of `config.data`, beside its name, that a source uses for a task; None: for any; unknown: none."""
+    """The fields of `config.data`, without `name`, that a source uses for a task (None: any); unknown source: none."""
     tasks = [task] if task else SOURCES_OF_TASKS
     options = [one for task in tasks for one in SOURCES_OF_TASKS[task].get(_known_source(name), ())]
     fields = {field.name for option in options for field in dataclasses.fields(option)}
@@ -214,7 +214,7 @@ def _take_choices(choices: Mapping[str, Any], *option_classes: type) -> list[Any
 
 
 def _import_source(module: str, name: str) -> ModuleType:
-    """Imports a module of this package that needs more than JAX; `UserError` if what it needs is not installed."""
+    """Imports a module of this package that needs more than JAX; `UserError` if a package is not installed."""
     try:
         return importlib.import_module(f'{__name__}.{module}')
     except ModuleNotFoundError as error:

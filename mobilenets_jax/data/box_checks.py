@@ -46,7 +46,7 @@ class RawImage(NamedTuple):
 
 
 class BoxTable(NamedTuple):
-    """The boxes of a training set, those of one image behind those of another.
+    """The boxes of a training set, image after image.
 
     Attributes:
         paths: of the images.
@@ -157,7 +157,7 @@ def _report_cut_off(images: Sequence[Annotations], where: str) -> None:
 def trainable_boxes(
     images: Sequence[Annotations], where: str, *, keep_empty: bool = True, difficult: bool = False
 ) -> BoxTable:
-    """The part inside its image of each box, without crowds and without what is thinner than `LEAST_PIXELS`.
+    """The part of each box inside its image, without crowds and without parts thinner than `LEAST_PIXELS`.
 
     Args:
         images: of the training split.
@@ -209,7 +209,7 @@ def most_boxes(table: BoxTable, max_boxes: int | None) -> int:
 
 
 def fingerprint_of(directory: str, paths: Sequence[str], *arrays: np.ndarray) -> fingerprint.Fingerprint:
-    """By the names of images under `directory`, and by what is known of them."""
+    """The fingerprint from the names of images under `directory`, and from facts about them."""
     part = 'images and boxes'
     names = [path.removeprefix(directory.rstrip('/')) for path in paths]
     hashes = [fingerprint.of_names(part, names)[-1], fingerprint.of_arrays(part, *arrays)[-1]]

@@ -11,7 +11,7 @@ from mobilenets_jax.errors import UserError, check, check_choice
 
 UNKNOWN = -1  # the label of a class that is none of those that are asked for
 
-# COCO's ids of 2017 and 2014, 1 .. 90, of which ten are not used.
+# COCO's ids of 2017 and 2014, 1 .. 90; ten of them are not used.
 _COCO_ROWS = {
     1: 'person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant',
     13: 'stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe',
@@ -72,7 +72,7 @@ def label_of(name: str, class_names: Sequence[str]) -> int:
 
 
 def sparse_names(categories: dict[int, str]) -> tuple[str, ...]:
-    """The names by id - 1, where COCO's published networks have their classes; 'unused 12' where there is none.
+    """The names by id - 1, where COCO's published networks have their classes; 'unused 12' for an id without a class.
 
     Raises:
         UserError: an id is not positive.

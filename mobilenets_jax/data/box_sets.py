@@ -25,7 +25,7 @@ from mobilenets_jax.errors import UserError, check, check_choice
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One of 'coco', 'voc' and 'yolo': where it is, and what is read of it.
+    """One of the formats 'coco', 'voc' and 'yolo': the functions that read its files.
 
     Attributes:
         name: of the source.

@@ -38,7 +38,7 @@ class ClassSet:
         names: of the classes, by train id.
         palette: their colours, RGB in 0 .. 255.
         remap: value of a mask file to train id; all others are the train id itself.
-        ignored: values that are ignored, beside `IGNORED`.
+        ignored: values that are ignored, in addition to `IGNORED`.
     """
 
     names: tuple[str, ...]
@@ -119,8 +119,8 @@ class MaskOptions:
         classes: a key of `CLASS_SETS`; '': the source's own.
         class_names: other names, by train id, in the place of a class set; (): those of `classes`.
         palette: RGB colours in 0 .. 255 for drawing, by train id; (): those of the class set, or Pascal VOC's.
-        remap: pairs (value of a mask file, train id), beside those of the class set; all others are their train id.
-        ignore_labels: values of the mask files that are ignored, beside those of the class set and `IGNORED`.
+        remap: pairs (value in a mask file, train id), added to those of the class set; other values are train ids.
+        ignore_labels: values in mask files to ignore, in addition to those of the class set and `IGNORED`.
     """
 
     classes: str = ''

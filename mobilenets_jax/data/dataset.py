@@ -20,7 +20,7 @@ from mobilenets_jax.data.options import DataOptions
 from mobilenets_jax.data.order import Layout
 from mobilenets_jax.errors import UserError
 
-# What the keys of an example are for: each kind of choice has its own.
+# The purposes of the random keys of an example: each kind of choice has its own key.
 AUGMENTATION, ERASING, MIXING = range(3)
 
 
@@ -40,7 +40,7 @@ class Dataset(abc.ABC):
         image_size: as in `DataOptions`.
         train_signature: shape and dtype of the fields of a training example, without the leading axes of a batch.
         eval_signature: the same of an evaluation example; images may have another size than in training.
-        fingerprints: of the splits that there are, by `fingerprint.TRAIN` and `EVALUATION`; {} where there are no data.
+        fingerprints: of the existing splits, by `fingerprint.TRAIN` and `EVALUATION`; {} if there are no data.
         eval_names: what the evaluation examples are called, such as the paths of their files, in their order; None:
             they have an index alone.
         annotations: of sets of boxes, the objects of each evaluation example, in their order; None of other sets.
@@ -66,7 +66,7 @@ class Dataset(abc.ABC):
         fingerprints: Mapping[str, Fingerprint] | None = None,
         signature: Callable[[bool], Signature] | None = None,
     ):
-        """Keeps what it is told.
+        """Stores its arguments.
 
         Args:
             name: see the class, as for all that is not said here.
@@ -97,7 +97,7 @@ class Dataset(abc.ABC):
         Args:
             layout: who reads which rows.
             start: position in the training stream of the first example: a run that has consumed `start` examples goes
-                on with exactly the batches it would have seen.
+                on with exactly the batches of an uninterrupted run.
 
         Raises:
             UserError: there is no training split, or batch_size does not divide over all devices.

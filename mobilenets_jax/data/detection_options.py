@@ -44,7 +44,7 @@ class DetectionOptions:
 
     def __post_init__(self):
         object.__setattr__(self, 'image_size', sides('image_size', self.image_size))
-        self.common()  # checks the rest of what it has
+        self.common()  # checks the other fields
         check_choice('data.resize', self.resize, RESIZES)
         check_choice('data.augmentation', self.augmentation, DETECTION_AUGMENTATIONS)
         check_choice('data.color_distortion', self.color_distortion, DETECTION_COLOR_DISTORTIONS)

@@ -4,7 +4,7 @@ Every augmentation draws a *window* of the image, int32 [top, left, height, widt
 stay. A window may reach beyond the image; what is there has the mean colour. Colours are distorted before that.
 
     none         the whole image
-    tf           one of seven crops, each with its own least cover of an object, or, 15 % of the time, the whole image
+    tf           one of seven crops, each with its own least cover of an object, or (15 %) the whole image
     torchvision  RandomIoUCrop: a crop that overlaps with a box by a drawn IoU, or the whole image
     mobilenext   the image on a canvas up to four times as wide, and a crop of it much as in torchvision
 
@@ -13,9 +13,9 @@ Reference: tensorflow/models, research/object_detection/core/preprocessor.py `ss
     transforms/v2 `RandomIoUCrop`; houqb/ssdlite-pytorch-mobilenext at 6219e33, ssd/data/transforms/transforms.py.
 Differs:
     Random operations are stateless, seeded by the example.
-    Boxes of which less than a pixel's height or width is left are dropped, as by torchvision's `SanitizeBoundingBoxes`;
-    TensorFlow keeps all slivers.
-    Images are rounded to uint8, and so are clipped to 0 .. 255 behind the distortion of colours.
+    Boxes are dropped if less than a pixel of their height or width is left, as in torchvision's
+    `SanitizeBoundingBoxes`; TensorFlow keeps them.
+    Images are rounded to uint8, and so are clipped to 0 .. 255 after the distortion of colours.
 """
 
 from typing import NamedTuple
@@ -39,7 +39,7 @@ TF_AREAS = (0.1, 1.0)
 
 SIDES = (0.3, 1.0)  # of the crops drawn by IoU, in parts of the image's
 # An option whose attempts all fail is drawn again. So many rounds end without the whole image once in 10,000 times, and
-# then only where no crop fits; the whole image it is then.
+# then only if no crop fits; the result is the whole image.
 ROUNDS = 60
 
 MAX_EXPANSION = 4.0
@@ -236,7 +236,7 @@ def expand(size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def cut(boxes: tf.Tensor, labels: tf.Tensor, size: tf.Tensor, window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Boxes in parts of an image of `size` as the parts of a window that they are in it, without what is too thin."""
+    """Boxes relative to an image of `size` as boxes relative to a window of it, without those that are too thin."""
     corners = _corners(window)
     pixels = tf.clip_by_value(to_pixels(boxes, size), tf.tile(corners[:2], [2]), tf.tile(corners[2:], [2]))
     stays = tf.reduce_all(pixels[:, 2:] - pixels[:, :2] >= LEAST_PIXELS, axis=1)
@@ -245,7 +245,7 @@ def cut(boxes: tf.Tensor, labels: tf.Tensor, size: tf.Tensor, window: tf.Tensor)
 
 
 def take_window(image: tf.Tensor, window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The part of an image that is in a window, uint8 [h, w, 3], and what it lacks on each side, int32 [2, 2]."""
+    """The part of an image in a window, uint8 [h, w, 3], and the padding missing on each side, int32 [2, 2]."""
     size = tf.shape(image)[:2]
     begin, end = tf.clip_by_value(window[:2], 0, size), tf.clip_by_value(window[:2] + window[2:], 0, size)
     inside = image[begin[0] : end[0], begin[1] : end[1]]

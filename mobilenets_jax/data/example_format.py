@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # Data in memory are read without TensorFlow.
 Signature = dict[str, jax.ShapeDtypeStruct]
 Target = dict[str, 'tf.Tensor']
 
-# What every training example has beside the fields of its task, and every evaluation example.
+# Fields of every training example, in addition to those of its task, and of every evaluation example.
 TRAIN_FIELDS: Signature = {name: jax.ShapeDtypeStruct((), np.int32) for name in ('epoch', 'index')}
 EVAL_FIELDS: Signature = {'mask': jax.ShapeDtypeStruct((), np.float32)}
 

@@ -38,7 +38,7 @@ def of_arrays(part: str, *arrays: np.ndarray) -> Part:
 
 
 def of_facts(part: str, count: int, *facts: Any) -> Part:
-    """A part by what is known of its examples, JSON-able."""
+    """The fingerprint of a part from facts about its examples, JSON-able."""
     return [part, count, _hash([json.dumps(facts).encode()])]
 
 
@@ -83,13 +83,13 @@ def _first_difference(before: Fingerprint, now: Fingerprint) -> str:
 def check_training_data(
     checkpoint: str, stored: Mapping[str, Fingerprint] | None, found: Mapping[str, Fingerprint], *, accept: bool
 ) -> None:
-    """Lets a run go on with the examples that it began with, and with others only if that is accepted.
+    """Allows a run to resume with the examples that it began with, and with others only if that is accepted.
 
     Args:
-        checkpoint: what the messages call it.
-        stored: the fingerprints that were saved with it; None: it was saved before they were.
+        checkpoint: its name in messages.
+        stored: the fingerprints that were saved with it; None: it was saved by a version without them.
         found: those of the data.
-        accept: whether the run goes on with other examples, which one line on standard error says.
+        accept: whether the run may resume with other examples; one line on standard error says so.
 
     Raises:
         UserError: the examples are others, and that is not accepted.
@@ -111,7 +111,7 @@ def check_training_data(
 def warn_of_other_evaluation_data(
     checkpoint: str, stored: Mapping[str, Fingerprint] | None, found: Mapping[str, Fingerprint]
 ) -> None:
-    """Says in one line if the evaluation data are others than those of the run that saved a checkpoint."""
+    """Prints one line if the evaluation data differ from those of the run that saved a checkpoint."""
     if stored is not None:
         changed = difference(stored[EVALUATION], found[EVALUATION])
         if changed:

@@ -22,7 +22,7 @@ from mobilenets_jax.errors import UserError
 
 INDEX_FILE = '.mobilenets_jax_index.json'
 FORMAT_VERSION = 2
-# Folders of a bucket that are listed side by side; each call takes a fifth of a second, of which little is work.
+# Folders of a bucket that are listed in parallel; each call takes a fifth of a second, mostly waiting.
 BUCKET_LISTERS = 32
 
 NO_SUFFIX = 'without a suffix'
@@ -36,7 +36,7 @@ class Listing:
     Attributes:
         files: the images, as paths from that folder on, sorted.
         left_out: how many files are no images, by suffix.
-        folders: the folders in it, '' for itself, and what tells whether they have changed; {} in a bucket.
+        folders: the folders in it, '' for itself, and a value that shows whether they have changed; {} in a bucket.
 
     Raises:
         TypeError: a value is of another type, as in an index that something else wrote.
@@ -169,7 +169,7 @@ def _identity(directory: str) -> tuple[int, int] | None:
 
 
 def _holds(folder: str, listing: Listing) -> bool:
-    """Whether what the index says of `folder` is still true."""
+    """Whether the index's entry of `folder` is still true."""
     try:
         stamps = listing.folders.items()
         return '' in listing.folders and all(stamp(join(folder, inner)) == known for inner, known in stamps)

@@ -86,7 +86,7 @@ def find_splits(directory: str) -> list[str]:
     """The folders of `directory` that are splits; none if its folders are classes.
 
     Raises:
-        UserError: it cannot be told.
+        UserError: it is not clear which.
     """
     folders = list_folders(directory)
     splits = filter(split_names.is_split_name, folders)
@@ -155,7 +155,7 @@ def _class_folders(directory: str, left_out: Counter) -> dict[str, str]:
 
 
 def _in_label_order(class_names: Iterable[str]) -> list[str]:
-    """The names sorted, as numbers if they are: 10 comes behind 9."""
+    """The names sorted, as numbers if all are numbers: 10 comes after 9."""
     names = sorted(class_names)
     return sorted(names, key=int) if all(re.fullmatch('[0-9]+', name) for name in names) else names
 

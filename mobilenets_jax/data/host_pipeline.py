@@ -82,7 +82,7 @@ class HostDataset(Dataset):
         start: int,
         bad_records: 'BadRecords',
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields batches [<= rows, ...] of what `example` makes of the split's `elements` from position `start` on.
+        """Yields batches [<= rows, ...] of `example` applied to the split's `elements`, from position `start` on.
 
         Raises:
             UserError: an example cannot be read or decoded, and may not be skipped; the message names it.
@@ -149,7 +149,7 @@ def _read_one_by_one(
         UserError: a bad example may not be skipped, or the elements themselves cannot be read.
     """
     rows, found = [], False
-    examples = elements.map(example).as_numpy_iterator()  # goes on behind an element that fails
+    examples = elements.map(example).as_numpy_iterator()  # continues after an element that fails
     try:
         for element in elements:
             try:
@@ -165,7 +165,7 @@ def _read_one_by_one(
 def _next_readable(
     split: Split, element: Element, example: Example, bad_records: BadRecords, error: tf.errors.OpError
 ) -> dict[str, np.ndarray]:
-    """What `example` makes of the first readable element behind a bad one, by index."""
+    """The result of `example` for the first readable element after a bad one, by index."""
     epoch, index = int(element['epoch']), int(element['index'])
     while True:
         bad_records.add(index, f'{split.describe(element)} cannot be read: {reason(error)}')

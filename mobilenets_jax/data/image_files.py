@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-# PIL's names. Never all that it knows: one of its plugins starts a program to read what a file contains.
+# PIL's names. Not all of its formats: one of its plugins starts a program to read the content of a file.
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM')
 # What image files are called: torchvision's list and two more.
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
@@ -53,7 +53,7 @@ def reasons():
 
 @reasons()
 def open_image(encoded: bytes) -> Image.Image:
-    """The image in a file's bytes, of which only the head has been read: its size is known, its pixels are not.
+    """The image in a file's bytes. Only the head has been read: its size is known, its pixels are not.
 
     Raises:
         ImageError: it is none of `FORMATS`, damaged or too large.
@@ -85,7 +85,7 @@ def rgb_pixels(image: Image.Image) -> np.ndarray:
         return np.repeat(grey[..., np.newaxis], 3, axis=-1)
     if image.mode in ('I', 'F'):
         raise ImageError('its pixels are 32-bit numbers, whose range is not known.')
-    image.info.pop('transparency', None)  # It is dropped in any case; PIL would warn of it.
+    image.info.pop('transparency', None)  # It is always dropped; PIL would print a warning.
     return np.asarray(image.convert('RGB'))
 
 

@@ -1,4 +1,4 @@
-"""The sizes of image files, of which only the head is read, kept in an index: see `index_file`."""
+"""The sizes of image files, read from their heads and kept in an index: see `index_file`."""
 
 import os
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def read_sizes(directory: str, paths: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _parsed(fields: Sequence) -> Entry:
-    """From JSON; raises `ValueError` or `TypeError` for what is no such thing."""
+    """An entry from JSON; raises `ValueError` or `TypeError` if it is not valid."""
     height, width, turned, stamps = fields
     return int(height), int(width), bool(turned), list(stamps)
 

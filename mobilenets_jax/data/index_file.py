@@ -51,8 +51,8 @@ def read_index(
         path: of the index.
         version: of its format; an index of another one is none.
         section: the key of the entries.
-        parse: makes an entry of its JSON; raises `ValueError`, `TypeError`, `KeyError` or `AttributeError` for what is
-            none.
+        parse: makes an entry from its JSON; raises `ValueError`, `TypeError`, `KeyError` or `AttributeError` if it is
+            not valid.
         remedy: what happens without an index, e.g. 'the files are listed again'.
     """
     try:

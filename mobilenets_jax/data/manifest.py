@@ -35,7 +35,7 @@ class Shard:
 
     @classmethod
     def from_json(cls, place: str, fields: Any) -> 'Shard':
-        """A shard as the manifest has it; `UserError` that names the place and the value of what is none."""
+        """A shard as the manifest has it; `UserError` that names the place and the value if it is not valid."""
         fields = _fields(place, fields, [field.name for field in dataclasses.fields(cls)])
         for name, fits, kind in (
             ('file', lambda value: isinstance(value, str) and value and not {'/', '\0'} & {*value}, 'a name of a file'),

@@ -54,7 +54,7 @@ class Facts:
 
     @classmethod
     def parsed(cls, fields: Mapping[str, Any]) -> 'Facts':
-        """From JSON; raises `ValueError`, `TypeError` or `KeyError` for what is no such thing."""
+        """Facts from JSON; raises `ValueError`, `TypeError` or `KeyError` if they are not valid."""
         height, width = map(int, fields['size'])
         image_size = fields['image_size'] and tuple(map(int, fields['image_size']))
         values = tuple(map(int, fields['values']))
@@ -121,7 +121,7 @@ def check_all(pairs: Sequence[Pair], facts: Sequence[Facts], classes: ClassSet) 
 
 
 def check_fits(pairs: Sequence[Pair], facts: Sequence[Facts], eval_size: tuple[int, int]) -> None:
-    """Checks that no evaluation image is larger than what it is padded to; `UserError` names the file."""
+    """Checks that no evaluation image is larger than the padded size; `UserError` names the file."""
     for pair, found in zip(pairs, facts, strict=True):
         height, width = found.size
         if height > eval_size[0] or width > eval_size[1]:

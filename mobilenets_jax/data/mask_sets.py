@@ -150,7 +150,7 @@ def _largest(facts: Sequence[Facts]) -> Sides:
 
 
 def _fingerprint(directory: str, pairs: Sequence[Pair], facts: Sequence[Facts]) -> fingerprint.Fingerprint:
-    """By the names of the files, and what is known of the masks."""
+    """The fingerprint from the names of the files, and facts about the masks."""
     rows = [
         [*(path.removeprefix(directory.rstrip('/')) for path in pair), *found.size, *found.values]
         for pair, found in zip(pairs, facts, strict=True)

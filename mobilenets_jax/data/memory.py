@@ -14,7 +14,7 @@ from mobilenets_jax.errors import check
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
-_HELD_OUT = 2**31  # an epoch that no run reaches: its permutation draws what is held out
+_HELD_OUT = 2**31  # an epoch that no run reaches: its permutation selects the held-out examples
 
 
 class MemoryDataset(Dataset):

@@ -83,7 +83,7 @@ def eval_rows(n: int, batch_size: int, layout: Layout) -> Iterator[np.ndarray]:
     """Yields this process's example indices, int32 [<= rows], in each of the ceil(n / batch_size) global batches.
 
     Only the last batch can be incomplete, and a process whose rows are all after the last example gets none of it;
-    every process sees the same number of batches.
+    every process gets the same number of batches.
     """
     own = layout.rows(batch_size)
     for batch_start in range(0, n, batch_size):

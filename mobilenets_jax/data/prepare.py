@@ -34,7 +34,7 @@ def prepare(source: str, directory: str, *, file_format: str, num_shards: int, r
         directory: a new data set's folder.
         file_format: one of `manifest.FILE_FORMATS`.
         num_shards: of each split; a split of fewer examples has one a shard.
-        report: is told a line about each split.
+        report: is called with a line about each split.
 
     Raises:
         UserError: a value is wrong, or an image cannot be read; the message names it.
@@ -81,7 +81,7 @@ def _examples(paths: list[str], labels: list[int], turned: list[str]) -> Iterato
 
     def read(path, label):
         encoded = tf.io.read_file(path)
-        return encoded, label, tf.size(decode(encoded))  # A result that nobody asks for is not computed.
+        return encoded, label, tf.size(decode(encoded))  # A result that is not used is not computed.
 
     names = [os.fsencode(path) for path in paths]
     files = tf.data.Dataset.from_tensor_slices((names, labels)).map(read, tf.data.AUTOTUNE, deterministic=True)
@@ -101,7 +101,7 @@ def _examples(paths: list[str], labels: list[int], turned: list[str]) -> Iterato
 
 
 def _write_shard(path: epath.Path, file_format: str, examples: Iterator[bytes], length: int) -> Shard:
-    """Writes the next `length` examples; returns what the manifest says of them."""
+    """Writes the next `length` examples; returns their entry in the manifest."""
     if file_format == 'tfrecord':
         writer = tf.io.TFRecordWriter(str(path))
     else:

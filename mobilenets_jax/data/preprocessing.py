@@ -29,7 +29,7 @@ MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIO_RANGE = (0.75, 1.33)  # width / height
 MAX_CROP_ATTEMPTS = 100  # Then the whole image is taken.
 PURPOSES = ('crop', 'flip', 'color', 'auto_augment', 'scale')  # of an example's seed
-# How JPEGs are decoded: a level or two beside PIL's pixels, or as PIL does.
+# How JPEGs are decoded: with a difference of a level or two from PIL's pixels, or exactly as PIL does.
 FAST, EXACT = {'dct_method': 'INTEGER_FAST'}, {'dct_method': 'INTEGER_ACCURATE'}
 
 # Up to how many times as many pixels as the result has it pays to convert an image to float before it is resized.
@@ -50,7 +50,7 @@ _DISTORTIONS = {
     'hue': lambda image, seed: tf.image.stateless_random_hue(image, 0.2, seed),
     'contrast': lambda image, seed: tf.image.stateless_random_contrast(image, 0.5, 1.5, seed),
 }
-# The distortions do not commute; slim draws one of four orderings, of which three are the same in fast mode.
+# The distortions do not commute; slim draws one of four orderings; three of them are the same in fast mode.
 COLOR_ORDERINGS = {
     'fast': (('brightness', 'saturation'), *[('saturation', 'brightness')] * 3),
     'full': (
@@ -118,7 +118,8 @@ def eval_image(encoded: tf.Tensor, options: ImageOptions) -> tf.Tensor:
 def decode(encoded: tf.Tensor, **settings: Any) -> tf.Tensor:
     """Decodes an image file, whatever it is called, to uint8 [H, W, 3]; see `image_files`.
 
-    TensorFlow decodes JPEG (also grey or CMYK) and PNG. All other formats, and what it may not decode, go to PIL.
+    TensorFlow decodes JPEG (also grey or CMYK) and PNG. PIL decodes all other formats, and the files that TensorFlow
+    may not decode.
     """
     return tf.cond(
         _is_jpeg(encoded) | is_png(encoded),

@@ -37,7 +37,7 @@ class ShardPart(NamedTuple):
         path: the shard.
         length: how many records it must hold.
         skip: how many of them come before those that are meant.
-        count: how many are meant; None for all behind.
+        count: how many records; None: all after the first.
     """
 
     path: str

@@ -19,7 +19,7 @@ class SegmentationFormat:
     masks are not, see `segmentation_signature`.
 
     Attributes:
-        classes: what the values of a mask file mean.
+        classes: the meaning of the values in a mask file.
         options: how the views are drawn.
         eval_size: height and width of evaluation images; a larger one fails when it is read.
     """

@@ -52,7 +52,7 @@ class SegmentationOptions:
         object.__setattr__(self, 'image_size', sides('image_size', self.image_size))
         if self.eval_size:
             object.__setattr__(self, 'eval_size', sides('data.eval_size', self.eval_size))
-        self.common()  # checks the rest of what it has
+        self.common()  # checks the other fields
         check_choice('data.augmentation', self.augmentation, SEGMENTATION_AUGMENTATIONS)
         check_choice('data.color_distortion', self.color_distortion, SEGMENTATION_COLOR_DISTORTIONS)
         check(self.eval_resize >= 0, 'data.eval_resize', self.eval_resize, 'must not be negative')

@@ -61,7 +61,7 @@ def train_view(
         options: the crop's size and how it is drawn.
 
     Returns:
-        uint8 [h, w, 3] and [h, w] of `options.image_size`; what is beyond the scaled image is `IGNORED`.
+        uint8 [h, w, 3] and [h, w] of `options.image_size`; pixels beyond the scaled image are `IGNORED`.
     """
     chance = tf.random.stateless_uniform([], purpose_seed(seed, 'flip'))
     flipped = (chance < 0.5) & options.random_flip
@@ -126,7 +126,7 @@ def random_window(size: tf.Tensor, seed: tf.Tensor, crop: Sides) -> tuple[tf.Ten
 def interpolate(image: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
     """An image [H, W, 3] read bilinearly at rows [h] and columns [w], float64 within it: float32 [h, w, 3]."""
     begin, end = (tf.cast(tf.stack([rows[i], columns[i]]), tf.int32) for i in (0, -1))
-    image = image[begin[0] : end[0] + 2, begin[1] : end[1] + 2]  # what is needed of it
+    image = image[begin[0] : end[0] + 2, begin[1] : end[1] + 2]  # the part that is needed
     for axis, positions in enumerate((rows, columns)):
         positions -= tf.cast(begin[axis], tf.float64)
         first = tf.cast(tf.floor(positions), tf.int32)
@@ -179,7 +179,7 @@ def fit_into(image: tf.Tensor, long_side: int, mask_size: Sides) -> tuple[tf.Ten
 
     Returns:
         The image, uint8, and 'rows' int32 [H] and 'columns' int32 [W]: the nearest ones of each row and column of the
-        mask; the last one behind its end.
+        mask; the last one after its end.
     """
     sides = tf.shape(image, tf.int64)[:2]
     size = tf.round(tf.cast(sides * long_side, tf.float64) / tf.cast(tf.reduce_max(sides), tf.float64))

@@ -44,13 +44,13 @@ def choose(
         names: what there is to choose from where nothing is asked for: the validation split before the test split.
         known: what may be asked for.
         where: the data set, for an error.
-        train_split: what is asked for; '' for nothing.
+        train_split: the requested split; '': none.
         eval_split: the same.
         with_years: whether 'train2017' is a spelling of 'train'.
         may_join: whether one may train on several, as on 'train+val'; see `parts`.
 
     Raises:
-        UserError: what is asked for is not there, or nothing is and two names are spellings of one split.
+        UserError: the requested split does not exist; or none is requested, and two names are spellings of one split.
     """
     if may_join and len(several := parts(train_split, known)) > 1:
         train = '+'.join(_asked_for('data.train_split', name, known) for name in several)
@@ -78,7 +78,7 @@ def parts(split: str, known: Collection[str]) -> list[str]:
 
 
 def joined(split: str, found: Mapping[str, list[Any]]) -> list[Any]:
-    """The images of a split: of several, 'train+val', one behind the other.
+    """The images of a split; of several, such as 'train+val', one after the other.
 
     Args:
         split: its name.

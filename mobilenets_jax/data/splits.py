@@ -24,9 +24,9 @@ class Split(Protocol):
     """The encoded examples of one split.
 
     Attributes:
-        num_examples: how many there are.
-        read: maps an element to the bytes of its image file, a string scalar, and its target, what the task learns from
-            it, such as {'label': an integer scalar} (in a graph); see `example_format`.
+        num_examples: the number of examples.
+        read: maps an element to the bytes of its image file, a string scalar, and its target, the data that the task
+            learns, such as {'label': an integer scalar} (in a graph); see `example_format`.
         describe: names an element for an error message.
     """
 

@@ -39,7 +39,7 @@ class RecordFormat:
     """An `ExampleFormat` of TFDS's records: `example_format` of those of their boxes that are learnt.
 
     Attributes:
-        example_format: what is made of the image and its boxes.
+        example_format: makes the example from the image and its boxes.
         labels: of each of TFDS's classes; `UNKNOWN` of those that are not asked for.
         train_difficult: as of `DifficultBoxes`.
     """

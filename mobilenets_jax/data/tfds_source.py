@@ -137,7 +137,7 @@ def fingerprint_of(parts: list[ShardPart], full_name: str) -> fingerprint.Finger
 
 
 def open_builder(name: str, directory: str) -> tfds.core.DatasetBuilder:
-    """The prepared set's builder, made from its files and not from its code, which might go on line."""
+    """The prepared set's builder, made from its files and not from its code, which might use the network."""
     directory = directory or tfds.core.constants.DATA_DIR
     try:
         return tfds.core.read_only_builder.builder_from_files(name, data_dir=directory)

@@ -79,7 +79,7 @@ def _read_split(directory: str, images: str, files: Sequence[str], labels: str, 
 
 
 def read_names(directory: str) -> tuple[str, ...]:
-    """The names of the classes by their numbers; () where no file has them; `UserError` if one has them wrongly."""
+    """The names of the classes by their numbers; () if no file has them; `UserError` if their form is wrong."""
     description, names = (_text(join(directory, file)) for file in (DESCRIPTION, NAMES))
     if description is None:
         return tuple(line.strip() for line in (names or '').splitlines() if line.strip())

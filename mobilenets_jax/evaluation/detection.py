@@ -28,7 +28,7 @@ VOC_OVERLAP = 0.5  # intersection over union from which a box fits an object
 
 
 class CocoResult(NamedTuple):
-    """What COCO's protocol says of a set; all numbers are in percent, NaN where there is no object to be found.
+    """COCO's metrics of a set; all are in percent, NaN if there is no object for them.
 
     Attributes:
         metrics: those of `COCO_METRICS`.
@@ -44,7 +44,7 @@ class CocoResult(NamedTuple):
 
 
 class VocResult(NamedTuple):
-    """What VOC's protocol says of a set; all numbers are in percent, NaN where there is no object to be found.
+    """VOC's metrics of a set; all are in percent, NaN if there is no object for them.
 
     Attributes:
         metrics: 'voc07_ap50', the mean of precisions at eleven recalls (until 2009), and 'voc_ap50', the area below the
@@ -140,7 +140,7 @@ def _counted(image: Annotations) -> np.ndarray:
 
 
 def _objects(annotations: Sequence[Annotations]) -> list[dict]:
-    """All objects as COCO's files have them. Ids begin at 1, since 0 says in COCO's evaluation that nothing matches."""
+    """All objects in COCO's format. Ids begin at 1, since 0 means in COCO's evaluation that nothing matches."""
     rows: list[dict] = []
     for image in annotations:
         columns = image.labels, image.boxes, image.area, image.crowd, image.difficult

@@ -1,7 +1,7 @@
-"""What a network makes of a whole evaluation set, exact for any task, set size, batch and number of devices.
+"""The metrics of a network on a whole evaluation set, exact for any task, set size, batch and number of devices.
 
 Batches are padded to one shape and carry a mask. The step returns sums over the real examples of all devices, and the
-rows of all examples with their index, of which each must be there once. Every process computes the same metrics.
+rows of all examples with their index, and each index must occur once. Every process computes the same metrics.
 """
 
 import collections
@@ -61,7 +61,7 @@ class Evaluator:
         """Measures parameters and statistics, which are replicated over the local devices.
 
         Raises:
-            RuntimeError: if an example of the set was not seen, or was seen twice.
+            RuntimeError: if an example of the set was not evaluated, or evaluated twice.
         """
         sums, rows = zip(*self._results(params, batch_stats), strict=True)
         total = {name: _total([batch[name] for batch in sums]) for name in sums[0]}

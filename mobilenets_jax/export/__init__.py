@@ -1,1 +1,1 @@
-"""Networks for phones: TFLite files, float and quantized, and what LiteRT makes of them."""
+"""Networks for phones: TFLite files, float and quantized, and their results in LiteRT."""

@@ -52,7 +52,7 @@ def all_to_tflite(programs: Sequence[str], input_name: str, *output_names: str) 
 
 
 def _reason(output: str) -> str:
-    """The line of the converter's output that says what is wrong: its first error, or its last line."""
+    """The line of the converter's output with the cause: its first error, or its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.partition('error: ')[2] for line in lines if 'error: ' in line]
     return f'{(errors or lines[-1:] or ["it says nothing"])[0]:.300}'.rstrip('.')

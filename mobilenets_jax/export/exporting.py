@@ -103,7 +103,7 @@ def _each(network: Callable[[np.ndarray], Any], images: np.ndarray) -> Iterator[
 
 
 def record(network: TrainedNetwork, mode: str) -> dict[str, Any]:
-    """What the file says about itself; see `metadata`."""
+    """The record of the file; see `metadata`."""
     return {
         'task': network.task,
         'model': network.config['model.name'],

@@ -1,7 +1,7 @@
 """The ranges that a network learned while it trained for 8 bit, for the tensors of its TFLite file.
 
-A converter names tensors as it likes. Which one is which point of the network is told by its values: both compute some
-images, and where a tensor is what the network has at a point, it gets that point's range.
+The converter chooses the names of the tensors. Their values tell which tensor is which point of the network: the file
+and the network compute the same images, and a tensor with the values of a point gets the range of that point.
 """
 
 from collections.abc import Mapping

@@ -112,7 +112,7 @@ def _shape(details: Mapping[str, Any]) -> list[int]:
 
 
 def _without_batch(shape: list[int]) -> tuple[int, ...]:
-    """The shape of an output of one image, of which some files make a map of one pixel."""
+    """The shape of an output for one image, without the axes of a map of one pixel that some files have."""
     return (shape[-1],) if np.prod(shape) == shape[-1] else tuple(shape[1:])
 
 
@@ -131,7 +131,7 @@ def interpreter(content: bytes, label: str, threads: int = 1, **options: Any) ->
 
 def delegate_count(ready: Any) -> int:
     """How many parts of the graph of an `interpreter` delegates run; 1 where the whole graph runs in one."""
-    # LiteRT tells nobody else what its delegates took.
+    # LiteRT has no other way to find out what its delegates run.
     return sum(step['op_name'] == DELEGATE for step in ready._get_ops_details())
 
 

@@ -1,8 +1,8 @@
-"""What an exported file says about itself: TFLite metadata, with labels and anchors, and this project's own record.
+"""The description in an exported file: TFLite metadata, with labels and anchors, and this project's own record.
 
 TFLite's metadata are a flatbuffer inside of the file, and a zip archive behind it that holds the labels, and a
 detector's anchors; Android Studio and MediaPipe read them. They do not know how an image is cropped: that, and which
-network it is, stands in the record.
+network it is, is in the record.
 
 Reference: metadata_schema.fbs 1.5 of TensorFlow Lite Support, by the places of its fields.
 """
@@ -156,7 +156,7 @@ def _vector(builder: flatbuffers.Builder, tables: Sequence[int]) -> Field:
 
 
 def _output(builder: flatbuffers.Builder, name: str) -> int:
-    """An output with the file that says what its numbers belong to: the last axis of logits, or the rows of codes."""
+    """An output with the file that labels its numbers: the last axis of logits, or the rows of codes."""
     if name == OUTPUT:
         file = _table(builder, {0: _text(builder, LABELS), 2: _byte(_AXIS_LABELS)})
     else:

@@ -64,13 +64,13 @@ def quantize(
 
 
 def _rounded(content: bytes, mode: str, ranges: Ranges | None) -> bytes:
-    """What the quantizer makes of a file."""
+    """The file that the quantizer makes."""
     recipe, quantizer = (needed(f'ai_edge_quantizer.{name}') for name in ('recipe', 'quantizer'))
     with quiet():
         maker = quantizer.Quantizer(content, getattr(recipe, RECIPES[mode])())
         statistics = None if ranges is None else _statistics(ranges)
         made = maker.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
-    # Packed anew, as it leaves large constants behind the file, where older runtimes do not look for them.
+    # Packed again: the quantizer stores large constants after the file, where older runtimes do not find them.
     return flatbuffer.pack(flatbuffer.unpack(bytes(made.quantized_model)))
 
 

@@ -22,7 +22,7 @@ __all__ = [
 
 HEADS = ('aspp', 'r_aspp', 'lr_aspp')
 MIN_EXTRA_CHANNELS = 16  # of the extra layers of narrow detectors
-# The gate's windows by output stride: as many pixels as a crop of 769 has, of which deeplab's networks are trained.
+# The gate's windows by output stride, for crops of 769 pixels, with which deeplab's networks are trained.
 _POOLS = {16: (49, (16, 20)), 32: (25, (4, 5))}
 _TORCHVISION: dict[str, Any] = {'align_corners': False, 'bn_momentum': 0.9, 'initializer': 'torch'}
 _TORCHVISION_ASPP = AsppSpec(
@@ -60,7 +60,7 @@ def create_segmenter(
         num_removed_strides: see `models.create_model`.
         output_stride: of the features, 8, 16 or 32.
         dropout_rate: fraction dropped before the logits in training; None is the head's.
-        head_fields: what the head has otherwise, by the names of `aspp.AsppSpec` or `aspp.LrAsppSpec`, e.g.
+        head_fields: fields of the head to set, by the names of `aspp.AsppSpec` or `aspp.LrAsppSpec`, e.g.
             `{'filters': 256, 'bn_momentum': 0.99}`.
         drop_path_rate: of the backbone, see `models.create_model`.
         dtype: of activations and convolutions; parameters, statistics and logits stay float32.
@@ -87,7 +87,7 @@ def create_segmenter(
     head_fields = dict(head_fields or {}) | ({} if dropout_rate is None else {'dropout_rate': dropout_rate})
     head_spec = _head_spec(head, spec, convention, output_stride, head_fields)
     if head_spec.features == 'last_block':
-        spec = dataclasses.replace(spec, head_conv=None)  # nobody reads it
+        spec = dataclasses.replace(spec, head_conv=None)  # it is not used
     return Segmenter(spec, backbone.settings, num_classes, head_spec, output_stride)
 
 
@@ -159,7 +159,7 @@ def create_detector(
         tail: of the backbone, see `models.get_spec`; 'detection' is the V3 paper's, with half the last channels.
         num_removed_strides: see `models.create_model`.
         output_stride: 32, for which the anchors are made.
-        head_fields: what the head has otherwise, by the names of `ssdlite.SsdliteSpec`, e.g. `{'class_bias': 0.0}`;
+        head_fields: fields of the head to set, by the names of `ssdlite.SsdliteSpec`, e.g. `{'class_bias': 0.0}`;
             all of them, as `SsdliteSpec.to_fields` gives them, are the head of a checkpoint.
         drop_path_rate: of the backbone, see `models.create_model`.
         dtype: of activations and convolutions; parameters, statistics, codes and logits stay float32.

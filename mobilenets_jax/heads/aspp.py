@@ -85,7 +85,7 @@ class LrAsppSpec(HeadSpec):
 
     Attributes:
         low: the endpoint of the second logits, at stride 8; a network without 'C3/depthwise' has 'C3' there.
-        pool_size: height and width of the windows that the gate sees, in pixels of the features; None: all of them.
+        pool_size: height and width of the pooling windows of the gate, in pixels of the features; None: all of them.
         pool_strides: steps between the windows, down and across.
         gate: 'sigmoid' or 'hard_sigmoid'.
         gate_bias: whether the gate's convolution has a bias.

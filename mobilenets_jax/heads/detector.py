@@ -42,7 +42,7 @@ class Detector(nn.Module):
         Returns:
             'codes' [N, A, 4], see `boxes.coder.BoxCoder`, and 'logits' [N, A, 1 + num_classes], whose column 0 is the
             background, both float32 (float64 for float64 networks), in the order of `anchors`; and the backbone's
-            endpoints with `map0`, `map1`, ..., what the head predicts from.
+            endpoints with `map0`, `map1`, ..., the inputs of the head.
         """
         spec = self.head_spec
         endpoints = Backbone(self.spec, self.settings, self.output_stride, name='backbone')(images, train=train)

@@ -1,4 +1,4 @@
-"""The detectors whose figures are published, to set beside what they cost here.
+"""The detectors with published figures, to compare with the figures here.
 
 Reference: 1905.02244v5 Table 6 (COCO test-dev 2017, 320 pixels, latency on one large core of a Pixel 1); torchvision
     0.28 models/detection/ssdlite.py; houqb/ssdlite-pytorch-mobilenext@6219e33 README (COCO val 2017 and, of 20 classes,

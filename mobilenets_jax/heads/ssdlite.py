@@ -38,7 +38,7 @@ class SsdliteSpec:
 
     Attributes:
         anchors: at each location of each map.
-        coder: what the predicted codes mean.
+        coder: decodes the predicted codes.
         scores: what makes scores of logits, a key of `boxes.postprocessing.SCORES`: 'sigmoid', of each class by itself,
             or 'softmax', of all and the background.
         taps: the endpoints of the backbone that are the first maps; a network without 'C4/expansion' or 'C5/expansion'
@@ -50,9 +50,9 @@ class SsdliteSpec:
         predictor: 'separable' (depthwise, 1x1) or 'pointwise' (1x1).
         pointwise_last: whether the last map, of one pixel as a rule, has pointwise predictors in any case.
         class_bias: of all logits when training begins; -4.6 is a score of 0.01.
-        bn_momentum: decay of the running statistics of the head, and of the backbone unless it is told another.
+        bn_momentum: decay of the running statistics of the head, and of the backbone unless that sets another.
         bn_epsilon: added to the variances of the head's own batch norms.
-        initializer: of the extra layers, and of the backbone unless it is told another; a key of
+        initializer: of the extra layers, and of the backbone unless that sets another; a key of
             `models.layers.INITIALIZERS`.
         box_initializer: of the layers that predict boxes.
         class_initializer: of the layers that predict classes.
@@ -187,7 +187,7 @@ class Extra(nn.Module):
 
 
 class Predictor(nn.Module):
-    """One convolution with bias, in the separable form behind a depthwise one: some numbers for each anchor of a map.
+    """One convolution with bias, in the separable form after a depthwise one: some numbers for each anchor of a map.
 
     Attributes:
         separable: whether there is a depthwise convolution.

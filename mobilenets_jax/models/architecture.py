@@ -1,4 +1,4 @@
-"""A registered network: how to build it at a width under a convention, and what is published about it."""
+"""A registered network: how to build it at a width under a convention, and its published figures."""
 
 import dataclasses
 import inspect
@@ -35,7 +35,7 @@ class Architecture:
             network's own fields.
         conventions: by name; 'tf' is the default everywhere: the network as its authors' own code has it.
         widths: the width multipliers that exist; None for any positive one.
-        published: what is printed, by (width multiplier, image size in pixels).
+        published: the published figures, by (width multiplier, image size in pixels).
         notes: where the paper and the code disagree, one sentence each.
     """
 

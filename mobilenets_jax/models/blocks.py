@@ -22,7 +22,7 @@ class Block(nn.Module):
     """The base of the families' blocks.
 
     A block maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), row.out_channels]. It is called with
-    `(inputs, train=...)` and returns its output and a dict of the taps inside of it.
+    `(inputs, train=...)` and returns its output and a dict of the named arrays inside of it.
 
     Attributes:
         row: the block's line of the table.

@@ -27,7 +27,7 @@ BLOCK_NAMES = ('dense_conv', 'dense_inverted_residual', 'depthwise_separable', '
 NAME = 'name'
 TABLE_CONVENTION = 'tf'  # the name of the table's own convention, as of every architecture's first one
 
-# The classes behind the fields whose declared type is wider.
+# The classes of fields whose declared type is more general.
 _CLASSES: dict[tuple[Any, str], Any] = {
     (NetworkSpec, 'blocks'): tuple[BlockSpec, ...],
     (NetworkSpec, 'convention'): ScalingConvention,
@@ -125,7 +125,7 @@ def _build(table: NetworkSpec, width_multiplier: float, convention: ScalingConve
 
 
 def _check_computed(spec: NetworkSpec, source: str) -> None:
-    """Raises `UserError` where the network would not compute what the table says."""
+    """Raises `UserError` if the network would not compute the table."""
     check(bool(spec.blocks), f'{source}: blocks', [], 'must have a row at least')
     check_choice(f'{source}: stem.stride', spec.stem.stride, (1, 2))
     check(spec.stem.kernel_size % 2 == 1, f'{source}: stem.kernel_size', spec.stem.kernel_size, 'must be odd')
@@ -144,7 +144,7 @@ def _check_computed(spec: NetworkSpec, source: str) -> None:
 
 
 def _check_row(row: BlockSpec, width: int, label: str) -> None:
-    """Raises `UserError` where a row asks for what its block, whose input has `width` channels, does not have."""
+    """Raises `UserError` if a row sets a property that its block, with an input of `width` channels, does not have."""
     of_kind = f'in a block of the kind {row.kind!r}'
     middle = {'depthwise_separable': width, 'dense_conv': row.out_channels}.get(row.kind, row.expanded)
     check(row.expanded == middle, f'{label}.expanded', row.expanded, f'must be {middle} {of_kind}')

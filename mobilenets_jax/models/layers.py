@@ -156,7 +156,7 @@ class Conv(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over N, H, W, and the activation behind it.
+    """Batch normalisation over N, H, W, and the activation after it.
 
     Attributes:
         activation: a key of `ops.ACTIVATIONS`.

@@ -39,7 +39,7 @@ class ShuffleV2Spec:
 
 @register_block('shuffle_v2')
 class ShuffleV2Unit(Block):
-    """A shortcut branch, and beside it 1x1, depthwise (linear), 1x1; concatenated and shuffled."""
+    """A shortcut branch, and a branch of 1x1, depthwise (linear), 1x1; concatenated and shuffled."""
 
     row: ShuffleV2Spec
 

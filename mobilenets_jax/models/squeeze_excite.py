@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: channels scaled by what the whole image says.
+"""Squeeze-and-excitation: channels scaled by a function of the means over the whole image.
 
 Paper: Hu et al., Squeeze-and-Excitation Networks, 1709.01507, section 3; MnasNet (1807.11626) measures the squeeze by
     the block's input, MobileNetV3 (1905.02244 section 5.3) by the expanded width, with a hard sigmoid.

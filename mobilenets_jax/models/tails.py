@@ -21,10 +21,10 @@ class Tail:
     """What is left of a network from its last strided block on.
 
     Attributes:
-        divisor: of the outputs of these blocks, and of the layers behind them. The expansions of all but the first
+        divisor: of the outputs of these blocks, and of the layers after them. The expansions of all but the first
             block follow the outputs that they expand.
         expansion_divisor: of the expansion of the first of these blocks.
-        head_conv: whether the convolution behind the blocks stays.
+        head_conv: whether the convolution after the blocks is kept.
     """
 
     divisor: int = 2

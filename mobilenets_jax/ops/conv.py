@@ -1,4 +1,4 @@
-"""Convolution, dense or depthwise: what XLA makes of `lax.conv_general_dilated`, on CPUs a native op."""
+"""Convolution, dense or depthwise: XLA's `lax.conv_general_dilated`, on CPUs a native op."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

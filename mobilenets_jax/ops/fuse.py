@@ -9,10 +9,10 @@ from mobilenets_jax.ops.cpu.program import fused_program
 
 
 def fuse(function: Callable) -> Callable:
-    """The same function, with fewer passes over memory on CPUs; elsewhere XLA sees to that, and it is left as it is.
+    """The same function, with fewer passes over memory on CPUs; on other devices XLA does that, and it is unchanged.
 
-    The function is traced before it is differentiated. Chains of convolutions, normalisations and activations, of which
-    nobody else reads what is between them, become the fused operations of `ops.cpu`.
+    The function is traced before it is differentiated. Chains of convolutions, normalisations and activations become
+    the fused operations of `ops.cpu`, if nothing else reads the arrays between them.
 
     Args:
         function: takes and returns trees of arrays.

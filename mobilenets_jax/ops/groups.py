@@ -16,7 +16,7 @@ def channels_by_groups(inputs: jax.Array, groups: int, shuffled: bool) -> list[j
         shuffled: whether group g has every groups-th channel from g on; else a contiguous part, as even as possible,
             the first groups wider.
     """
-    inputs = lax.optimization_barrier(inputs)  # or XLA computes them anew for each group, with all blocks before
+    inputs = lax.optimization_barrier(inputs)  # or XLA computes them again for each group, with all blocks before
     if shuffled:
         return alternating_channels(inputs, groups)
     starts = [0]

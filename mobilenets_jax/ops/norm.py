@@ -1,4 +1,4 @@
-"""Batch normalisation and the activation behind it, written plainly and differentiated by JAX.
+"""Batch normalisation and the activation after it, written plainly and differentiated by JAX.
 
 XLA joins the sums of the statistics with the convolution that makes the inputs, and computes again in the gradient what
 is cheaper than to read.

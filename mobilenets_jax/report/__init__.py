@@ -1,1 +1,1 @@
-"""Counts, tables and plots of what the networks cost and what they reach."""
+"""Counts, tables and plots of the costs and the results of the networks."""

@@ -40,7 +40,7 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], *, of: str) -> byte
     Args:
         matrix: how many of each label (row) were taken for each class (column).
         names: of the classes.
-        of: what was counted: 'images', whose numbers are written, or 'pixels', of which percents are.
+        of: what was counted: 'images' (the picture has numbers) or 'pixels' (it has percentages).
     """
     share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     draw = _draw_named if len(matrix) <= NAMED_CLASSES else _draw_many
@@ -68,7 +68,7 @@ def _draw_named(matrix: np.ndarray, share: np.ndarray, names: Sequence[str], of:
 
 
 def _draw_many(matrix: np.ndarray, share: np.ndarray, names: Sequence[str], of: str):
-    """A point for each cell, and beside it the pairs that are confused most often."""
+    """A point for each cell, and a list of the pairs that are confused most often."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(17, 12), layout='constrained')
@@ -82,7 +82,7 @@ def _draw_many(matrix: np.ndarray, share: np.ndarray, names: Sequence[str], of: 
 def _show(figure, axes, share: np.ndarray, of: str) -> None:
     from matplotlib.colors import PowerNorm
 
-    norm = PowerNorm(0.5, vmin=0, vmax=100)  # by which a few percent can be seen beside a hundred
+    norm = PowerNorm(0.5, vmin=0, vmax=100)  # so that a few percent are visible next to a hundred
     picture = axes.imshow(share, cmap='Blues', norm=norm, interpolation='nearest', aspect='auto')
     axes.set(xlabel='predicted', ylabel='label')
     figure.colorbar(picture, ax=axes, label=f"percent of the label's {of}", shrink=0.7, ticks=(0, 1, 5, 20, 50, 100))

@@ -1,4 +1,4 @@
-"""What a detector makes of an evaluation set: what it finds in each image, and how well it knows each class.
+"""The results of a detector on an evaluation set: its detections in each image, and the metrics of each class.
 
 images.csv has a row for each image, per_class.csv one for each class. detections.json has every box that was found, and
 pictures.png shows the first images with their objects (left) and with what was found in them (right).

@@ -1,4 +1,4 @@
-"""The rows of `models --task=detection`: what the published detectors cost, beside what is printed about them."""
+"""The rows of `models --task=detection`: published detectors, their figures here beside the published ones."""
 
 import argparse
 import dataclasses

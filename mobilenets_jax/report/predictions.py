@@ -1,4 +1,4 @@
-"""What a classifier makes of an evaluation set: every prediction, the classes, and which it takes for which.
+"""The results of a classifier on an evaluation set: every prediction, the classes, and their confusions.
 
 predictions.csv has a row for each image, per_class.csv one for each class. confusion.csv says how many images of each
 class (row) were taken for each class (column), and confusion.png is the same as a picture.
@@ -25,7 +25,7 @@ def write_report(
         rows: 'label', 'predicted', 'probability' and 'top1' of each example, [n], in the order of the set.
         class_names: label to name.
         num_outputs: of the network, which may have more than there are classes.
-        images: what the examples are called, such as their files; None: by their index.
+        images: the names of the examples, such as their files; None: their index.
 
     Raises:
         UserError: a file cannot be written.

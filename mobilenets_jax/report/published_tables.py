@@ -1,4 +1,4 @@
-"""Tables 3 and 4 of the MobileNetV3 paper as printed, and the networks behind their rows.
+"""Tables 3 and 4 of the MobileNetV3 paper as printed, and the networks of their rows.
 
 Source: 1905.02244v5 Tables 3 and 4. Latencies are of one big core with TensorFlow Lite, one image at a time; version 1
     of the paper prints other, larger ones.
@@ -20,7 +20,7 @@ class PublishedRow(NamedTuple):
 
     Attributes:
         label: of the network.
-        model: its arguments for `models.create_model`, of which the first is its name.
+        model: its arguments for `models.create_model`; the first is its name.
         top1: of ImageNet's validation images, in percent.
         milliseconds: of one image, of each of `PHONES`.
         madds: in millions; None where the table has no such column.

@@ -42,7 +42,7 @@ class RunReport:
         self._drawing: threading.Thread | None = None
 
     def update(self, progress: Progress, step: int, evaluation: Mapping[str, float]) -> None:
-        """Writes what is known after an evaluation; the curves come a moment later.
+        """Writes the results after an evaluation; the curves follow a moment later.
 
         Args:
             progress: of the run.
@@ -108,7 +108,7 @@ class RunReport:
 
 
 def never_ending_the_run(name: str, write: Callable[[], Any]) -> Any:
-    """Calls `write`; what it raises becomes a line on standard error."""
+    """Calls `write`; an error becomes a line on standard error."""
     try:
         return write()
     except Exception as error:  # Matplotlib, fonts, file systems and buckets raise anything

@@ -1,4 +1,4 @@
-"""What a segmentation network makes of an evaluation set: how well it knows each image and each class.
+"""The results of a segmentation network on an evaluation set: the metrics of each image and each class.
 
 images.csv has a row for each image, per_class.csv one for each class. confusion.csv says how many pixels of each class
 (row) were taken for each class (column), and confusion.png is the same as a picture.
@@ -24,7 +24,7 @@ def write_report(folder: str, rows: Rows, class_names: Sequence[str], images: Se
         folder: local or gs://.
         rows: 'confusion' of each image, in the order of the set.
         class_names: label to name; a network with more outputs has numbers for the others.
-        images: what the images are called; None: by their index.
+        images: the names of the images; None: their index.
 
     Raises:
         UserError: a file cannot be written.
@@ -40,7 +40,7 @@ def write_report(folder: str, rows: Rows, class_names: Sequence[str], images: Se
 
 
 def class_lines(confusion: np.ndarray, names: Sequence[str]) -> Iterable[Sequence[object]]:
-    """Of each class: its pixels, and in percent its IoU, how much of it was found, and how much of what was is it."""
+    """For each class: its number of pixels, and in percent its IoU, recall and precision."""
     yield 'class', 'pixels', 'iou', 'recall', 'precision'
     hits = np.diag(confusion)
     columns = zip(names, confusion.sum(axis=1), class_iou(confusion), hits, confusion.sum(axis=0), strict=True)

@@ -1,4 +1,4 @@
-"""Every task by name: `config.task` chooses one of `TASKS`, and nothing else tells tasks apart.
+"""Every task by name: `config.task` chooses one of `TASKS`, and no other code distinguishes tasks.
 
 A new task is a class that keeps the contract of `definition.TaskDefinition`, a line in `TASKS`, and its own fields of
 the config in `configs/base.py`.

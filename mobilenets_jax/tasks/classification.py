@@ -93,7 +93,7 @@ class Classification(TaskDefinition):
 
 
 def _mixed(dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool) -> tuple[np.ndarray, ...]:
-    """What a step makes of a batch: images, the labels mixed in, and the share of each image that is its own."""
+    """A batch after augmentation: images, the labels mixed in, and the share of each image's own label."""
 
     def step(batch):
         images = dataset.device_preprocess(batch, train=train)

@@ -109,7 +109,7 @@ def _text(row: dict[str, Any]) -> str:
 
 
 def _draw(rows: Sequence[dict[str, Any]], path: str) -> None:
-    """Draws each image beside the bars of its classes."""
+    """Draws each image next to the bars of its classes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3 * PANEL_INCHES, PANEL_INCHES * len(rows)), layout='constrained')

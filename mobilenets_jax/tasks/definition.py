@@ -23,10 +23,10 @@ class BatchView(NamedTuple):
     """A batch for people.
 
     Attributes:
-        images: as the network sees them, [n, H, W, 3].
+        images: the network's input, [n, H, W, 3].
         titles: the text above each.
-        pictures: what is drawn in their place, such as masks upon them, [n, H, W, 3]; None: the images.
-        lines: what is to be said of the batch, beside the statistics of its images.
+        pictures: drawn in place of them, e.g. with their masks, [n, H, W, 3]; None: the images.
+        lines: text about the batch, in addition to the statistics of its images.
     """
 
     images: np.ndarray
@@ -41,7 +41,7 @@ class Predicted(NamedTuple):
     Attributes:
         rows: of each image, JSON-able.
         text: the same in words.
-        draw: writes a picture of it to a file; raises `UserError` where it cannot.
+        draw: writes a picture of it to a file; raises `UserError` if it cannot.
     """
 
     rows: list[dict[str, Any]]
@@ -113,7 +113,7 @@ class TaskDefinition(Protocol):
         return None
 
     def identity_fields(self, model: nn.Module) -> dict[str, Any]:
-        """What a checkpoint must share with a run beside `identity.NETWORK_FIELDS`, JSON-able."""
+        """Properties that a checkpoint must share with a run, in addition to `identity.NETWORK_FIELDS`, JSON-able."""
         del model
         return {}
 
@@ -124,14 +124,14 @@ class TaskDefinition(Protocol):
 
     @abc.abstractmethod
     def write_report(self, folder: str, evaluation: Evaluation, dataset: Dataset, model: nn.Module) -> None:
-        """Writes what the network makes of the evaluation set; raises `UserError` where it cannot be written."""
+        """Writes the network's results on the evaluation set; raises `UserError` if they cannot be written."""
         ...
 
     @abc.abstractmethod
     def view_batch(
         self, config: ConfigView, dataset: Dataset, batch: Mapping[str, np.ndarray], *, train: bool
     ) -> BatchView:
-        """What a step makes of one device's batch, of the training or the evaluation set.
+        """A device's batch as a step uses it, of the training or the evaluation set.
 
         Args:
             config: of the run, whose network may say more about the batch.
@@ -175,6 +175,6 @@ class TaskDefinition(Protocol):
             arguments: of `weights.weight_arguments`.
 
         Raises:
-            UserError: there is no such network, or nobody says what its input is.
+            UserError: there is no such network, or its input is not known.
         """
         ...

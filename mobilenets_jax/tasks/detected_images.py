@@ -32,7 +32,7 @@ from mobilenets_jax.weights.weight_arguments import load_weights, read_run
 
 PyTree = Any
 
-BACKGROUND = 'background'  # the label of what is no object
+BACKGROUND = 'background'  # the label of anchors without an object
 COLUMNS = 2
 PANEL_INCHES = 6
 
@@ -225,7 +225,7 @@ def _text(row: dict[str, Any], least: float) -> str:
 
 
 def _draw(rows: Sequence[dict[str, Any]], names: Sequence[str], out: str) -> None:
-    """Draws each image with the boxes, names and scores of what is found in it."""
+    """Draws each image with the boxes, names and scores of its detections."""
     from matplotlib.figure import Figure
 
     columns = min(COLUMNS, len(rows))

@@ -104,7 +104,7 @@ class Detection(TaskDefinition):
 
 
 def _evaluation_view(dataset: Dataset, batch: Mapping[str, np.ndarray], images: np.ndarray) -> BatchView:
-    """Of an evaluation batch without its padding; the objects of an image are no part of it."""
+    """Of an evaluation batch without its padding; it does not have the objects of the images."""
     real = batch['mask'] > 0
     annotations = [dataset.annotations[index] for index in batch['index'][real]]
     pictures = [

@@ -62,7 +62,7 @@ def nms_spec(section: Mapping[str, Any], head: str) -> NmsSpec:
 
 
 def decoding(head: SsdliteSpec) -> dict[str, Any]:
-    """What makes boxes and scores of a head's outputs beside its anchors, JSON-able."""
+    """What an app needs, besides the anchors, to compute boxes and scores from a head's outputs, JSON-able."""
     fields = head.to_fields()
     return {name: fields[name] for name in ('coder', 'scores')}
 

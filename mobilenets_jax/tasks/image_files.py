@@ -10,7 +10,7 @@ from mobilenets_jax.data import image_files
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.weights.cards import Preprocessing
 
-MAX_DRAWN_PIXELS = 1024  # of a side; Matplotlib takes many times the memory of what it draws
+MAX_DRAWN_PIXELS = 1024  # of a side; Matplotlib needs many times the memory of an image
 
 
 def read_image(path: str, preprocessing: Preprocessing) -> np.ndarray:
@@ -35,7 +35,7 @@ def read_whole_image(path: str) -> np.ndarray:
 
 
 def whole_image(path: str):
-    """An image file as a PIL image, as the network sees it: not turned upright; small enough to be drawn."""
+    """An image file as a PIL image, like the network's input not rotated by EXIF; small enough to be drawn."""
     from PIL import Image
 
     image = Image.fromarray(read_whole_image(path))
@@ -62,7 +62,7 @@ def save_figure(figure, path: str) -> None:
 
 
 def _pixels(path: str, decode: Callable) -> np.ndarray:
-    """What `decode`, a function of TensorFlow, makes of the bytes of an image file."""
+    """The result of `decode`, a function of TensorFlow, for the bytes of an image file."""
     import tensorflow as tf
 
     from mobilenets_jax.data.host_pipeline import reason

@@ -1,4 +1,4 @@
-"""The section `model` of a config, checked: what the networks of all tasks take."""
+"""The section `model` of a config, checked: the arguments of the networks of all tasks."""
 
 from typing import Any
 

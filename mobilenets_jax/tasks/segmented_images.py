@@ -32,7 +32,7 @@ from mobilenets_jax.weights.weight_arguments import load_weights, read_run
 PyTree = Any
 
 PANEL_INCHES = 4
-NAMED_SHARE = 0.005  # of the pixels; what is rarer is not in the legend
+NAMED_SHARE = 0.005  # of the pixels; rarer classes are not in the legend
 
 
 class LoadedSegmenter(NamedTuple):
@@ -44,7 +44,7 @@ class LoadedSegmenter(NamedTuple):
         normalization: of its input, a key of `data.options.NORMALIZATIONS`.
         class_names: of its classes.
         palette: their colours.
-        eval_size: what its evaluation pads images to, height and width; None: nothing is known of it.
+        eval_size: height and width to which its evaluation pads images; None: not known.
         eval_resize: the long side to which images are resized and then padded to a square; 0: they keep their size.
         eval_scales: see `SegmentationTask`.
         eval_flip: as well.
@@ -236,7 +236,7 @@ def _draw(
     loaded: LoadedSegmenter,
     out: str,
 ) -> None:
-    """Draws each image beside the classes of its pixels, with a legend."""
+    """Draws each image next to the classes of its pixels, with a legend."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 

@@ -1,4 +1,4 @@
-"""Image classification as a task: which fields of a batch it reads, its loss, and what it measures.
+"""Image classification as a task: the fields of a batch that it reads, its loss, and its metrics.
 
 Paper: Simonyan and Zisserman, 1409.1556 section 3.2 (in evaluation the softmax of an image and its mirror image are
     averaged; so the mean is that of probabilities, not of logits).

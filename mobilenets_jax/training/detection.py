@@ -1,4 +1,4 @@
-"""Detection as a task: the boxes of objects and their classes, the loss, and what it measures.
+"""Detection as a task: the boxes of objects and their classes, the loss, and the metrics.
 
 Paper: Liu et al., 1512.02325 section 2.2 (matching, smooth L1, hard negatives); Lin et al., 1708.02002 (focal loss).
 Reference: tensorflow/models research/object_detection/{meta_architectures/ssd_meta_arch,core/losses}.py;
@@ -40,7 +40,7 @@ class DetectionLossSpec:
     Attributes:
         classification: the cross-entropy of the classes: 'focal' and 'sigmoid' take each class by itself, 'softmax' all
             classes and the background together.
-        alpha: of the focal loss, the weight of what is there, in [0, 1]; 1 - alpha that of what is not.
+        alpha: of the focal loss, the weight of positive targets, in [0, 1]; negative targets have 1 - alpha.
         gamma: of the focal loss, the exponent of (1 - probability of the target).
         background_target: with 'focal' and 'sigmoid', whether the background is learnt like a class, or is nowhere.
         negatives_per_positive: so many anchors without a box count for each with one, those of each image with the
@@ -101,7 +101,7 @@ class Targets(NamedTuple):
     Attributes:
         matched: which anchors have a box, bool [N, A].
         columns: of the logits, int32 [N, A]: 0 for the background, class + 1.
-        codes: of the matched boxes, float32 [N, A, 4]; without a meaning where there is none.
+        codes: of the matched boxes, float32 [N, A, 4]; without a meaning for anchors without a match.
     """
 
     matched: jax.Array
@@ -242,7 +242,7 @@ class DetectionTask(Task):
             'loss': class_loss + box_loss,
             'class_loss': class_loss,
             'box_loss': box_loss,
-            'parts': jnp.ones(()),  # of this device, each of which has a loss of its own
+            'parts': jnp.ones(()),  # of this device; each part has its own loss
             'matched': matched,
             'boxes': boxes.sum(),
             'empty': (boxes == 0).sum(),

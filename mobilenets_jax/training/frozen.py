@@ -26,7 +26,7 @@ class Frozen:
 
     Attributes:
         params: paths of parameters, e.g. 'backbone/stem/conv/kernel'.
-        modules: paths of the modules all of whose parameters are among them, e.g. 'backbone/stem'.
+        modules: paths of the modules whose parameters are all frozen, e.g. 'backbone/stem'.
     """
 
     params: frozenset[str] = frozenset()

@@ -47,7 +47,7 @@ class LoopOptions:
         log_every: between progress lines.
         eval_every: between evaluations; the last step is always evaluated.
         checkpoint_every: between checkpoints; the last step is always saved.
-        replica_check_every: between comparisons of the copies of the state; what is saved is always compared first.
+        replica_check_every: between comparisons of the copies of the state; they are also compared before each save.
         hang_timeout_seconds: a step, evaluation or save that takes longer ends the process, see `watchdog`.
         profile_steps: the first and the last step of a trace, see `profiling`; None for no trace.
         wandb_project: that its metrics are written to, see `wandb_scalars`; '' for none.
@@ -105,17 +105,17 @@ def train(
     """Trains from `state` to `options.total_steps`.
 
     Args:
-        state: fresh or restored; `state.step` says where to go on, not behind `options.total_steps`.
+        state: initial or restored; training continues from `state.step`, at most `options.total_steps`.
         train_step: `step.make_train_step`, mapped over the devices.
-        task: what is trained: it names the metrics.
+        task: the task to train: it names the metrics.
         batches: from a position in the training stream, counted in examples, to NumPy batches from there on.
         evaluate: measures a state on the evaluation set; the task's headline decides which checkpoint is the best.
         checkpoints: saves the state.
-        progress: is told the metrics.
+        progress: gets the metrics.
         schedule: the learning rate, for the log.
         options: length and intervals.
         stop: from the number of steps to whether to save and end now; see `stop_signals.StopSignals.reached`.
-        start_position: how many examples of the training stream `state` has seen.
+        start_position: how many examples of the training stream `state` was trained on.
         facts: kept with every checkpoint, such as the resolved config.
         profile_folder: of the trace that `options.profile_steps` asks for.
 

@@ -1,4 +1,4 @@
-"""A trace of some steps of a run, by `jax.profiler`: what the devices and the host's threads did, and when."""
+"""A trace of some steps of a run, by `jax.profiler`: the work of the devices and the host's threads over time."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Semantic segmentation as a task: a class for every pixel, its loss, and what it measures.
+"""Semantic segmentation as a task: a class for every pixel, its loss, and its metrics.
 
 Paper: Chen et al., 1706.05587 section 4 (the loss at the size of the labels; several scales and flips in evaluation).
 Reference: tensorflow/models research/deeplab/{train_utils,model}.py.
@@ -39,7 +39,7 @@ class SegmentationTask(Task):
         ignored: the label of pixels that are neither learnt nor measured; no class.
         class_weights: of the training loss, by class: how much its pixels weigh in the mean; (): all the same.
         eval_scales: in evaluation the probabilities are the mean over the images scaled by each of these.
-        eval_flip: whether each is also seen mirrored left to right.
+        eval_flip: whether each is also evaluated mirrored left to right.
         frozen: the modules that run as in evaluation while the others train.
     """
 

@@ -37,7 +37,7 @@ def make_train_step(
     """One update, to be mapped over the devices by `parallel.parallel_train_step`.
 
     Args:
-        task: its `loss` is what is minimised.
+        task: its `loss` is minimised.
         optimizer: see `optimizers.create_optimizer`.
         ema: how parameters are averaged.
         weight_decay: adds its L2 term to the loss, unless it is decoupled.
@@ -104,7 +104,7 @@ def make_train_step(
 
 
 def make_eval_step(task: Task) -> Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]:
-    """What the task makes of a batch on all devices, for `parallel.parallel_eval_step`.
+    """The results of the task for a batch on all devices, for `parallel.parallel_eval_step`.
 
     The step returns the task's sums over the global batch, and the rows of all of its examples, [devices, n, ...] on
     every device: the task's own, and the batch's 'index' and 'mask'.

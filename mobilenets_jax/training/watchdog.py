@@ -1,4 +1,4 @@
-"""Ends a process that hangs: a blocked data thread or collective would hold a whole pod until somebody looks."""
+"""Ends a process that hangs: a blocked data thread or collective would otherwise block a whole pod for ever."""
 
 import faulthandler
 import sys
@@ -25,6 +25,6 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def reset(self) -> None:
-        """Starts the time anew."""
+        """Restarts the time."""
         # Not sys.stderr, which need not be a file.
         faulthandler.dump_traceback_later(self._timeout_seconds, exit=True, file=sys.__stderr__ or 2)

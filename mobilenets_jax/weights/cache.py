@@ -67,7 +67,7 @@ def _copy(source: BinaryIO, target: BinaryIO) -> None:
     if claimed is not None and claimed > MAX_WEIGHTS_BYTES:
         raise OSError(f'it has {claimed} bytes, more than {MAX_WEIGHTS_BYTES}')
     shutil.copyfileobj(_Limited(source), target)
-    expected = getattr(source, 'length', None)  # of an HTTP response: what is still to come
+    expected = getattr(source, 'length', None)  # of an HTTP response: the remaining bytes
     if expected:
         raise OSError(f'the connection ended {expected} bytes early')
 

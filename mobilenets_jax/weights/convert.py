@@ -17,8 +17,8 @@ class Mismatch:
     """What a file and a network do not share.
 
     Attributes:
-        missing: what the network asks for and the file has not, with the shape.
-        left_over: what the file has and the network does not ask for, with the shape.
+        missing: arrays of the network that the file does not have, with their shapes.
+        left_over: arrays of the file that the network does not have, with their shapes.
         reshaped: what both have, in different shapes.
     """
 
@@ -101,7 +101,7 @@ def _last(leaf: str) -> str:
 
 
 def _key(layer: Layer, leaf: str, names: Mapping[str, str | None], layout: Layout) -> str | None:
-    """The file's name for a leaf, or None where the file has no such layer or folding has left nothing of it."""
+    """The file's name for a leaf, or None if the file has no such layer, or folding removed it."""
     suffix, name = layout.suffixes[layer.kind].get(_last(leaf)), names[layer.path]
     return None if name is None or (suffix is None and layout.folded) else f'{name}{suffix}'
 

@@ -40,7 +40,7 @@ class WeightFile:
 
     Attributes:
         layout: a key of `layouts.LAYOUTS`.
-        contents: the weights, and what the file says about their network.
+        contents: the weights, and the file's facts about their network.
     """
 
     layout: str
@@ -80,7 +80,7 @@ def read(path: pathlib.Path, member: str | None = None) -> WeightFile:
 
 
 def _read(path: pathlib.Path) -> WeightFile:
-    """Reads what is no archive."""
+    """Reads a file that is not an archive."""
     kind = _format(path)
     if path.is_file():
         check_bytes('it has', path.stat().st_size)

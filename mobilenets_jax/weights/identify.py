@@ -24,7 +24,7 @@ from mobilenets_jax.weights.network import Network, trace
 from mobilenets_jax.weights.same_network import DifferentNetworkError, check_outputs, settle
 
 MAX_FOREIGN = 0.2  # of a file's arrays: where more have other names than a network's, it is another one
-# Tried beside the widths that papers publish.
+# Tried in addition to the widths that papers publish.
 WIDTHS = (0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.25, 1.3, 1.4, 1.5, 2.0)
 RARE_WIDTHS = (0.15, 0.2, 0.3, 0.4, 0.45, 0.6, 0.65, 0.7, 0.8, 0.85, 0.9, 1.2, 1.6, 1.75, 1.8)
 
@@ -57,7 +57,7 @@ class Identity:
         width_multiplier: of it.
         convention: of it.
         fields: further fields of `create_model`, `create_segmenter` or `create_detector`, by name.
-        task: what the network is for.
+        task: of the network.
         head: of a segmentation network or detector, see `create_segmenter` and `create_detector`; None of a classifier.
     """
 
@@ -75,7 +75,7 @@ class Identity:
         return f'{self.source} {self.name}'
 
     def create_model(self, num_classes: int, **fields) -> FileNetwork:
-        """The network; `fields` beside its own."""
+        """The network, with `fields` in addition to its own."""
         create = _CREATE[self.task]
         fields = {**self.all_fields, **fields}
         return create(
@@ -88,7 +88,7 @@ class Identity:
 
     @property
     def all_fields(self) -> dict[str, Any]:
-        """What the function that creates it takes beside name, width, convention and number of classes."""
+        """Arguments of the function that creates it, other than name, width, convention and number of classes."""
         fields = dict(self.fields)
         if self.head is None:
             return fields
@@ -120,7 +120,7 @@ def identify(
         file: its arrays.
         path: for messages.
         model: the architecture, if it is known.
-        convention: whose padding and constants the network has; None is that of whoever named the layers.
+        convention: of the padding and constants of the network; None: that of the implementation that named the layers.
         width: the width multiplier, if it is known.
         new_head: whether a file without a classifier, or with one of several layers, will do: the network has one
             class and zeros there then.
@@ -129,7 +129,7 @@ def identify(
         The identity, the model with the file's number of classes, and its variables (NumPy, float32).
 
     Raises:
-        UserError: no network fits; the message lists what the nearest one misses and what it leaves over.
+        UserError: no network fits; the message lists the missing and the left-over layers of the nearest one.
     """
     if model is not None:
         check_choice('model.name', model, list_models())
@@ -214,7 +214,7 @@ class _Head:
     Attributes:
         layers: of the file.
         name: of its only layer, or None.
-        num_classes: of it; 1 where there is none.
+        num_classes: of it; 1 if there is none.
         fault: why it cannot be taken, where the reader knows.
     """
 

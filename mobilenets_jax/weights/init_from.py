@@ -47,7 +47,7 @@ class Head:
 
 
 LOGITS = Head(name='classifier', owns=lambda path: path.startswith('params/logits/'), from_zeros=True, spare=False)
-# Two layers of zeros, one behind the other, would have no gradient: what has more than one starts as it is drawn.
+# Two successive layers of zeros would have no gradient: a head with more than one layer starts at random.
 ALL_BUT_BACKBONE = Head(
     name='head',
     owns=lambda path: not path.startswith(_BACKBONE),
@@ -120,9 +120,9 @@ def describe_replaced(start: StartingPoint, config: Mapping[str, Any], defaults:
     """Which fields that a config's file sets the weights replace, in one line; None if there are none.
 
     Args:
-        start: what the run starts from.
+        start: the variables that the run starts from.
         config: before they are replaced, nested.
-        defaults: what the fields are where no file sets them, nested.
+        defaults: the default values of the fields, nested.
     """
     replaced = []
     for path, value in start.fields.items():
@@ -244,7 +244,7 @@ def fresh_variables(variables: Mapping[str, PyTree], target: Mapping[str, PyTree
 
 
 def _without_spare(found: Mapping[str, Any], asked: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The variables that the network has; one line on standard error says what is left out."""
+    """The variables that the network has; one line on standard error counts those left out."""
     spare = [name for name in found if name not in asked]
     if spare:
         warn(f'{source}: {len(spare)} array(s) that the network does not have are left out, e.g. {spare[0]}')

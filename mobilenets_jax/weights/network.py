@@ -24,9 +24,9 @@ class Layer:
         kind: 'conv', 'depthwise', 'norm' or 'dense'.
         stride: of a convolution, in pixels; else 1.
         dilation: of a convolution: the spacing of its kernel's taps, in pixels; else 1.
-        activation: of a norm, a key of `ops.ACTIVATIONS`; of a convolution that of the norm behind it; None of a dense
+        activation: of a norm, a key of `ops.ACTIVATIONS`; of a convolution that of the norm after it; None of a dense
             layer, whose activation is the network's own matter.
-        epsilon: of a norm, what it adds to the variances; else 0.
+        epsilon: of a norm, added to the variances; else 0.
         shapes: of its leaves, e.g. {'params/backbone/stem/conv/kernel': (3, 3, 3, 32)}; kernels are HWIO or (in, out).
     """
 
@@ -41,7 +41,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What a name map sees of a network.
+    """A network as the name maps use it.
 
     Attributes:
         name: of the architecture.
@@ -60,9 +60,9 @@ class Network:
 
     @property
     def blocks(self) -> tuple[tuple[str, ...], ...]:
-        """For each block what it is made of, in the order of the calls: 'expand', 'depthwise', 'se/reduce', ...
+        """For each block its units, in the order of the calls: 'expand', 'depthwise', 'se/reduce', ...
 
-        A convolution and the batch norm behind it are one unit.
+        A convolution and the batch norm after it are one unit.
         """
         found: dict[str, dict[str, None]] = {}
         for layer in self.layers:

@@ -76,7 +76,7 @@ def task_of_source(source: str) -> str:
         source: as `load_pretrained` takes it.
 
     Raises:
-        UserError: a file cannot be read, or a bucket does not say what it is.
+        UserError: a file or a bucket cannot be read.
     """
     if source in CARDS:
         return CARDS[source].task
@@ -109,25 +109,26 @@ def load_pretrained(
 
     The network, its width and its number of classes are found in the file. A head of 1001 classes loses its first, the
     background, unless `num_classes` is 1001; a head of one logit (a sigmoid's) becomes the equal one of two classes.
-    What had to be assumed or was left out is said on standard error.
+    Lines on standard error say what had to be assumed or was left out.
 
     Args:
         path_or_name: a .pth, .safetensors, .h5, .keras or .tflite file, the prefix of a TensorFlow checkpoint, a tar
             archive of one of these, local or gs://, or a name in `CARDS`; or the workdir of a run of this project, its
             folder of checkpoints or one of them.
-        model: the architecture, where one wants to be sure.
-        num_classes: any other number than the file's gives the network a new head, all zeros, to be trained; so it does
-            where the file has no classifier, or one that this project's networks cannot have.
-        convention: whose padding and constants the network has; by default those of the card, or of the implementation
-            that named the layers. Names alone do not tell timm's ports of TensorFlow's weights ('tf') from its own:
-            that is read from timm's config.json beside the file, or from the name of a timm model in the file's.
-        width_multiplier: where one wants to be sure.
+        model: the architecture that the file must have; None: any.
+        num_classes: if it is not the file's number, the network gets a new head of zeros, to be trained; also if the
+            file has no classifier, or one that this project's networks cannot have.
+        convention: of the padding and constants of the network; by default that of the card, or of the implementation
+            that named the layers. The names of the layers do not distinguish timm's ports of TensorFlow's weights
+            ('tf') from its own: this is read from timm's config.json next to the file, or from a timm model's name in
+            the file's name.
+        width_multiplier: the width that the file must have; None: any.
         image_size: height and width of the images that the network takes, in pixels, where the file does not say it.
         normalization: the range of its input, a key of `data.options.NORMALIZATIONS`, where the file does not say it.
         step: of a run, which checkpoint; 'best': the one with the best metric; None: the newest intact one.
         params: of a run, 'ema' (the default: averaged parameters where it has some) or 'raw'.
-        task: what the network shall be for: 'classification', 'segmentation' or 'detection'; None: any.
-        option: what the user calls `path_or_name`, for what is said on standard error.
+        task: the required task of the network: 'classification', 'segmentation' or 'detection'; None: any.
+        option: the user's name of `path_or_name`, for messages on standard error.
 
     Raises:
         UserError: the file is missing or damaged, or its network is not known or not the requested one.
@@ -180,7 +181,7 @@ Loaded = tuple[FileNetwork, PyTree, WeightCard, list[str]]  # and what is to be 
 
 
 def _of_a_run(source: str, model: str | None, from_caller: Mapping[str, Any], trained: Trained) -> Loaded:
-    """A checkpoint of a run, whose network and input are known; only another image size may be asked for."""
+    """A checkpoint of a run, whose network and input are known; the caller may only set another image size."""
     label = f'weights={source!r}'
     check(trained.task == CLASSIFICATION, 'weights', source, f'is a run of the task {trained.task!r}, no classifier')
     known = trained.fields
@@ -252,7 +253,7 @@ def _published(path_or_name: str, model: str | None, from_caller: Mapping[str, A
 def _assumptions(
     card: WeightCard, file: WeightFile, facts: TimmFacts, from_caller: Mapping[str, Any], *, source: str
 ) -> list[str]:
-    """What of the network's input and convention nobody and nothing states, as one note or none."""
+    """A note on the facts about input and convention that neither file nor caller states; [] if all are stated."""
     preprocessing, assumed, fields = card.preprocessing, [], []
     for name, value, field in (
         ('image_size', f'{preprocessing.image_size} px', 'image_size'),

@@ -21,7 +21,7 @@ def local_file(path: str) -> Iterator[pathlib.Path]:
         path: a file, or the prefix of a TensorFlow checkpoint; local, or such as gs://.
 
     Raises:
-        UserError: there is no such file, or it cannot be copied; what is wrong with the copy is said of `path`.
+        UserError: there is no such file, or it cannot be copied; errors of the copy name `path`.
     """
     if not is_bucket(path):
         yield pathlib.Path(path)
@@ -46,7 +46,7 @@ def local_file(path: str) -> Iterator[pathlib.Path]:
 
 
 def _files(path: epath.Path) -> list[epath.Path]:
-    """The file, or those of a TensorFlow checkpoint, and timm's config beside it; [] if there is no such file."""
+    """The file, or those of a TensorFlow checkpoint, and timm's config next to it; [] if there is no such file."""
     prefix = path.with_name(path.name.removesuffix('.index'))
     index, config = prefix.with_name(f'{prefix.name}.index'), path.with_name(CONFIG)
     beside = [config] if config.exists() else []

@@ -1,4 +1,4 @@
-"""Whether a network of ours computes what a TFLite graph does, and the fields that make it so.
+"""Whether a network of ours computes the same as a TFLite graph, and the fields with which it does.
 
 Shapes of weights do not tell strides, padding and activations. So every layer of the graph is compared with ours, what
 our networks can be told (ReLU or ReLU6, padding, strides) is set as the graph has it, and in the end both

@@ -42,7 +42,7 @@ _OTHERS = {
     'mnasnet_b1': ('mnasnet_b1', 1.0),
     'mnasnet_small': ('mnasnet_small', 1.0),
 }
-# Arguments of timm's models that do not change what is computed in an evaluation.
+# Arguments of timm's models that do not change the results of an evaluation.
 _HARMLESS = {'num_classes', 'drop_rate', 'drop_path_rate', 'in_chans'}
 
 
@@ -161,5 +161,5 @@ def _find_normalization(mean: Any, std: Any, where: str) -> str:
 
 
 def with_facts(preprocessing: Preprocessing, facts: TimmFacts) -> Preprocessing:
-    """`preprocessing` with what is stated."""
+    """`preprocessing` with the stated fields."""
     return dataclasses.replace(preprocessing, **facts.preprocessing)

@@ -1,4 +1,4 @@
-"""The options by which a command is told weights: a file, the name of a card, or a run; and how they are read."""
+"""The options of a command that name weights (a file, the name of a card, or a run), and how they are read."""
 
 import argparse
 
@@ -10,7 +10,7 @@ from mobilenets_jax.weights.trained import PARAMS, Trained, parse_step, read_tra
 
 
 def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --weights and --workdir, one of which must be given, and the options that say more about either."""
+    """Adds --weights and --workdir, one of which is required, and the options for them."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--weights', help='a file, or a name that `weights` lists')
     source.add_argument('--workdir', help='of a run; or its folder of checkpoints, or of one step; local or gs://')
@@ -38,7 +38,7 @@ def read_run(arguments: argparse.Namespace) -> Trained:
     """The checkpoint of --workdir, with its config.
 
     Raises:
-        UserError: as `read_trained` does; or an option says what the run itself does.
+        UserError: as `read_trained` does; or an option sets a property that the run has itself.
     """
     for option in ('convention', 'normalization'):
         value = getattr(arguments, option)

@@ -26,7 +26,7 @@ _IMAGE_CHANNELS = 3
 def unwrapped(file: WeightFile, path: str) -> WeightFile:
     """`file` with the names that its network would have alone; other formats have no wrappers.
 
-    What stands beside the network and can be no layer of it (single numbers, vectors, parts of a loss) is left out with
+    Arrays outside of the network that cannot be layers (single numbers, vectors, parts of a loss) are left out with
     a note; anything else stays, so that it refuses the file.
 
     Raises:
@@ -82,5 +82,5 @@ def _chosen(prefixes: list[str], path: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _is_no_layer(name: str, array: np.ndarray, *, inside: bool) -> bool:
-    """Whether an array is none of a layer's; `inside` the network every vector may be a bias, beside it none is."""
+    """Whether an array belongs to no layer; `inside` the network every vector may be a bias, outside none is."""
     return _NO_LAYER.search(name) is not None or (array.ndim < 2 and not inside)

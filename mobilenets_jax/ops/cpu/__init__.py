@@ -10,7 +10,7 @@ from mobilenets_jax.ops.norm import NormOptions
 
 def _conv(options: ConvOptions, inputs, kernel):
     convolution = Convolution.of(options, inputs, kernel)
-    if convolution.groups > 1:  # of which no network has one
+    if convolution.groups > 1:  # no network has one
         return convolve_plainly(options, inputs, kernel)
     return convolution(inputs, kernel)
 

@@ -18,7 +18,7 @@ from mobilenets_jax.ops.cpu.normalization import Normalization
 from mobilenets_jax.ops.cpu.pointwise import pointwise_conv
 from mobilenets_jax.ops.cpu.windows import windows
 
-MAX_SEEN = 64  # values that one output sees; for more, XLA:CPU's own convolution is as fast as that
+MAX_SEEN = 64  # input values of one output; for more, XLA:CPU's own convolution is as fast as that
 
 
 def dense_conv(

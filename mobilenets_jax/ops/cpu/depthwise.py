@@ -42,7 +42,7 @@ def depthwise_conv(
       stride: step between outputs, the same along H and W.
       dilation: step between the taps of the kernel, the same along H and W.
       padding: 'SAME' (as TensorFlow, so asymmetric when the total is odd), 'VALID', or ((top, bottom), (left, right)).
-      then: what is done with the outputs, in the same pass where there is a native op for it.
+      then: the epilogue on the outputs, in the same pass if there is a native op for it.
       implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the backend at trace time.
 
     Returns:
@@ -99,7 +99,7 @@ def _wide(array: jax.Array) -> jax.Array:
 
 
 def _kernel_gradient(inputs, kernel, output_gradient, stride, dilation, pads):
-    """Sums over N, H', W' what each tap saw, times the gradient of what it contributed to: [kh, kw, 1, C].
+    """Sums over N, H', W' the inputs of each tap, times the gradient of the outputs: [kh, kw, 1, C].
 
     The taps of a kernel row share one reduction over W', so that a row of the inputs is read while it is in the cache:
     five to ten times faster on a CPU than one full reduction for each tap.

@@ -33,8 +33,8 @@ def pointwise_conv_in_groups(
       inputs: floating point [N, H, W, C_in].
       kernel: [1, 1, C_in / groups, C_out], of the dtype of `inputs`; group g makes the g-th part of the outputs.
       groups: divides both numbers of channels.
-      shuffled: whether group g sees every groups-th channel from g on, instead of a contiguous part.
-      then: what is done with the outputs, in the same pass where there is a native op for it.
+      shuffled: whether group g reads every groups-th channel from g on, instead of a contiguous part.
+      then: the epilogue on the outputs, in the same pass if there is a native op for it.
       implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the backend at trace time.
 
     Returns:

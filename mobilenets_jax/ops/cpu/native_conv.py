@@ -70,7 +70,7 @@ class Geometry(NamedTuple):
 
 
 def has_native_op(geometry: Geometry, inputs: jax.Array, kernel: jax.Array) -> bool:
-    """Whether there is a native op for a convolution of these arrays, and what is traced now is for a CPU."""
+    """Whether there is a native op for a convolution of these arrays, and the current trace is for a CPU."""
     if geometry.name == 'grouped' and (max(kernel.shape[:2]) > 1 or inputs.dtype == jnp.bfloat16):
         return False
     return max(kernel.shape[:2]) <= native.MAX_TAPS and native.supports(inputs.dtype)
@@ -208,7 +208,7 @@ def _gradients(geometry, inputs, kernel, gradient):
 
 
 def _dense_input_gradient(geometry, inputs, kernel, gradient):
-    if geometry.stride > 1:  # a network's first, of which nobody asks for it, or one of few
+    if geometry.stride > 1:  # a network's first, whose input gradient is not used, or one of few
         return jax.linear_transpose(lambda inputs: geometry.convolve_by_xla(inputs, kernel), inputs)(gradient)[0]
     pads = []
     for size, out_size, taps, (low, _) in zip(

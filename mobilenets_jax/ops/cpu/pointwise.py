@@ -29,7 +29,7 @@ def pointwise_conv(
     Args:
       inputs: floating point [N, H, W, C_in].
       kernel: [1, 1, C_in, C_out], of the dtype of `inputs`.
-      then: what is done with the outputs, in the same pass where there is a native op for it.
+      then: the epilogue on the outputs, in the same pass if there is a native op for it.
       implementation: a name in `IMPLEMENTATIONS`, or 'auto' for the one that suits the backend at trace time.
 
     Returns:

@@ -22,7 +22,7 @@ CACHED_BYTES = 2**20  # smaller activations between them are written: they stay 
 
 
 class Step(NamedTuple):
-    """A convolution with its kernel, and what is done with the outputs."""
+    """A convolution with its kernel, and the epilogue on its outputs."""
 
     convolution: Convolution
     kernel: jax.Array
@@ -32,7 +32,7 @@ class Step(NamedTuple):
 def runs_in_strips(inputs: jax.Array, steps: Sequence[Step]) -> bool:
     """Whether there is a native op for these steps in turn from `inputs` [N, H, W, C], and it pays.
 
-    There is one for a depthwise convolution with a pointwise one before it, behind it, or both.
+    There is one for a depthwise convolution with a pointwise one before it, after it, or both.
     """
     kinds = [step.convolution.depthwise for step in steps]
     if kinds not in ([False, True], [True, False], [False, True, False]):

@@ -17,7 +17,7 @@ def pad_images(images: jax.Array, pads: Pads, value: float = 0) -> jax.Array:
 def windows(
     inputs: jax.Array, taps: Sequence[int], stride: int, dilation: int, pads: Pads
 ) -> Iterator[tuple[tuple[int, int], jax.Array]]:
-    """Yields ((i, j), what tap i, j of the kernel sees: [N, H', W', C]) for every tap, row by row."""
+    """Yields ((i, j), the inputs of tap i, j of the kernel: [N, H', W', C]) for every tap, row by row."""
     padded = pad_images(inputs, pads)
     batch, height, width, channels = padded.shape
     for i in range(taps[0]):

@@ -88,7 +88,7 @@ class WeightCard:
 
     @property
     def file_name(self) -> str | None:
-        """The last part of the URL; timm's files of one name are told apart by the folder above them."""
+        """The last part of the URL; timm's files with the same name differ in the folder above them."""
         if self.url is None:
             return None
         folder, _, name = self.url.removesuffix('/resolve/main/model.safetensors').rpartition('/')

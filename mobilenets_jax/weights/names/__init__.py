@@ -32,7 +32,7 @@ class Source:
     other_conventions: tuple[str, ...] = ()
 
 
-# The authors' code, of which the Model Garden's, slim's and TFLite files are made, differs from the paper in one width.
+# The authors' code, from which the Model Garden's, slim's and TFLite files come, differs from the paper in one width.
 _SCALED = ('model_garden',)
 SOURCES = {
     'torchvision': Source(layout='pytorch', convention='torchvision', maps=torchvision.MAPS),

@@ -25,7 +25,7 @@ def last_layer(map_index: int) -> str:
 
 
 def _torchvision(network: Network) -> Names:
-    """The classifier's sequence of features is cut in two inside of the block that is tapped, behind its expansion."""
+    """The classifier's sequence of features is divided inside of the endpoint's block, after its expansion."""
     names = torchvision.MAPS[network.name](network)
     names = {path: _cut(name, _tapped(network)) for path, name in names.items() if path.startswith('backbone/')}
     for layer in network.layers:
@@ -49,7 +49,7 @@ def _tapped(network: Network) -> int:
 
 
 def _cut(name: str, tapped: int) -> str:
-    """The name in a detector of what is `name` in a classifier."""
+    """The name in a detector of the layer `name` of a classifier."""
     _, place, inner = name.split('.', 2)
     place = int(place)
     if place < tapped:

@@ -1,1 +1,1 @@
-"""Weight files as named NumPy arrays: one reader for each format, none of which runs anything that a file says."""
+"""Weight files as named NumPy arrays: one reader for each format; no reader runs code from a file."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """The weights of a file, and what it says about the network that they belong to.
+    """The weights of a file, and its facts about their network.
 
     Attributes:
         arrays: by the file's names.
@@ -22,8 +22,8 @@ class Contents:
         classifier_fault: why they are no classifier of this project, or None.
         backbone_fault: what makes the network another one than the names and shapes of its arrays say, or None.
         rectifier: the activation after the batch norms where the table has ReLU or ReLU6, if the file states it.
-        timm: what the file says of a network of timm's, by the keys of timm's pretrained configs and 'architecture'.
-        graph: what the file does with the weights, where it says so: of a TFLite file.
+        timm: the file's facts about a network of timm, by the keys of timm's pretrained configs and 'architecture'.
+        graph: the operations on the weights, if the file has them: of a TFLite file.
         notes: what was assumed or left out: each becomes one line on standard error.
     """
 

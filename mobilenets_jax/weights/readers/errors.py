@@ -4,13 +4,15 @@ A small file may claim to hold terabytes, or unpack to them. So every reader add
 headers alone, and hands the sum to `check_bytes` before it allocates, unpacks or reads it.
 """
 
-MAX_WEIGHTS_BYTES = 1 << 30  # of a file, of what it unpacks to, and of all arrays in it: far above any mobile network
+MAX_WEIGHTS_BYTES = (
+    1 << 30
+)  # of a file, of its unpacked content, and of all its arrays: far more than any mobile network
 MAX_TEXT_BYTES = 1 << 24  # of JSON, which takes many times its size in memory
 MAX_IMAGE_SIZE = 2048  # pixels, height and width of a network's input
 
 
 class UnreadableFileError(ValueError):
-    """The file is not what its format promises; the message says why, without the file's name."""
+    """The file does not follow its format; the message says why, without the file's name."""
 
 
 def check_bytes(what: str, count: int, limit: int | None = None) -> None:

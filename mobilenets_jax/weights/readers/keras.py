@@ -120,7 +120,7 @@ def _numbered(group: h5py.Group, path: str, names: dict[str, str], seen: set[int
     """The layers of a .keras or .weights.h5 file: 'layers/CLASS_N/vars/0', ..., models in models.
 
     A layer's name is an attribute of its variables, or since which place it has is known from the model's config.
-    Groups may be linked to each other so that there is no end of paths: `seen` holds those that were met.
+    Groups may be linked to each other in circles: `seen` has those that were visited.
     """
     _enter(group, seen)
     variables = _local(group, 'vars') if 'vars' in group else {}

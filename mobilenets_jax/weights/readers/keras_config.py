@@ -52,7 +52,7 @@ class Stated:
     Attributes:
         image_size: see `Contents`.
         normalization: see `Contents`.
-        classifier: the names of the layers with weights behind the pooling, the first one first.
+        classifier: the names of the layers with weights after the pooling, in their order.
         classifier_fault: why they are no classifier of this project, or None.
         backbone_fault: see `Contents`.
         rectifier: see `Contents`.
@@ -124,7 +124,7 @@ def _image_size(graph: Graph, entry: list[str]) -> tuple[int | None, tuple[str, 
 
 
 def _find_normalization(entry: list[Node], arrays: dict[str, np.ndarray]) -> tuple[str | None, tuple[str, ...]]:
-    """The key of `NORMALIZATIONS` that the layers of the entry apply to pixels in [0, 255]; None where none does."""
+    """The key of `NORMALIZATIONS` that the layers of the entry apply to pixels in [0, 255]; None if no layer does."""
     scale, offset, consumed, changed = np.ones(RGB), np.zeros(RGB), [], False
     for node in entry:
         if _NO_CHANGE.match(node.kind):
@@ -187,7 +187,7 @@ def _normalization(node: Node, arrays: dict[str, np.ndarray]) -> tuple[np.ndarra
 
 
 def _classifier(graph: Graph) -> tuple[tuple[str, ...], str | None, list[str], tuple[str, ...]]:
-    """The classifier's layers with weights, why it is none of ours, the keys behind the pooling, and notes."""
+    """The classifier's layers with weights, why it is not one of ours, the keys after the pooling, and notes."""
     layers: list[Node] = []
     faults: list[str] = []
     behind: list[str] = []
@@ -218,7 +218,7 @@ def _classifier(graph: Graph) -> tuple[tuple[str, ...], str | None, list[str], t
 
 
 def _in_backbone(graph: Graph, key: str) -> bool:
-    """Whether a layer is a convolution, or the norm, activation or sum behind one."""
+    """Whether a layer is a convolution, or the norm, activation or sum after one."""
     while (node := graph.nodes[key]).kind not in _CONVOLUTIONS:
         if not _BEHIND_CONVOLUTION.fullmatch(node.kind) or not node.inputs:
             return False

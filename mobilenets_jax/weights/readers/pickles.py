@@ -15,7 +15,7 @@ from typing import Any
 from mobilenets_jax.weights.readers.errors import UnreadableFileError, check_bytes
 
 MAX_NAME_LENGTH = 200
-# Of a program. Those of real checkpoints have less than a tenth of it.
+# Of a program. The programs of real checkpoints have less than a tenth of it.
 MAX_PROGRAM_BYTES = 1 << 23
 MAX_INSTRUCTIONS = 2_000_000  # each may take a hundred bytes of memory
 # Keys of dictionaries; any other one, such as a tuple, whose hash may take forever, is replaced by an `Inert`.
@@ -38,7 +38,7 @@ class Inert:
 
     Attributes:
         name: of the function or class that would be called.
-        state: what the program would set of the object, e.g. a dict of its attributes.
+        state: the state that the program would set, e.g. a dict of the object's attributes.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Interpreter:
         self.inert: dict[str, None] = {}
 
     def run(self, stream: io.BufferedIOBase) -> Any:
-        """The value of the program that starts at the stream's position; leaves the stream behind it.
+        """The value of the program that starts at the stream's position; leaves the stream after it.
 
         Raises:
             UnreadableFileError: the program is damaged, or uses an instruction of no known writer.
@@ -139,7 +139,7 @@ class Interpreter:
     def _call(self, function: Any, arguments: Any) -> None:
         name = str(function) if isinstance(function, Name) else 'an object of its own'
         if name in self._calls:
-            # Each may copy what it is given: a list that is built once and handed over a million times.
+            # Each may copy its arguments: a list that is built once and passed a million times.
             self._copied += sum(len(argument) for argument in arguments if isinstance(argument, list | tuple | dict))
             check_bytes('its pickle program copies', self._copied, MAX_PROGRAM_BYTES)
             self._stack.append(self._calls[name](*arguments))

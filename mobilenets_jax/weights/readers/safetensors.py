@@ -24,7 +24,7 @@ DTYPES = {
 
 
 def read(path: pathlib.Path) -> Contents:
-    """The tensors of the file by name; raises `UnreadableFileError` where it is not what its header says."""
+    """The tensors of the file by name; raises `UnreadableFileError` if it contradicts its header."""
     with path.open('rb') as file:
         length = int.from_bytes(file.read(8), 'little')
         if not 0 < length <= path.stat().st_size - 8:

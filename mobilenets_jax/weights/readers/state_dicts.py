@@ -45,7 +45,7 @@ class Chosen:
     Attributes:
         tensors: by name.
         module: whether the file holds the whole module, not its state dict.
-        notes: which part it is, where there are several, and what of it is no tensor.
+        notes: which of several parts it is, and which of its entries are not tensors.
         timm: see `Contents.timm`.
     """
 
@@ -78,10 +78,10 @@ class _Part:
 
 
 def choose(document: Any) -> Chosen:
-    """The named tensors of the network in what a file's program built.
+    """The named tensors of the network in the objects that a file's program builds.
 
     Raises:
-        UnreadableFileError: there are none, or several of which none can be told to be the network.
+        UnreadableFileError: there are none, or several, and it is not clear which is the network.
     """
     parts = list(_parts(document, (), set()))
     if not parts:

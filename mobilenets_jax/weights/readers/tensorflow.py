@@ -10,7 +10,7 @@ from mobilenets_jax.weights.readers.contents import Contents
 from mobilenets_jax.weights.readers.errors import UnreadableFileError, check_bytes
 
 EMA = '/ExponentialMovingAverage'
-# What an optimizer keeps beside the weights, and counters.
+# State of an optimizer stored with the weights, and counters.
 _STATE = ('/RMSProp', '/RMSProp_1', '/Momentum', '/Adam', '/Adam_1')
 _SLOT = '/.OPTIMIZER_SLOT/'
 _COUNTERS = ('global_step', '_CHECKPOINTABLE_OBJECT_GRAPH', 'save_counter')

@@ -1,4 +1,4 @@
-"""Reads TFLite files, float or quantized: the weights, what the graph does with them, and what it takes as input."""
+"""Reads TFLite files, float or quantized: the weights, the graph of operations on them, and its input."""
 
 import pathlib
 

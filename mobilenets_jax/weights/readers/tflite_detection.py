@@ -1,4 +1,4 @@
-"""What the last operator of an SSD's TFLite file says: the anchors, what the codes mean, and how scores are made.
+"""The last operator of an SSD's TFLite file: the anchors, the meaning of the codes, and how scores are computed.
 
 Reference: tensorflow/lite/kernels/detection_postprocess.cc of TensorFlow 2.21. Its non-maximum suppression is made for
     phones (ten boxes, one class each) and is not read: no published AP is measured with it.
@@ -49,7 +49,7 @@ def read_end(graph: 'Graph') -> DetectionEnd:
     """The end of a graph whose last operator is `OPERATOR`.
 
     Raises:
-        UnreadableFileError: in front of it is something else than our detectors have.
+        UnreadableFileError: the operators before it are not those of our detectors.
     """
     operator = graph.subgraph.operators[-1]
     if len(operator.inputs) != 3:

@@ -1,4 +1,4 @@
-"""The graph of a TFLite file as this project needs it: its layers with weights, and what is in front and behind them.
+"""The graph of a TFLite file as this project needs it: its layers with weights, and the operators before and after.
 
 Reference: tensorflow/lite/schema/schema.fbs of TensorFlow 2.21; a quantized value is scale * (stored - zero point).
 """
@@ -65,23 +65,23 @@ class Graph:
     """The graph of a classifier (one image in, one vector out), of a segmentation network (a map out) or of an SSD.
 
     Attributes:
-        layers: in the order of execution; of two branches that read one map, of which one pools it, that one first,
+        layers: in the order of execution; if one of two branches that read the same map pools it, that branch first,
             since their order means nothing.
         task: 'detection' with an SSD's end; else 'classification' or 'segmentation', by the shape of the logits.
         detection: the end of an SSD; None of other networks.
         align_corners: of a segmentation network, whether its resizes align the corners.
         image_size: height and width of the input in pixels; None where the graph takes any.
-        scale, offset: of what the graph itself does to its input first: scale * input + offset, [] or [3].
+        scale, offset: of the first operation of the graph on its input: scale * input + offset, [] or [3].
         fed: low and high end of the input for pixels 0 and 255, float64 [] or [3], by the input's quantization or the
             file's metadata; None where neither says it.
         operators: all operators' names in the order of execution.
-        outputs: the tensors that are compared with ours: the one that the last layer gives, or a resize behind it, in
+        outputs: the tensors that are compared with ours: the output of the last layer, or of a resize after it, in
             front of a softmax; of an SSD codes and logits.
-        model, subgraph, names: the file's own objects, and the names behind their numbers.
+        model, subgraph, names: the file's own objects, and the names for their numbers.
     """
 
     def __init__(self, model: Any, names: '_Names'):
-        """Reads a `ModelT`; raises `UnreadableFileError` naming what is no classifier of images."""
+        """Reads a `ModelT`; raises `UnreadableFileError` that names the part that is not of an image classifier."""
         self.model, self.names = model, names
         self.subgraph = model.subgraphs[0]
         self.operators = tuple(names.operator(model, operator) for operator in self.subgraph.operators)
@@ -321,7 +321,7 @@ class Graph:
 
 
 def same_pads(size: int, kernel_size: int, stride: int, dilation: int) -> tuple[int, int]:
-    """What TensorFlow's padding 'same' adds before and behind an axis of `size` pixels."""
+    """The pixels that TensorFlow's padding 'same' adds before and after an axis of `size` pixels."""
     extent = dilation * (kernel_size - 1) + 1
     total = max((-(-size // stride) - 1) * stride + extent - size, 0)
     return total // 2, total - total // 2
@@ -357,7 +357,7 @@ def _check_counts(model: Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Names:
-    """The names behind the numbers of TFLite's schema."""
+    """The names for the numbers in TFLite's schema."""
 
     operators: dict[int, str]
     dtypes: dict[int, str]

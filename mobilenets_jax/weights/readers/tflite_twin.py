@@ -100,7 +100,7 @@ def _float_tensor(graph: Graph, index: int, buffers: list[Any]) -> Any:
 
 
 def _float_operator(graph: Graph, number: int, activation: str | None) -> Any:
-    """An operator that reads the tensors behind those that only store them in another way."""
+    """An operator that reads the original tensors instead of those that only store them in another way."""
     operator = copy.copy(graph.subgraph.operators[number])
     operator.inputs = np.array([graph.source(i) if i >= 0 else i for i in operator.inputs], np.int32)
     if activation is not None:

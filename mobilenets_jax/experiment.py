@@ -65,6 +65,7 @@ class Experiment:
         start: the variables that a new run starts from; None draws them.
         compiled_for: devices, present or not, for which the training step is only compiled, if possible without data;
             None: the step runs on all present devices.
+        dataset: what is trained on in the place of the config's, which another experiment has read; None reads it.
 
     Attributes:
         batch_size: global.
@@ -88,6 +89,7 @@ class Experiment:
         start: StartingPoint | None = None,
         *,
         compiled_for: Sequence[jax.Device] | None = None,
+        dataset: Dataset | None = None,
     ):
         self._config = config
         self._compiled_for = compiled_for
@@ -100,14 +102,7 @@ class Experiment:
         devices = self._num_devices
         check(self.batch_size > 0, 'batch_size', self.batch_size, 'must be positive')
         check(self.batch_size % devices == 0, 'batch_size', self.batch_size, f'must be divisible by {devices} devices')
-        self.dataset = dataset_of(config, batch_size=self.batch_size, shapes_only=compiled_for is not None)
-        facts = {name: getattr(self.dataset, name) for name in ('num_train', 'num_eval', 'num_classes')}
-        facts['hash of the class names'] = zlib.crc32(
-            '\0'.join(self.dataset.class_names).encode('utf-8', 'surrogateescape')
-        )
-        for split, found in self.dataset.fingerprints.items():
-            facts[f'order of the {split} examples'] = fingerprint.summary(found)
-        check_agreement({f'{self.dataset.name} {name}': fact for name, fact in facts.items()})
+        self.dataset = dataset or self._read_data()
         named = not config.new_head and not self.dataset.numbered_classes
         if start is not None and start.class_names != () and start.task == config.task and named:
             source, (names, data) = f'init_from={config.init_from!r}', self._classes
@@ -116,6 +111,16 @@ class Experiment:
         self.task = self.definition.create_task(config, self.dataset, self._network, self.frozen)
         self._ema = EmaOptions(**fields_in_use(config, 'ema'))
         self.weight_decay = WeightDecayOptions(**fields_in_use(config, 'weight_decay'))
+
+    def _read_data(self) -> Dataset:
+        """The data of the config; raises `UserError` if the hosts have read different ones."""
+        dataset = dataset_of(self._config, batch_size=self.batch_size, shapes_only=self._compiled_for is not None)
+        facts = {name: getattr(dataset, name) for name in ('num_train', 'num_eval', 'num_classes')}
+        facts['hash of the class names'] = zlib.crc32('\0'.join(dataset.class_names).encode('utf-8', 'surrogateescape'))
+        for split, found in dataset.fingerprints.items():
+            facts[f'order of the {split} examples'] = fingerprint.summary(found)
+        check_agreement({f'{dataset.name} {name}': fact for name, fact in facts.items()})
+        return dataset
 
     @functools.cached_property
     def quantized(self) -> FakeQuantized | None:

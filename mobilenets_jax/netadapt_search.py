@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from mobilenets_jax.checkpoints import CheckpointManager
-from mobilenets_jax.config import ConfigView, spellings, write_bytes, write_json, write_text
+from mobilenets_jax.config import ConfigView, write_bytes, write_json, write_text
 from mobilenets_jax.config_use import check_used
 from mobilenets_jax.continuation import OF_THE_START, network_of_saved, newest_checkpoint
 from mobilenets_jax.data import Layout
@@ -27,7 +27,7 @@ from mobilenets_jax.search.found import Found
 from mobilenets_jax.search.latency import latency_model
 from mobilenets_jax.search.netadapt import as_table, with_strides
 from mobilenets_jax.search.population import Population, Variables
-from mobilenets_jax.search_workdir import MAY_DIFFER, check_algorithm, check_config, say
+from mobilenets_jax.search_workdir import MAY_DIFFER, check_algorithm, check_config, check_no_training_run, say
 from mobilenets_jax.tasks import get_task
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training.task import headline_metric
@@ -59,7 +59,7 @@ class NetAdaptSearch:
 
     def __init__(self, config: ConfigView, given: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]):
         self._workdir, self._stop = workdir, stop
-        _check_no_training_run(config)
+        check_no_training_run(config, 'NetAdapt: each candidate has steps of its own')
         self._found = newest_checkpoint(workdir / 'checkpoints')
         start = None
         if self._found is None:
@@ -213,17 +213,3 @@ class NetAdaptSearch:
 def search(config: ConfigView, given: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]):
     """See `commands.search.Algorithm`."""
     return NetAdaptSearch(config, given, workdir, stop).run()
-
-
-def _check_no_training_run(config: ConfigView) -> None:
-    """Raises `UserError` where the config sets what has an effect in a training run alone."""
-    check(not config.new_head, 'new_head', True, 'cannot be in a search, whose network must be trained')
-    steps, requirement = (
-        config.profile_steps,
-        'has no effect in NetAdapt: each candidate has steps of its own',
-    )
-    check(steps == '', 'profile_steps', steps, requirement)
-    for section in ('evaluation', 'checkpoint', 'replica_check'):
-        for field in spellings('every'):
-            value, requirement = config[section][field], 'has no effect in a search, which is saved with each candidate'
-            check(value is None, f'{section}.{field}', value, requirement)

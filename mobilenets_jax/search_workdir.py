@@ -5,9 +5,9 @@ from collections.abc import Collection
 import jax
 
 from mobilenets_jax.checkpoints import Description
-from mobilenets_jax.config import ConfigView
+from mobilenets_jax.config import ConfigView, spellings
 from mobilenets_jax.continuation import REPORTING, differences
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.errors import UserError, check
 
 # They change nothing of what a search does next.
 MAY_DIFFER = ('data.dir', 'data.num_threads')
@@ -33,6 +33,22 @@ def check_config(config: ConfigView, found: Description, may_differ: Collection[
                 f'{field}={now!r} instead of {before!r} in checkpoint {found.step}: a search goes on with its own '
                 'config alone. Give it a workdir of its own.'
             )
+
+
+def check_no_training_run(config: ConfigView, trains_alone: str) -> None:
+    """Raises `UserError` if a config sets what has an effect in a training run alone.
+
+    Args:
+        config: of a search that trains many networks.
+        trains_alone: which search it is, and why its steps are not those of a run.
+    """
+    check(not config.new_head, 'new_head', True, 'cannot be in a search, whose network must be trained')
+    steps = config.profile_steps
+    check(steps == '', 'profile_steps', steps, f'has no effect in {trains_alone}')
+    for section in ('evaluation', 'checkpoint', 'replica_check'):
+        for field in spellings('every'):
+            value, requirement = config[section][field], 'has no effect in a search, which is saved with each candidate'
+            check(value is None, f'{section}.{field}', value, requirement)
 
 
 def say(line: str) -> None:

@@ -20,6 +20,26 @@ def get_config(algorithm: str) -> ml_collections.ConfigDict:
     return config
 
 
+def get_stand_alone() -> ml_collections.ConfigDict:
+    """The fields of a search whose networks are trained one by one; `search.space` takes the place of `model.name`."""
+    config = get_config('stand_alone')
+    # Pixels at which the latency is that of the network with all strides; unset: that of the network as it is trained.
+    config.search.latency_image_size = placeholder(int)
+    config.search.space = 'mnasnet'
+    config.search.options = ()  # (pattern, options): choices whose name has the pattern have these options alone
+    config.search.controller = 'reinforce'  # reinforce, evolution, or random within 10 % below the target
+    config.search.num_networks = 100  # that are trained, each for num_epochs or num_steps
+    config.search.networks_per_update = 8  # after so many the controller learns
+    config.search.reward = 'soft'  # soft or hard (MnasNet's), absolute (TuNAS's)
+    config.search.exponent = placeholder(float)  # how much latency counts, negative; unset: the paper's
+    config.search.learning_rate = 0.08  # reinforce
+    config.search.baseline_decay = 0.95  # reinforce: of the moving average of the rewards
+    config.search.population = 64  # evolution: how many networks are alive
+    config.search.tournament = 16  # evolution: a parent is the best of so many
+    config.search.mutation_rate = 0.1  # evolution: the probability that a decision is drawn anew
+    return config
+
+
 def get_weight_sharing() -> ml_collections.ConfigDict:
     """The fields of a search with shared weights (docs/search.md); `search.space` takes the place of `model.name`."""
     config = get_config('weight_sharing')

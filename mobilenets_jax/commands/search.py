@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from mobilenets_jax import netadapt_search, weight_sharing_search
+from mobilenets_jax import netadapt_search, stand_alone_search, weight_sharing_search
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.errors import UserError, check, check_choice
 from mobilenets_jax.search.found import Found, table_lines
@@ -21,7 +21,7 @@ Algorithm = Callable[[ConfigView, Mapping[str, Any], epath.Path, Callable[[int],
 
 # By `config.search.algorithm`.
 ALGORITHMS: dict[str, Algorithm] = {
-    algorithm.NAME: algorithm.search for algorithm in (netadapt_search, weight_sharing_search)
+    algorithm.NAME: algorithm.search for algorithm in (netadapt_search, stand_alone_search, weight_sharing_search)
 }
 
 

@@ -81,11 +81,13 @@ def scale(table: NetworkSpec, width_multiplier: float, convention: ScalingConven
     blocks = []
     table_in, scaled_in = table.stem.channels, stem.channels
     for row in table.blocks:
-        if convention.expansion == 'ratio':
+        out_channels = convention.round(row.out_channels * width_multiplier)
+        if row.kind == 'dense_conv':  # which has no middle
+            expanded = out_channels
+        elif convention.expansion == 'ratio':
             expanded = convention.round(scaled_in * row.expanded / table_in)
         else:
             expanded = convention.round(row.expanded * width_multiplier)
-        out_channels = convention.round(row.out_channels * width_multiplier)
         blocks.append(dataclasses.replace(row, expanded=expanded, out_channels=out_channels))
         table_in, scaled_in = row.out_channels, out_channels
 

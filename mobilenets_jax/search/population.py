@@ -106,7 +106,7 @@ class Population:
         """
         state = self._stacked(candidates)
         metrics = None
-        stream = parallel.put_batches(map(self._for_each_device, self.train_batches(position)))
+        stream = parallel.put_batches(map(for_each_device, self.train_batches(position)))
         try:
             for step in range(1, self.num_steps + 1):
                 state, metrics = self.train_step(state, next(stream))
@@ -118,7 +118,7 @@ class Population:
             stream.close()
         params, batch_stats = evaluated_variables(vars(state), 'ema')
         scores = self._scores(params, batch_stats)
-        finite = self._gathered(np.isfinite(_local(metrics['loss']) + _local(metrics['grad_norm'])).tolist())
+        finite = gathered(np.isfinite(_local(metrics['loss']) + _local(metrics['grad_norm'])).tolist())
         scores = [score if is_finite else None for score, is_finite in zip(scores, finite, strict=True)]
 
         def variables(number: int) -> Variables:
@@ -145,7 +145,7 @@ class Population:
     def _scores(self, params: PyTree, batch_stats: PyTree) -> list[float | None]:
         """Of what each device of all processes has."""
         totals: dict[str, np.ndarray] = {}
-        for batch in parallel.put_batches(map(self._for_each_device, self.eval_batches())):
+        for batch in parallel.put_batches(map(for_each_device, self.eval_batches())):
             for name, values in self._eval_step(params, batch_stats, batch).items():
                 values = _local(values)
                 counts = np.issubdtype(values.dtype, np.integer)
@@ -154,7 +154,7 @@ class Population:
             self.score({name: values[device] for name, values in totals.items()})
             for device in range(jax.local_device_count())
         ]
-        return self._gathered([float(score) if math.isfinite(score) else None for score in scores])
+        return gathered([float(score) if math.isfinite(score) else None for score in scores])
 
     def _of_candidate(self, stacked: Variables, number: int) -> Variables:
         """The variables of a candidate, on every process."""
@@ -165,17 +165,17 @@ class Population:
             return own
         return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(own, jax.process_index() == owner))
 
-    @staticmethod
-    def _gathered(values: list) -> list:
-        """The values of all processes, in the order of their devices."""
-        received = hosts.start_all_gather(values)
-        return hosts.broadcast_from_primary(lambda: [value for of_host in received() for value in of_host])
 
-    @staticmethod
-    def _for_each_device(batch: Batch) -> Batch:
-        """One batch for all local devices, [local_devices, batch_size, ...]."""
-        count = jax.local_device_count()
-        return {name: np.broadcast_to(leaf, (count, *leaf.shape[1:])) for name, leaf in batch.items()}
+def gathered(values: list) -> list:
+    """The values of all processes, in the order of their devices; called by every process."""
+    received = hosts.start_all_gather(values)
+    return hosts.broadcast_from_primary(lambda: [value for of_host in received() for value in of_host])
+
+
+def for_each_device(batch: Batch) -> Batch:
+    """One batch for all local devices, [local_devices, batch_size, ...]."""
+    count = jax.local_device_count()
+    return {name: np.broadcast_to(leaf, (count, *leaf.shape[1:])) for name, leaf in batch.items()}
 
 
 def _shards(leaf: jax.Array) -> list:

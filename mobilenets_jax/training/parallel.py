@@ -4,7 +4,8 @@ State is replicated and un-stacked: every device holds a copy, and arrays keep t
 Batches carry a leading [local_devices] axis. A step must reduce whatever it returns over the axis, because a value
 returned with `out_axes=None` is taken to be the same on all devices without a check.
 
-A search trains candidates, which are states of their own: they are stacked, and nothing is reduced.
+A search trains candidates, which are states of their own, and nothing is reduced: those of one shape are stacked,
+others stand on a device each, with a program of their own.
 """
 
 import collections
@@ -87,6 +88,38 @@ def parallel_candidates(step: Callable, *, donate: bool = False) -> Callable:
         donate: whether the first argument is donated.
     """
     return jax.pmap(step, donate_argnums=0 if donate else ())
+
+
+def single_device_step(step: Callable, *, donate: bool = False) -> Callable:
+    """Compiles a step for the device that its arguments are on; its last argument is a batch with a leading axis of 1.
+
+    So each device can run a step of its own: states and programs may differ from device to device.
+
+    Args:
+        step: of one device; it may not reduce over the devices.
+        donate: whether the first argument is donated.
+    """
+
+    def unstacked(*arguments):
+        *others, batch = arguments
+        return step(*others, jax.tree.map(lambda leaf: leaf[0], batch))
+
+    return jax.jit(unstacked, donate_argnums=0 if donate else ())
+
+
+def of_devices(tree: PyTree) -> list[PyTree]:
+    """What each local device has of a tree as `put_batches` yields it, with a leading axis of 1."""
+    shards = jax.tree.map(lambda leaf: sorted(leaf.addressable_shards, key=lambda one: one.index[0].start or 0), tree)
+    is_shards = lambda node: isinstance(node, list)  # noqa: E731 - of a leaf
+    return [
+        jax.tree.map(lambda leaf, device=device: leaf[device].data, shards, is_leaf=is_shards)
+        for device in range(jax.local_device_count())
+    ]
+
+
+def put_on(tree: PyTree, device: int) -> PyTree:
+    """Puts a tree on the local device of this number, in the order of `of_devices`."""
+    return jax.device_put(tree, jax.local_devices()[device])
 
 
 def put_stacked(trees: Sequence[PyTree]) -> PyTree:

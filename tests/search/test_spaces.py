@@ -8,7 +8,8 @@ from published_points import MNASNET_A1, MNASNET_B1, mnasnet_options, v3_options
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import create_model, get_spec
-from mobilenets_jax.models.found import to_text
+from mobilenets_jax.models.found import canonical, to_text
+from mobilenets_jax.models.scaling import scale
 from mobilenets_jax.report.counts import count_model
 from mobilenets_jax.search import proxylessnas_mobile
 from mobilenets_jax.search.space import Choice, Space
@@ -112,3 +113,14 @@ def test_wrong_options_are_refused():
     )
     with pytest.raises(UserError, match='^c of chain='):
         Space(name='chain', choices=chain, build=lambda options: None)
+
+
+@pytest.mark.parametrize('width', [0.25, 0.35, 1.4])
+def test_networks_of_mnasnets_space_are_tables_at_every_width(width):
+    """Also those with dense convolutions, which have no middle: its column is as wide as the output."""
+    space = get_space('mnasnet')
+    for decisions in space.sample(np.random.default_rng(0), 20):
+        table = space.spec(decisions)
+        spec = scale(table, width, table.convention)
+        text = to_text('scaled', spec)
+        assert canonical(text, 'scaled') == ('scaled', text)

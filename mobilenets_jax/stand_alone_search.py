@@ -84,7 +84,7 @@ class StandAloneSearch:
         self._kept = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
         size = search.latency_image_size
         # As it is trained, or with all strides at a size of its own.
-        self._timed = (self._arguments['dropped_strides'], config.image_size) if size is None else (0, size)
+        self._timed = (self._arguments['num_removed_strides'], config.image_size) if size is None else (0, size)
         self.search = self._create_search(given)
         self._milliseconds(np.zeros(len(self._space.choices), int))
         canonical(self._found_text(np.zeros(len(self._space.choices), int)), 'a network of the space')
@@ -155,17 +155,17 @@ class StandAloneSearch:
             evaluate=parallel.single_device_step(lambda *arguments: experiment.task.evaluate(*arguments)[0]),
         )
 
-    def network(self, decisions: Sequence[int], dropped_strides: int) -> NetworkSpec:
+    def network(self, decisions: Sequence[int], num_removed_strides: int) -> NetworkSpec:
         """The table of decisions as the section `model` has it trained, but for the strides."""
         table = self._space.spec(decisions)
         rules = {name: self._arguments[name] for name in _RULES if name in self._arguments}
         convention = dataclasses.replace(table.convention, **rules)
-        spec = scale(table, self._arguments['width_multiplier'], convention).drop_first_strides(dropped_strides)
+        spec = scale(table, self._arguments['width_multiplier'], convention).remove_first_strides(num_removed_strides)
         return spec if convention.activation is None else spec.with_rectifier(convention.activation)
 
     def _milliseconds(self, decisions: Sequence[int]) -> float:
-        dropped_strides, size = self._timed
-        return self._latency.milliseconds(self.network(decisions, dropped_strides), size)
+        num_removed_strides, size = self._timed
+        return self._latency.milliseconds(self.network(decisions, num_removed_strides), size)
 
     def _latencies(self, decisions: np.ndarray) -> np.ndarray:
         return np.array([self._milliseconds(row) for row in decisions])

@@ -30,7 +30,7 @@ def get_config():
     config.num_epochs = 2.0  # of each network
     config.label_smoothing = 0.1
     config.model.width_multiplier = 0.5
-    config.model.dropped_strides = 2
+    config.model.num_removed_strides = 2
     config.model.dropout_rate = 0.0
     config.model.bn_momentum = 0.9  # statistics must keep up with a short training
 

@@ -202,7 +202,7 @@ def digits_search(folder, stop=lambda step: False, **changes):
         'data.name': 'digits',
         'data.normalization': 'symmetric',
         'model.width_multiplier': 0.5,
-        'model.dropped_strides': 1,
+        'model.num_removed_strides': 1,
         'search.space': 'tiny',
         'search.controller': 'reinforce',
         'search.num_networks': 3,

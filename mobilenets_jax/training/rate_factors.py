@@ -51,7 +51,8 @@ def factors_by_name(
         rate_factors: (regular expression, factor): parameters whose path the expression is found in learn at that
             multiple of the rate, 0 not at all (see `frozen`); the first that is found counts.
         params: arrays or their shapes.
-        layer_decay: that multiple also has this factor for each layer that is between the parameter's and the head.
+        layer_decay: in (0, 1]; the multiple has this factor, too, once for the layer below the head (the last
+            convolution or block), twice for the one below that, and so on down to the stem.
 
     Raises:
         UserError: as of `check_rate_factors` and `check_layer_decay`, a pattern is found in no parameter, or there are
@@ -72,7 +73,7 @@ def factors_by_name(
 
 
 def _factors_of_layers(names: Sequence[str], layer_decay: float) -> dict[str, float]:
-    """1 for the head, and from there to the stem `layer_decay` more for each layer."""
+    """1 for the head, and from layer to layer down to the stem `layer_decay` times as much."""
     places = {name: _place(name) for name in names}
     order = sorted(set(places.values()))
     check(len(order) > 1, 'optimizer.layer_decay', layer_decay, 'needs a network with a backbone')

@@ -138,7 +138,8 @@ WRONG_AFTER_THE_SCHEDULE = [
     ),
     (
         '--config.optimizer.beta1=0.5',
-        r"optimizer\.beta1=0\.5 has no effect with optimizer\.name='rmsprop'; it needs optimizer\.name='adamw' or ",
+        r"optimizer\.beta1=0\.5 has no effect with optimizer\.name='rmsprop'; "
+        r"it needs optimizer\.name='adamw' or 'lamb'\.",
     ),
     ('--config.optimizer.momentum=1', r'optimizer\.momentum=1\.0 must be in \[0, 1\)\.'),
     ('--config.optimizer.epsilon=-1', r'optimizer\.epsilon=-1\.0 must be positive\.'),

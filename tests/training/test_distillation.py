@@ -21,8 +21,10 @@ from mobilenets_jax.models import create_model
 from mobilenets_jax.models.found import to_text
 from mobilenets_jax.models.scaling import ScalingConvention
 from mobilenets_jax.models.specs import BlockSpec, ConvSpec, NetworkSpec
+from mobilenets_jax.training import parallel
 from mobilenets_jax.training.classification import ClassificationTask
 from mobilenets_jax.training.distillation import DistilledTask, Teacher
+from mobilenets_jax.training.state import tree_sha256
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 digits = importlib.import_module('configs.digits')
@@ -210,6 +212,32 @@ def test_a_step_learns_from_the_teacher_of_the_config(teacher):
     assert (int(metrics['agreement']), int(metrics['count'])) == (agreed, 32) and 0 < agreed < 32
 
 
+def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(teacher, tmp_path):
+    """Bit for bit, with what a checkpoint holds; `tests/end_to_end/test_distillation.py` does it by the commands."""
+    workdir, *_ = teacher
+
+    def go_on(train_step, state, step, steps):
+        stream = first.dataset.train_batches(first.layout, start=32 * step)
+        state = parallel.replicate(state)
+        for _ in range(steps):
+            state, _ = train_step(state, next(stream))
+        return parallel.to_host(state)
+
+    first = Experiment(config(workdir))
+    train_step = first.train_step()
+    straight, stopped = (go_on(train_step, first.initial_state(), 0, steps) for steps in (4, 2))
+    with CheckpointManager(tmp_path, identity=first.identity) as checkpoints:
+        checkpoints.save(2, stopped, meta=first.facts)
+        checkpoints.wait()
+        second = Experiment(config(workdir))
+        restored = checkpoints.restore(second.abstract_state())
+    second.check_facts('step 2', restored.meta)
+    assert restored.meta['teacher']['variables'] == second.teacher.facts['variables']
+    assert (
+        tree_sha256(go_on(second.train_step(), restored.state, 2, 2)) == tree_sha256(straight) != tree_sha256(stopped)
+    )
+
+
 def test_only_training_reads_the_teacher(tmp_path):
     experiment = Experiment(config(tmp_path / 'gone'))
     experiment.evaluator()
@@ -261,5 +289,6 @@ def test_a_quantized_student_learns_from_a_teacher_in_float(teacher):
         name: jax.ShapeDtypeStruct((8, 4, *field.shape), field.dtype)
         for name, field in experiment.dataset.train_signature.items()
     }
-    _, metrics = jax.eval_shape(experiment.train_step(), experiment.abstract_state(), batch)
+    lowered = experiment.train_step().lower(experiment.abstract_state(), batch)  # as the command `compile` does
+    _, metrics = lowered.out_info
     assert experiment.identity.fields['quantization'] == QUANTIZATION and metrics['agreement'].shape == ()

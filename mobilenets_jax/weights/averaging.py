@@ -92,10 +92,12 @@ def average(sources: Sequence[Source], out: epath.Path, which: str) -> list[Rest
             checkpoints already.
     """
     check(not find_checkpoints(out), '--out', str(out), 'holds checkpoints already')
-    identity, sums, restored = None, None, []
+    identity, sums, restored, names = None, None, [], []
     for source in sources:
         found = _read(source)
         name, variables = _name(source, found.step), variables_of(found.state, which)
+        check(name not in names, 'CHECKPOINT', name, 'is named twice')
+        names.append(name)
         if identity is None:
             identity, shapes = _identity(found, name), jax.tree.map(_shape, variables)
             sums = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), shapes)
@@ -105,7 +107,6 @@ def average(sources: Sequence[Source], out: epath.Path, which: str) -> list[Rest
         restored.append(found._replace(state={}))
     mean = jax.tree.map(lambda total, leaf: (total / len(sources)).astype(leaf.dtype), sums, shapes)
     newest = max(restored, key=lambda found: found.step)
-    names = [_name(*pair) for pair in zip(sources, (found.step for found in restored), strict=True)]
     facts = {name: newest.meta[name] for name in ('config', 'fingerprints') if name in newest.meta}
     with CheckpointManager(out / 'checkpoints', identity=identity) as checkpoints:
         checkpoints.save(newest.step, mean, meta={**facts, 'average_of': names, 'params': which})

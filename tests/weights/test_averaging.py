@@ -74,6 +74,7 @@ def test_a_run_starts_from_a_mean(workdir, tmp_path):
         ),
         (('--last=1',), '--last=1 must be 2 or more.'),
         (('{run}/checkpoints/10', '--last=2'), '--last=2 needs one workdir.'),
+        (('{run}/checkpoints/40',), "CHECKPOINT='{run}/checkpoints/40' is named twice."),
         (('{run}/none',), "CHECKPOINT='{run}/none' holds no checkpoint."),
     ],
 )

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from mobilenets_jax.errors import check, check_choice
@@ -42,7 +43,7 @@ def create_segmenter(
     output_stride: int = 16,
     dropout_rate: float | None = None,
     head_fields: Mapping[str, Any] | None = None,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
 ) -> Segmenter:
@@ -139,7 +140,7 @@ def create_detector(
     dropped_strides: int = 0,
     output_stride: int = 32,
     head_fields: Mapping[str, Any] | None = None,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
 ) -> Detector:

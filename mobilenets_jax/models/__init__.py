@@ -1,5 +1,6 @@
 """Every architecture by name: `create_model`, `create_backbone`, `get_spec`, `list_models`."""
 
+import jax
 import jax.numpy as jnp
 
 from mobilenets_jax.errors import check, check_choice
@@ -110,7 +111,7 @@ def create_backbone(
     convention: str = 'tf',
     *,
     output_stride: int = 32,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
 ) -> Backbone:
@@ -134,7 +135,7 @@ def create_model(
     dropped_strides: int = 0,
     output_stride: int = 32,
     dropout_rate: float | None = None,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
 ) -> ImageClassifier:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from mobilenets_jax.errors import check, check_choice
@@ -43,7 +44,7 @@ def create_segmenter(
     dropout_rate: float | None = None,
     head_fields: Mapping[str, Any] | None = None,
     drop_path_rate: float = 0.0,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
 ) -> Segmenter:
@@ -143,7 +144,7 @@ def create_detector(
     output_stride: int = 32,
     head_fields: Mapping[str, Any] | None = None,
     drop_path_rate: float = 0.0,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
 ) -> Detector:

@@ -1,5 +1,6 @@
 """Every architecture by name: `create_model`, `create_backbone`, `get_spec`, `list_models`."""
 
+import jax
 import jax.numpy as jnp
 
 from mobilenets_jax.errors import check, check_choice
@@ -122,7 +123,7 @@ def create_backbone(
     *,
     output_stride: int = 32,
     drop_path_rate: float = 0.0,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
 ) -> Backbone:
@@ -147,7 +148,7 @@ def create_model(
     output_stride: int = 32,
     dropout_rate: float | None = None,
     drop_path_rate: float = 0.0,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     bn_axis_name: str | None = None,
     **fields,
 ) -> ImageClassifier:

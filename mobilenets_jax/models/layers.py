@@ -31,7 +31,7 @@ class KernelInitializers(NamedTuple):
     dense: Initializer
 
 
-def _inverse_fan_in(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+def _inverse_fan_in(key: Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32) -> Array:
     """A normal whose deviation is 1 / (input channels of the kernel), as in megvii's ShuffleNets."""
     return jax.random.normal(key, shape, dtype) / shape[-2]
 
@@ -78,7 +78,7 @@ class LayerSettings:
         drop_path_rate: see `models.create_model`; of one block see `network.Backbone`.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
     padding: str = 'same'
     bn_momentum: float = 0.997
     bn_epsilon: float = 1e-3

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from launching import ROOT, coordinates
+from launching import ROOT, coordinates, forked_results
 from PIL import Image
 
 from mobilenets_jax.weights.trained import read_trained
@@ -26,7 +26,7 @@ SMALL = (
     '--config.model.name=mobilenet_v3_small',
     '--config.model.width_multiplier=0.35',
     '--config.batch_size=8',
-    '--config.image_size=(48, 72)',
+    '--config.image_size=(48,72)',
     '--config.num_epochs=None',
     '--config.num_steps=80',
     '--config.evaluation.every_epochs=None',
@@ -38,7 +38,7 @@ SMALL = (
     '--config.schedule.learning_rate=0.05',
     '--config.ema.decay=0.9',
 )
-ALL_CLASSES = f'--config.data.class_names={CLASSES}'
+ALL_CLASSES = f'--config.data.class_names={CLASSES}'.replace(' ', '')
 SHARED = Path(os.environ.get('MOBILENETS_JAX_SHARED', '../shared')).resolve()
 COCO = SHARED / 'data' / 'coco_val2017_92.zip'
 # File, classes of the data that it is measured on, and AP and AP50 of LiteRT.
@@ -73,6 +73,30 @@ def run(images, made_once, launcher):
     return folder / 'w', (folder / 'said.txt').read_text().splitlines()
 
 
+@pytest.fixture
+def results(run, images, made_once, launcher):
+    """A folder, in `w` of which a run goes on from the first checkpoint of `run`, and the result of each command."""
+    workdir, _ = run
+    train = ' '.join((*SMALL, ALL_CLASSES, f'--config.data.dir={images}'))
+    commands = {
+        'go on': f'train.py {train} --workdir=FOLDER/w',
+        'predict': f'mobilenets_jax/__main__.py predict {images}/JPEGImages/004.jpg --workdir={workdir} '
+        '--out=FOLDER/seen.png --min_score=0.02 --top=2 --json',
+        'inspect': f'mobilenets_jax/__main__.py inspect {train} --out=FOLDER/batch.png --images=8'.replace(
+            '--config.batch_size=8 ', ''
+        ),
+    }
+
+    def run_all(folder):
+        shutil.copytree(workdir / 'checkpoints' / '40', folder / 'w' / 'checkpoints' / '40')
+        launcher.run_forked(list(commands.values()), folder)
+
+    folder = made_once('detection_commands', run_all)
+    results = dict(zip(commands, forked_results(folder), strict=True))
+    assert {result['status'] for result in results.values()} == {0}, results
+    return folder, results
+
+
 def summary(workdir):
     return json.loads((workdir / 'summary.json').read_text())
 
@@ -87,14 +111,10 @@ def test_a_run_says_and_keeps_the_metrics_of_its_task(run):
     assert (workdir / 'curves.png').stat().st_size > 0
 
 
-def test_run_that_goes_on_ends_as_one_that_never_stopped(run, images, tmp_path, launcher):
-    workdir, _ = run
-    flags = (*SMALL, ALL_CLASSES, f'--config.data.dir={images}')
-    shutil.copytree(workdir / 'checkpoints' / '40', tmp_path / 'w' / 'checkpoints' / '40')
-    ended = launcher.start(ROOT / 'train.py', *flags, f'--workdir={tmp_path / "w"}').end()
-    assert ended.status == 0, ended
-    assert any('going on from the checkpoint of step 40' in line for line in ended.output)
-    one, other = summary(workdir), summary(tmp_path / 'w')
+def test_run_that_goes_on_ends_as_one_that_never_stopped(run, results):
+    folder, by_command = results
+    assert any('going on from the checkpoint of step 40' in line for line in by_command['go on']['output'])
+    one, other = summary(run[0]), summary(folder / 'w')
     for name in ('params_sha256', 'ema_sha256', *(f'test_{name}' for name in METRICS)):
         assert one[name] == other[name], name
 
@@ -138,13 +158,9 @@ def test_average_precision_is_the_same_on_any_devices(processes, devices, run, t
     assert Image.open(tmp_path / 'pictures.png').size[0] == 1000
 
 
-def test_predicted_boxes_are_in_pixels_of_their_image(run, images, tmp_path, launcher):
-    workdir, _ = run
-    picture = images / 'JPEGImages' / '004.jpg'
-    flags = (f'--workdir={workdir}', f'--out={tmp_path / "seen.png"}', '--min_score=0.02', '--top=2', '--json')
-    ended = launcher.start('-m', 'mobilenets_jax', 'predict', str(picture), *flags).end()
-    assert ended.status == 0, ended
-    (row,) = json.loads('\n'.join(ended.output))
+def test_predicted_boxes_are_in_pixels_of_their_image(results):
+    folder, by_command = results
+    (row,) = json.loads('\n'.join(by_command['predict']['output']))
     assert row['size'] == [40, 60] and 1 <= len(row['objects']) <= 2
     scores = [entry['score'] for entry in row['objects']]
     assert scores == sorted(scores, reverse=True) and min(scores) >= 0.02
@@ -152,17 +168,14 @@ def test_predicted_boxes_are_in_pixels_of_their_image(run, images, tmp_path, lau
         left, top, right, bottom = entry['box']
         assert 0 <= left <= right <= 60 and 0 <= top <= bottom <= 40
         assert entry['name'] == CLASSES[entry['class']]
-    assert (tmp_path / 'seen.png').stat().st_size > 0
+    assert (folder / 'seen.png').stat().st_size > 0
 
 
-def test_batch_is_shown_with_its_boxes_and_the_anchors_that_they_match(images, tmp_path, launcher):
-    flags = (f'--config.data.dir={images}', f'--out={tmp_path / "batch.png"}', '--images=8')
-    flags = [flag for flag in (*SMALL, ALL_CLASSES, *flags) if not flag.startswith('--config.batch_size')]
-    ended = launcher.start('-m', 'mobilenets_jax', 'inspect', *flags).end()
-    assert ended.status == 0, ended
+def test_batch_is_shown_with_its_boxes_and_the_anchors_that_they_match(results):
+    folder, by_command = results
     line = r'boxes: \d\.\d an image, \d at most of 3, none in \d of 8 images; anchors: \d+, matched \d+\.\d an image'
-    assert any(re.fullmatch(line, said) for said in ended.output)
-    assert (tmp_path / 'batch.png').stat().st_size > 0
+    assert any(re.fullmatch(line, said) for said in by_command['inspect']['output'])
+    assert (folder / 'batch.png').stat().st_size > 0
 
 
 @pytest.mark.slow

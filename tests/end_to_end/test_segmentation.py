@@ -77,6 +77,7 @@ def test_run_that_goes_on_ends_as_one_that_never_stopped(run, images, tmp_path, 
         assert one[name] == other[name], name
 
 
+@pytest.mark.slow  # a fresh head for other classes: of a classifier in the fast tests
 def test_run_starts_from_the_backbone_of_another_with_a_fresh_head(run, images, tmp_path, launcher):
     """Other classes, so that no head would fit; averages are kept from the first step on."""
     workdir, _ = run
@@ -90,9 +91,9 @@ def test_run_starts_from_the_backbone_of_another_with_a_fresh_head(run, images, 
     assert summary(tmp_path / 'w')['num_params'] > summary(workdir)['num_params']  # twelve classes for eleven
 
 
-@pytest.mark.parametrize(('processes', 'devices'), [(1, 1), (1, 8), (2, 1)])
+@pytest.mark.parametrize(('processes', 'devices'), [pytest.param(1, 1, marks=pytest.mark.slow), (1, 8), (2, 1)])
 def test_confusion_is_the_same_on_any_devices(processes, devices, run, tmp_path, launcher):
-    """Five images do not divide over any of these."""
+    """The run measured five images on one device; they do not divide over eight of them, nor over two processes."""
     workdir, _ = run
     flags = coordinates(processes) if processes > 1 else [[]]
     command = (ROOT / 'eval.py', f'--workdir={workdir}', f'--report={tmp_path}')

@@ -49,7 +49,7 @@ thread.join()
         ({'JAX_PLATFORMS': 'cpu', 'GLIBC_TUNABLES': 'glibc.malloc.check=0'}, 'glibc.malloc.check=0', ''),
     ],
 )
-def test_starts_anew_once_unless_refused(variables, printed, said):
+def test_restarts_once_unless_switched_off(variables, printed, said):
     environment = {name: value for name, value in os.environ.items() if name != 'GLIBC_TUNABLES'} | variables
     ended = subprocess.run([sys.executable, '-c', SCRIPT], env=environment, capture_output=True, text=True, timeout=60)
     assert ended.stdout.strip() == printed

@@ -146,7 +146,7 @@ def test_accents_are_compared_as_they_are_read():
     check([name], [decomposed])
 
 
-def test_of_several_hosts_the_first_says_that_classes_are_unknown(monkeypatch, capsys):
+def test_only_the_first_host_prints_that_classes_are_unknown(monkeypatch, capsys):
     for host, lines in ((1, 0), (0, 1)):
         monkeypatch.setattr('jax.process_index', lambda host=host: host)
         check_classes('checkpoint 7', None, ['cat'], "data.dir='pets'", exact=False)

@@ -82,7 +82,7 @@ def test_what_is_surely_left_is_taken_over_at_once(left, tmp_path, capsys):
     assert capsys.readouterr().err == ''
 
 
-def test_lock_of_another_machine_is_taken_over_when_its_heartbeat_stands_still(tmp_path, capsys, quick):
+def test_lock_of_another_machine_is_taken_over_when_its_heartbeat_stops(tmp_path, capsys, quick):
     leave(tmp_path, holder(machine='another', host='vm-7', pid=1))
     begin = time.monotonic()
     with WorkdirLock(tmp_path):
@@ -113,7 +113,7 @@ def test_lock_that_goes_while_it_is_waited_for_is_taken(tmp_path, quick):
 
 
 @pytest.mark.parametrize('content', ['', '{"host": 3}', '[]'])
-def test_file_that_nobody_wrote_as_a_lock_is_waited_for_too(content, tmp_path, capsys, quick):
+def test_run_also_waits_for_a_file_that_is_not_a_lock(content, tmp_path, capsys, quick):
     (tmp_path / LOCK_NAME).write_text(content)
     with WorkdirLock(tmp_path):
         assert held_by(tmp_path)['pid'] == os.getpid()

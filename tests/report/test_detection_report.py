@@ -35,7 +35,7 @@ def lines(folder, name):
     return list(csv.reader((folder / name).open(encoding='utf-8', errors='surrogateescape')))
 
 
-def test_every_file_says_what_the_rows_say(tmp_path):
+def test_every_file_agrees_with_the_rows(tmp_path):
     write_report(str(tmp_path), ROWS, ANNOTATIONS, NAMES, np.zeros((2, 32, 32, 3), np.uint8))
     assert lines(tmp_path, 'images.csv') == [
         ['image', 'height', 'width', 'objects', 'crowds', 'difficult', 'detections', 'best_score'],

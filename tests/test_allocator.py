@@ -1,4 +1,4 @@
-"""The process is started anew with the C library's settings where they help, once, and not where somebody refuses."""
+"""The process is restarted once with the C library's settings if they help, and not if that is switched off."""
 
 import os
 import subprocess

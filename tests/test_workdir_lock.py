@@ -1,4 +1,4 @@
-"""One run in one workdir: of several that start at once one goes on, and what a kill leaves is in nobody's way."""
+"""One run in one workdir: of several that start at once exactly one trains, and a killed run blocks no other."""
 
 import dataclasses
 import json
@@ -52,7 +52,7 @@ def test_of_processes_that_start_at_once_one_holds_it(tmp_path):
         assert len(others) == PROCESSES - 1, said
         line = rf"workdir='{tmp_path}/run' is in use by process (\d+) on .+ since .+ UTC\."
         assert len({re.fullmatch(line, other)[1] for other in others}) == 1, said
-    assert ended.stderr == ''  # nobody had to wait
+    assert ended.stderr == ''  # no run had to wait
 
 
 def test_it_is_deleted_in_the_end_and_a_folder_without_a_run_with_it(tmp_path):
@@ -128,7 +128,7 @@ def test_heart_beats_while_the_lock_is_held(tmp_path, monkeypatch):
             time.sleep(0.01)
         assert held_by(tmp_path)['token'] == first['token']
         (tmp_path / LOCK_NAME).unlink()
-        while not (tmp_path / LOCK_NAME).exists():  # whoever deleted it, the run goes on
+        while not (tmp_path / LOCK_NAME).exists():  # after any deletion the run goes on
             time.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""Detection by train.py and eval.py: resumed exactly, measured exactly on any devices, seen by every command."""
+"""Detection by train.py and eval.py: resumed exactly, measured exactly on any devices, supported by every command."""
 
 import csv
 import json
@@ -101,7 +101,7 @@ def test_resumed_run_ends_like_one_that_never_stopped(run, images, tmp_path, lau
 
 @pytest.mark.slow
 def test_run_starts_from_a_detector_of_other_classes(run, images, tmp_path, launcher):
-    """Only the classes' layers are drawn anew: two classes for three."""
+    """Only the layers of the classes are initialised again: two classes instead of three."""
     workdir, _ = run
     flags = (f'--config.init_from={workdir}', '--config.new_head=True', '--config.num_steps=1')
     flags += (f'--config.data.class_names={CLASSES[:2]}', '--config.data.dir=' + str(images))

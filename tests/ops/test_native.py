@@ -1,4 +1,4 @@
-"""The native ops are built once, and whoever cannot or does not want to build them is told, and goes without."""
+"""The native ops are built once; if that fails or is switched off, plain JAX is used, and a failure is printed."""
 
 import os
 import stat

@@ -67,7 +67,7 @@ def test_box_has_its_class_colour_on_its_edges_and_nothing_inside():
     colour = list(COLOURS[1])
     assert painted[80, 60].tolist() == painted[60, 30].tolist() == painted[60, 120].tolist() == colour
     assert not painted[60, 40:110].any() and not image.any()
-    assert (painted[25:40] == colour).all(axis=-1).any()  # the title stands above it
+    assert (painted[25:40] == colour).all(axis=-1).any()  # the title is above it
 
 
 def test_first_box_is_drawn_above_the_others_and_titles_stay_in_the_image():

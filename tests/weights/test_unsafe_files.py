@@ -108,7 +108,7 @@ def test_keys_whose_hash_takes_forever_are_not_hashed(tmp_path):
     refused(tmp_path / 'weights.pth', 'there is no state dict in it')
 
 
-def test_one_storage_shared_by_many_tensors_is_accepted(tmp_path, monkeypatch):
+def test_one_storage_counts_for_each_of_its_tensors(tmp_path, monkeypatch):
     """Each of the tensors is as large as the file, all together are more than any network."""
     monkeypatch.setattr(errors, 'MAX_WEIGHTS_BYTES', 1 << 20)
     tensor = weight_files._Tensor('0', np.zeros((256, 256), np.float32))

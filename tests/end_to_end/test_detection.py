@@ -1,4 +1,4 @@
-"""Detection by train.py and eval.py: resumed exactly, measured exactly on any devices, supported by every command."""
+"""Detection by train.py and eval.py: resumed and measured exactly on any devices, supported by every command."""
 
 import csv
 import json

@@ -68,7 +68,7 @@ def test_command_that_needs_tensorflow_is_quiet(tmp_path):
 
 
 def test_the_package_asks_for_what_a_checkout_asks_for():
-    """Except the accelerators, and export, whose packages have a separate environment."""
+    """But for the accelerators, and for export, whose packages stand in an environment of their own."""
     project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
     extras = [name for name in project['optional-dependencies'] if name not in ('tpu', 'cuda', 'export')]
     packaged = [*project['dependencies'], *(line for name in extras for line in project['optional-dependencies'][name])]

@@ -44,7 +44,7 @@ class SuperNetwork:
             self.sizes(decisions)
 
     def neighbours(self) -> Iterator[np.ndarray]:
-        """The largest network, and those that differ from it in one choice: with them a choice that cannot be shared is found."""
+        """The largest network, and those that differ from it in one choice: they show choices that cannot be shared."""
         yield self.largest
         for number, count in enumerate(self.space.num_options):
             for option in range(count):

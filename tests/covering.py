@@ -1,4 +1,4 @@
-"""Products of a test's parameters of which the fast suite takes a part in which every value occurs."""
+"""Products of a test's parameters; the fast suite takes a part of them in which every value occurs."""
 
 import itertools
 from collections.abc import Sequence

@@ -59,7 +59,7 @@ class FakeBucket:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What tells the clients of a process to come here, and asks nobody for a password."""
+        """Environment variables that send the clients of a process to this server, without a password."""
         return {
             'STORAGE_EMULATOR_HOST': self.url,
             'TENSORSTORE_GCS_HTTP_URL': self.url,
@@ -279,6 +279,6 @@ def _parts(content_type: str, body: bytes) -> tuple[dict, bytes]:
 
 
 def _content(part: bytes) -> bytes:
-    """What stands behind the header of a part."""
+    """The content after the header of a part."""
     end = b'\r\n' if part.startswith(b'\r\n') else b'\n'
     return part.partition(2 * end)[2].removesuffix(end)

@@ -27,7 +27,7 @@ TAPS = ('C4/expansion', 'C3/depthwise', 'C5/expansion')
 
 
 def parameters_file(name: str) -> pathlib.Path:
-    """Where the paths and shapes of a network's parameters stand."""
+    """The file with the paths and shapes of a network's parameters."""
     return FOLDER / 'parameters' / f'{name}.txt'
 
 
@@ -56,7 +56,7 @@ def counts(name: str) -> dict[str, Any]:
 
 
 def endpoints(name: str) -> dict[str, list[int]]:
-    """Height and channels of each endpoint that a head may stand on, of an image of 224 pixels."""
+    """Height and channels of each endpoint that a head may use, for an image of 224 pixels."""
     (_, found), _ = abstract_outputs(name)
     return {tap: [found[tap].shape[1], found[tap].shape[3]] for tap in (*PYRAMID, *TAPS) if tap in found}
 
@@ -102,7 +102,7 @@ def forwards(model) -> tuple[Callable, Callable]:
 
 
 def _native_calls(function: Callable, *arrays) -> dict[str, int]:
-    """How often each native op is called, but for those whose results nobody reads."""
+    """How often each native op is called, without calls whose results are not used."""
     program = jax.make_jaxpr(function)(*arrays).jaxpr
     program, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
     names = [equation.params['target_name'] for equation in equations(program) if equation.primitive.name == 'ffi_call']

@@ -1,4 +1,4 @@
-"""The process is started anew with the C library's settings where they help, once, and not where somebody refuses."""
+"""The process is restarted once with the C library's settings if they help, and not if that is switched off."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ thread.join()
         ({'JAX_PLATFORMS': 'cpu', 'GLIBC_TUNABLES': 'glibc.malloc.check=0'}, 'glibc.malloc.check=0', ''),
     ],
 )
-def test_starts_anew_once_unless_refused(variables, printed, said):
+def test_restarts_once_unless_switched_off(variables, printed, said):
     environment = {name: value for name, value in os.environ.items() if name != 'GLIBC_TUNABLES'} | variables
     ended = subprocess.run([sys.executable, '-c', SCRIPT], env=environment, capture_output=True, text=True, timeout=60)
     assert ended.stdout.strip() == printed

@@ -137,7 +137,7 @@ def test_run_that_is_shorter_than_its_checkpoint_is_refused(going_on, stored):
         going_on.check(config(num_steps=39), stored, 39)
 
 
-def test_same_config_says_nothing(going_on, stored):
+def test_same_config_prints_nothing(going_on, stored):
     assert going_on.describe_changes(config()) == []
     going_on.check(config(), stored, 40)
 

@@ -77,7 +77,7 @@ def test_pipe_that_is_closed_is_no_traceback(command):
     assert (process.wait(timeout=60), errors) == (1, 'error: nobody reads the output.\n')
 
 
-def test_help_says_what_there_is():
+def test_help_lists_flags_and_fields():
     ended = subprocess.run([sys.executable, 'eval.py', '--help'], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, '')
     lines = ended.stdout.splitlines()

@@ -80,7 +80,7 @@ def test_constant_that_is_spelled_out_is_that_of_the_convention():
     ],
 )
 def test_older_checkpoint_has_the_fields_of_its_config(field, value, capsys):
-    """Its identity names four fields; the network is told by the config that was saved beside it."""
+    """Its identity names four fields; the config that was saved with it has the others of the network."""
     older = {name: FIELDS[name] for name in ('model', 'width_multiplier', 'convention')} | {'num_classes': 2}
     section = 'data' if field == 'normalization' else 'model'
     meta = {'config': {**CONFIG, section: {**CONFIG[section], field: value}}}
@@ -146,7 +146,7 @@ def test_accents_are_compared_as_they_are_read():
     check([name], [decomposed])
 
 
-def test_of_several_hosts_the_first_says_that_classes_are_unknown(monkeypatch, capsys):
+def test_only_the_first_host_prints_that_classes_are_unknown(monkeypatch, capsys):
     for host, lines in ((1, 0), (0, 1)):
         monkeypatch.setattr('jax.process_index', lambda host=host: host)
         check_classes('checkpoint 7', None, ['cat'], "data.dir='pets'", exact=False)

@@ -120,7 +120,7 @@ def test_no_part_that_serves_all_tasks_names_a_metric_of_one():
         assert not {'top1', 'top5', 'accuracy', 'logits'} & constants, path
 
 
-def test_tasks_are_told_apart_by_the_registry_alone():
+def test_only_the_registry_distinguishes_tasks():
     for path in PACKAGE.rglob('*.py'):
         if path.parent.name != 'tasks':
             assert not re.search(r'\btask\s*(==|!=|in)\s*[(\'"]', path.read_text()), path

@@ -1,4 +1,4 @@
-"""One run in one workdir: of several that start at once one goes on, and what a kill leaves is in nobody's way."""
+"""One run in one workdir: of several that start at once exactly one trains, and a killed run blocks no other."""
 
 import dataclasses
 import json
@@ -52,7 +52,7 @@ def test_of_processes_that_start_at_once_one_holds_it(tmp_path):
         assert len(others) == PROCESSES - 1, said
         line = rf"workdir='{tmp_path}/run' is in use by process (\d+) on .+ since .+ UTC\."
         assert len({re.fullmatch(line, other)[1] for other in others}) == 1, said
-    assert ended.stderr == ''  # nobody had to wait
+    assert ended.stderr == ''  # no run had to wait
 
 
 def test_it_is_deleted_in_the_end_and_a_folder_without_a_run_with_it(tmp_path):
@@ -82,7 +82,7 @@ def test_what_is_surely_left_is_taken_over_at_once(left, tmp_path, capsys):
     assert capsys.readouterr().err == ''
 
 
-def test_lock_of_another_machine_is_taken_over_when_its_heartbeat_stands_still(tmp_path, capsys, quick):
+def test_lock_of_another_machine_is_taken_over_when_its_heartbeat_stops(tmp_path, capsys, quick):
     leave(tmp_path, holder(machine='another', host='vm-7', pid=1))
     begin = time.monotonic()
     with WorkdirLock(tmp_path):
@@ -113,7 +113,7 @@ def test_lock_that_goes_while_it_is_waited_for_is_taken(tmp_path, quick):
 
 
 @pytest.mark.parametrize('content', ['', '{"host": 3}', '[]'])
-def test_file_that_nobody_wrote_as_a_lock_is_waited_for_too(content, tmp_path, capsys, quick):
+def test_run_also_waits_for_a_file_that_is_not_a_lock(content, tmp_path, capsys, quick):
     (tmp_path / LOCK_NAME).write_text(content)
     with WorkdirLock(tmp_path):
         assert held_by(tmp_path)['pid'] == os.getpid()
@@ -128,7 +128,7 @@ def test_heart_beats_while_the_lock_is_held(tmp_path, monkeypatch):
             time.sleep(0.01)
         assert held_by(tmp_path)['token'] == first['token']
         (tmp_path / LOCK_NAME).unlink()
-        while not (tmp_path / LOCK_NAME).exists():  # whoever deleted it, the run goes on
+        while not (tmp_path / LOCK_NAME).exists():  # after any deletion the run goes on
             time.sleep(0.01)
 
 

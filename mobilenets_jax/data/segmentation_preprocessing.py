@@ -170,7 +170,7 @@ def _missing(pixels: tf.Tensor, size: Sides) -> tf.Tensor:
 
 
 def fit_into(image: tf.Tensor, long_side: int, mask_size: Sides) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """An image resized as by PIL so that its long side has `size` pixels, and the positions of its mask's pixels in it.
+    """An image resized like PIL with `long_side` pixels on its long side, and the positions of the mask's pixels in it.
 
     Args:
         image: uint8 [h, w, 3].

@@ -1,1 +1,1 @@
-"""Search for networks: spaces, latency, rewards, and what proposes the next networks to try."""
+"""Search for networks: spaces, latency, rewards, and controllers that propose the next networks to try."""

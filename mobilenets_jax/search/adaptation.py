@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
-    """A trained network of which some channels are kept.
+    """A trained network, some of whose channels are kept.
 
     Attributes:
         variables: masked; see `channels`.

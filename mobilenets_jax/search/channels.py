@@ -119,7 +119,7 @@ class Channels:
         return {group: np.ones(width, bool) for group, width in self.widths.items()}
 
     def narrowed(self, widths: Widths) -> NetworkSpec:
-        """The network with so many channels in each group; the squeezes follow by their rule.
+        """The network with these numbers of channels in its groups; the squeezes follow by their rule.
 
         A block goes on adding its input, or not adding it, though its widths may now be equal.
         """

@@ -1,4 +1,4 @@
-"""What proposes the next networks to try, behind one interface.
+"""Controllers, which propose the next networks to try, with one interface.
 
 A controller is pure: `propose` and `observe` depend on the state, a random generator and what they are given alone. The
 state is a tuple of arrays of fixed shapes, which a checkpoint can hold; with a generator made of (seed, step), a search

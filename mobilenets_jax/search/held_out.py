@@ -30,5 +30,5 @@ class HeldOut:
         return uniform < self.percent / 100
 
     def count(self, num_train: int) -> int:
-        """How many of so many training images are held out."""
+        """How many of the training images are held out."""
         return int(jax.jit(lambda index: self.rows(index).sum())(np.arange(num_train)))

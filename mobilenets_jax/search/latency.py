@@ -27,7 +27,7 @@ class LatencyModel(Protocol):
     device: str
 
     def milliseconds(self, spec: NetworkSpec, image_size: int = 224) -> float:
-        """What one image takes; raises `UserError` for a network that the model knows nothing of."""
+        """The milliseconds for one image; raises `UserError` for a network that the model does not cover."""
 
 
 class PapersPixel1:
@@ -49,7 +49,7 @@ class PapersPixel1:
         return self.milliseconds_of(published_latencies.madds_by_kind(spec, image_size))
 
     def milliseconds_of(self, madds: Mapping[str, int]) -> float:
-        """The same of a network of which the multiply-adds of each kind are known."""
+        """The same for a network whose multiply-adds of each kind are known."""
         return sum(self.coefficients[kind] * count / 1e9 for kind, count in madds.items())
 
 

@@ -73,7 +73,7 @@ def read_single_path_nas(path: str) -> LookUpTable:
 
 
 def read_tf_nas(path: str) -> LookUpTable:
-    """TF-NAS's table of a Xeon (pickle, of which nothing is executed): every expansion, in steps of one channel.
+    """TF-NAS's table of a Xeon (a pickle, read without executing anything): every expansion, in steps of one channel.
 
     Its entry 'base' stands for the stem, the first block and all behind the blocks.
     """

@@ -1,4 +1,4 @@
-"""Sub-networks as masks on the parameters of a super-network, whose code knows nothing of them.
+"""Sub-networks as masks on the parameters of a super-network, whose code does not change.
 
 The super-network has every layer at its largest. A smaller one is the same computation with parts of its parameters set
 to constants: `parameter * multiply + add`. Outer rings of a kernel that are 0 make a smaller kernel; a channel whose
@@ -56,7 +56,7 @@ class Sizes(NamedTuple):
 
 
 def masked(params: PyTree, sizes: Sizes) -> PyTree:
-    """The parameters of a super-network with which it computes what the sub-network computes.
+    """The parameters of a super-network with which it computes the same as the sub-network.
 
     Args:
         params: of the super-network.
@@ -129,7 +129,7 @@ def _row(name: str) -> int:
 
 
 def _axis_sizes(name: str, ndim: int, sizes: Sizes) -> Iterator[tuple[int, Any]]:
-    """The axes of a parameter or statistic of which a sub-network has a part, with the size of that part.
+    """The axes of a parameter or statistic that a sub-network uses in part, with the size of that part.
 
     Args:
         name: a path, e.g. 'backbone/block03/expand/conv/kernel'.

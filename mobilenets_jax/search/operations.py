@@ -25,7 +25,7 @@ class Operation(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A row where it stands in its network.
+    """A row at its place in a network.
 
     Attributes:
         row: of the table.

@@ -187,7 +187,7 @@ def _build_tunas_v3(options: Mapping[str, Any]) -> NetworkSpec:
 
 
 def _layer(stage: int, position: int, first: int) -> str:
-    """The name of a layer of stages of four, the first of which has the number `first`."""
+    """The name of a layer in stages of four layers; the first stage has the number `first`."""
     return f'layer{first + 4 * stage + position:02d}'
 
 

@@ -1,4 +1,4 @@
-"""The network of which all networks of a space are parts, and which part each of them is.
+"""The network that has all networks of a space as parts, and the part that each of them is.
 
 Whether a network is such a part is checked row by row: what masks on parameters cannot say (another activation, an
 expansion that is not there, a residual that begins to be there) is refused, never approximated.
@@ -44,7 +44,7 @@ class SuperNetwork:
             self.sizes(decisions)
 
     def neighbours(self) -> Iterator[np.ndarray]:
-        """The largest network, and those that differ from it in one choice: they name what cannot be shared."""
+        """The largest network, and those that differ from it in one choice: they show choices that cannot be shared."""
         yield self.largest
         for number, count in enumerate(self.space.num_options):
             for option in range(count):

@@ -62,7 +62,7 @@ class SearchState:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SharedWeightsTask(Task):
-    """Classification by the sub-network that a device's batch names, and what is measured of a search.
+    """Classification by the sub-network that a device's batch names, and the metrics of a search.
 
     Attributes:
         task: of the super-network.

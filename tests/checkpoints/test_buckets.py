@@ -31,7 +31,7 @@ def restored_step():
     return restored.step
 
 
-def test_whatever_a_kill_leaves_the_last_whole_step_comes_back(bucket, capsys):
+def test_after_a_kill_at_any_moment_the_last_complete_step_is_restored(bucket, capsys):
     """Looks at the bucket as it was after every single write and deletion of three saves."""
     moments = []
 

@@ -129,7 +129,7 @@ def test_save_works_again_once_there_is_space(tmp_path, small_files):
     assert [path.name for path in tmp_path.iterdir()] == ['1']
 
 
-def test_directory_that_vanishes_is_reported_and_leaves_no_thread_behind(tmp_path):
+def test_deleted_directory_is_reported_and_its_thread_ends(tmp_path):
     before = set(threading.enumerate())
     manager = CheckpointManager(tmp_path / 'run', identity=IDENTITY)
     (tmp_path / 'run').rmdir()

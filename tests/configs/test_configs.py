@@ -242,7 +242,7 @@ def test_detection_data_have_the_fields_that_their_sources_use(name):
                 assert data[field.name] == field.default, field.name
 
 
-def test_header_says_where_it_comes_from(path):
+def test_header_names_paper_command_and_status(path):
     text = ast.get_docstring(ast.parse(path.read_text()))
     fields = {line.split()[0]: line for line in text.splitlines() if line.startswith(HEADER)}
     assert set(fields) == set(HEADER)

@@ -261,7 +261,7 @@ def test_mobilenext_puts_the_image_on_a_canvas():
     assert (found[outside] == [124, 116, 104]).all()
 
 
-def test_a_window_within_a_canvas_shows_the_image_where_it_lies():
+def test_a_window_of_a_canvas_has_the_image_at_its_place():
     image = np.asarray(photo(0, size=SIZE[::-1]))
     chosen = options('mobilenext')
     canvas = shown(image, [-40, -30, 300, 400], chosen)

@@ -83,7 +83,7 @@ def test_many_parts_become_fewer_and_none_is_lost():
         assert difference(few, fingerprint.condensed(changed)) != ''
 
 
-def test_a_checkpoint_that_does_not_say_is_gone_on_from(capsys):
+def test_a_checkpoint_without_fingerprints_is_resumed(capsys):
     found = {TRAIN: [['a', 1, 'x']], EVALUATION: [['a', 1, 'x']]}
     fingerprint.check_training_data('step 5', None, found, accept=False)
     assert capsys.readouterr().err == (

@@ -144,7 +144,7 @@ def png_of_size(width, height):
 
 
 def resized(encoded, position, layout, *sides):
-    """A file that says so many pixels in its head."""
+    """A file with this number of pixels in its head."""
     return encoded[:position] + struct.pack(layout, *sides) + encoded[position + struct.calcsize(layout) :]
 
 

@@ -167,7 +167,7 @@ def test_wrong_options(options, message):
 
 
 def test_no_mask_is_read_by_its_name(tmp_path):
-    """A JPEG that is called PNG would give values that nobody drew."""
+    """A JPEG that is called PNG would give values that are not in the mask."""
     file = pathlib.Path(tmp_path / 'mask.png')
     Image.new('L', (8, 8), 3).save(file, format='jpeg')
     with pytest.raises(ImageError, match='masks are PNG files'):

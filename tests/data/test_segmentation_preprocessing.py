@@ -98,7 +98,7 @@ def test_image_and_mask_move_together(augmentation):
 
 
 @pytest.mark.parametrize(('augmentation', 'pixel'), [('deeplab', 128), ('torchvision', 0)])
-def test_small_images_are_padded_behind_their_end(augmentation, pixel):
+def test_small_images_are_padded_at_the_end(augmentation, pixel):
     chosen = options(augmentation, (100, 120), min_scale=0.5, max_scale=0.5, base_size=64, random_flip=False)
     ((image, mask),) = views(chosen, 1)
     assert (image[32:] == pixel).all() and (image[:, 45:] == pixel).all()

@@ -1,4 +1,4 @@
-"""A command of several processes that trains nothing, and of which the last one fails. No test in here.
+"""A command of several processes that trains nothing; the last process fails. No test in here.
 
 `failing_worker.py --fault=raise|die --coordinator=...`: the others wait for it in a collective of their devices.
 """

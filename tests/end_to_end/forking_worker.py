@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 240
 sys.path[0] = str(ROOT)
 
-# What train.py and eval.py import, but for their own flags, which would clash. None of it starts JAX's backend.
+# The imports of train.py and eval.py, without their own flags, which would clash. None of them starts JAX's backend.
 import jax.monitoring  # noqa: E402
 
 import mobilenets_jax.cli  # noqa: E402

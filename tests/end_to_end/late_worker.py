@@ -1,4 +1,4 @@
-"""A command of several processes, the last of which comes late to their first step. No test in here.
+"""A command of several processes; the last one is late for the first step. No test in here.
 
 `late_worker.py --seconds=S --coordinator=...`: all sum a number over the devices of all processes; the last one begins
 S seconds after the others, as on a machine that is busy compiling.

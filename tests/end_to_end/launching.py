@@ -93,7 +93,7 @@ class Process:
         return self._popen.pid
 
     def read(self, prefix: str | tuple[str, ...], count: int = 1) -> str:
-        """Returns the last of `count` lines of output that start with `prefix`, or '' when there are not so many."""
+        """Returns the last of `count` lines of output that start with `prefix`, or '' if there are fewer."""
         last = ''
         while count and (line := self._popen.stdout.readline()):
             self._lines.append(line.rstrip())
@@ -244,7 +244,7 @@ def read_state(workdir: Path, step: int) -> dict:
 
 
 def assert_states_agree(one: dict, other: dict) -> None:
-    """Asserts that two states of runs in double precision are equal but for rounding."""
+    """Asserts that two states of runs in double precision are equal, except for rounding."""
     for field in ('params', 'batch_stats', 'ema_params', 'ema_batch_stats'):
         assert {leaf.dtype.name for leaf in jax.tree.leaves(one[field])} == {'float64'}
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-10), one[field], other[field])

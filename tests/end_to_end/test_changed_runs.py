@@ -76,7 +76,7 @@ def test_refused_run_is_one_line_and_leaves_the_workdir_as_it_was(results, strai
     assert left == straight
 
 
-def test_run_goes_on_with_what_was_changed_and_names_it(results, straight_run):
+def test_resumed_run_uses_and_names_the_changed_fields(results, straight_run):
     folder, made_in, by_command = results
     result = by_command[COMMANDS[len(REFUSED)]]
     assert result['status'] == 0, result

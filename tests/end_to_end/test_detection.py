@@ -1,4 +1,4 @@
-"""Detection by train.py and eval.py: resumed exactly, measured exactly on any devices, seen by every command."""
+"""Detection by train.py and eval.py: resumed and measured exactly on any devices, supported by every command."""
 
 import csv
 import json
@@ -111,7 +111,7 @@ def test_a_run_says_and_keeps_the_metrics_of_its_task(run):
     assert (workdir / 'curves.png').stat().st_size > 0
 
 
-def test_run_that_goes_on_ends_as_one_that_never_stopped(run, results):
+def test_resumed_run_ends_like_one_that_never_stopped(run, results):
     folder, by_command = results
     assert any('going on from the checkpoint of step 40' in line for line in by_command['go on']['output'])
     one, other = summary(run[0]), summary(folder / 'w')
@@ -121,7 +121,7 @@ def test_run_that_goes_on_ends_as_one_that_never_stopped(run, results):
 
 @pytest.mark.slow
 def test_run_starts_from_a_detector_of_other_classes(run, images, tmp_path, launcher):
-    """Only the classes' layers are drawn anew: two classes for three."""
+    """Only the layers of the classes are initialised again: two classes instead of three."""
     workdir, _ = run
     flags = (f'--config.init_from={workdir}', '--config.new_head=True', '--config.num_steps=1')
     flags += (f'--config.data.class_names={CLASSES[:2]}', '--config.data.dir=' + str(images))

@@ -1,4 +1,4 @@
-"""One device and eight take the same steps: a wrong mean over devices, or statistics of their own, would stand out."""
+"""One device and eight take the same steps: a wrong mean over devices, or separate statistics, would be visible."""
 
 import jax
 import numpy as np

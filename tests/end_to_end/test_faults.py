@@ -20,7 +20,7 @@ def checkpoints_of(workdir):
 
 
 def end_of_pair(launcher, workdir, fault, batch, **fields):
-    """Trains in two processes of which the second meets the fault in a batch; returns how they ended."""
+    """Trains in two processes; the second gets the fault in a batch. Returns how they ended."""
     script = (FAULTY_TRAIN, fault, batch, 1)
     fields = PRECISE_RUN | fields
     pair = [launcher.train(workdir, *flags, fields=fields, devices=2, script=script) for flags in coordinates()]
@@ -98,7 +98,7 @@ def test_failure_of_one_process_ends_all(fault, status, launcher):
     assert [end.output[-1] for end in (first, second)] == ['all are there'] * 2, f'{first}\n{second}'
     assert second.status == status
     assert ('OSError: img_000.jpg is truncated' in second.errors) == (fault == 'raise')
-    assert first.status not in (0, -signal.SIGKILL)  # nobody had to kill it
+    assert first.status not in (0, -signal.SIGKILL)  # it was not killed
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def assert_same_end(workdir, straight, message, not_evaluated=()):
 
 
 def stop(process, signum, lines):
-    """Sends a signal shortly after so many progress lines; returns the end, and when the signal was sent."""
+    """Sends a signal shortly after this number of progress lines; returns the end, and the time of the signal."""
     delay = random.uniform(0, 0.2) if signum == signal.SIGKILL else 0.0
     process.read(('starting from', 'going on from'))
     process.read('step', lines)

@@ -137,7 +137,7 @@ def test_run_that_started_from_weights_needs_them_no_more(results):
 
 
 def test_recipe_for_image_folders_takes_three_images(results):
-    """A hundred epochs of three images are nine batches of 32, in which each stands many times."""
+    """A hundred epochs of three images are nine batches of 32, in which each occurs many times."""
     folder, _, by_command = results
     assert by_command['few images']['status'] == 0, by_command['few images']
     assert 'image_folder: 3 training and 3 evaluation images' in by_command['few images']['output']

@@ -32,7 +32,7 @@ def test_finished_pair_loaded_by_one_process_has_the_same_bits(straight_pair, st
 
 
 @pytest.mark.slow
-def test_run_of_a_pair_goes_on_anywhere(launcher, tmp_path):
+def test_run_of_a_pair_is_resumed_with_other_layouts(launcher, tmp_path):
     pair = tmp_path / 'pair'
     train(launcher, pair, 2, 2, FIELDS)
     expected = read_summary(pair)

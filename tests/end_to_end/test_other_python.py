@@ -21,7 +21,7 @@ def _version(python: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_a_run_goes_on_under_another_python(launcher, tmp_path):
+def test_a_run_is_resumed_with_another_python(launcher, tmp_path):
     assert _version(OTHER) != _version(sys.executable)
     straight = launcher.train(tmp_path / 'straight', fields=PRECISE_RUN).end()
     assert straight.status == 0, straight

@@ -1,4 +1,4 @@
-"""Segmentation by train.py and eval.py: resumed exactly, measured exactly on any devices, seen by every command."""
+"""Segmentation by train.py and eval.py: resumed and measured exactly on any devices, supported by every command."""
 
 import csv
 import json
@@ -65,7 +65,7 @@ def test_a_run_says_and_keeps_the_metrics_of_its_task(run):
     assert (workdir / 'curves.png').stat().st_size > 0
 
 
-def test_run_that_goes_on_ends_as_one_that_never_stopped(run, images, tmp_path, launcher):
+def test_resumed_run_ends_like_one_that_never_stopped(run, images, tmp_path, launcher):
     workdir, _ = run
     flags = (*SMALL, f'--config.data.dir={images}')
     shutil.copytree(workdir / 'checkpoints' / '2', tmp_path / 'w' / 'checkpoints' / '2')

@@ -34,7 +34,7 @@ def test_hosts_with_different_data_are_named(launcher):
     assert line == 'error: host 1 differs from host 0 in digits num_eval: 359 instead of 360.'
 
 
-def test_host_that_waits_in_vain_says_so(launcher):
+def test_host_that_finds_no_other_host_ends_with_one_line(launcher):
     alone = coordinates()[1]
     ended = launcher.run('train.py', '--config=configs/digits.py', '--join_timeout_seconds=2', *alone)
     address = alone[0].removeprefix('--coordinator=')
@@ -45,7 +45,7 @@ def test_host_that_waits_in_vain_says_so(launcher):
 
 
 @pytest.mark.slow
-def test_host_that_comes_late_to_the_first_step_is_waited_for(launcher):
+def test_hosts_wait_for_a_host_that_is_late_for_the_first_step(launcher):
     """Gloo connects the devices at their first sum, and gives up after 30 seconds."""
     worker = ('tests/end_to_end/late_worker.py', '--seconds=33')
     pair = [launcher.start(*worker, *flags, devices=2) for flags in coordinates()]

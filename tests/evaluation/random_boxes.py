@@ -1,10 +1,10 @@
-"""Images with random objects, and detections some of which fit them, with scores of which many are equal."""
+"""Images with random objects, and detections; some of them fit, and many have equal scores."""
 
 import numpy as np
 
 from mobilenets_jax.data.annotations import Annotations
 
-CLASSES = 4  # of which the last one has no object
+CLASSES = 4  # the last one has no object
 ROWS = 24  # detections of an image, with padding
 
 

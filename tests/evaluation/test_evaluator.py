@@ -48,7 +48,7 @@ def test_counts_are_added_exactly_and_all_else_in_double_precision():
 
 
 @pytest.mark.parametrize('index', [[0, 0], [1, 2], [0], [0, 1, 1]])
-def test_an_example_that_is_seen_twice_or_not_at_all_is_no_evaluation(index):
+def test_an_example_that_is_evaluated_twice_or_never_is_an_error(index):
     with pytest.raises(RuntimeError, match='Not every example of a set of 2 was evaluated once'):
         evaluator(index, 2, lambda sums, rows: {})({}, {})
 

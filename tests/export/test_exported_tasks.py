@@ -162,7 +162,7 @@ def test_a_found_network_of_a_run_scores_as_the_run(packages, tmp_path):
     assert of_file == pytest.approx(of_run, abs=0.3) and of_run['count'] == 360
 
 
-def test_a_size_that_nobody_says_is_asked_for(packages, tmp_path):
+def test_a_size_that_is_not_known_must_be_given(packages, tmp_path):
     save_run(tmp_path, 'segmentation', NAMES, NETWORK)
     with pytest.raises(ValueError, match=r"' does not set data\.eval_size: give the file a size by --image_size\."):
         load_run(tmp_path, 'segmentation')

@@ -34,7 +34,7 @@ def trained(packages):
     return trained_classifier(pretrained)._replace(ranges=ranges)
 
 
-def test_file_says_what_the_network_said_in_training(trained):
+def test_file_has_the_outputs_that_the_network_had_in_training(trained):
     exported = export(trained, 'int8', PIXELS)
     assert exported.learned_ranges == len(trained.ranges) == 99
     expected = np.asarray(in_8_bit(trained)(IMAGES))

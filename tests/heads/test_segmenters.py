@@ -47,7 +47,7 @@ def test_other_backbones(name):
     assert logits.shape == (2, 65, 97, 3)
 
 
-def test_the_backbone_has_the_classifiers_parameters_but_for_what_nobody_reads():
+def test_the_backbone_has_the_classifiers_parameters_without_unused_ones():
     for name, left_out in ((V2, {'head_conv'}), (LARGE, set())):
         images = jnp.zeros((1, 33, 33, 3))
         init = functools.partial(create_model(name).init, train=False)

@@ -1,4 +1,4 @@
-"""A gcloud for tests: it keeps its slices in a folder, runs what it is asked to on their workers, and fails as told.
+"""A gcloud for tests: it keeps its slices in a folder, runs commands on their workers, and fails on request.
 
 The folder is FAKE_GCLOUD. In it: `calls`, what was called, a line each; `slices.json`, the state of each slice by group
 and name; `failures.json`, by action the answers (message, status) of the next calls, null for one that works; and a

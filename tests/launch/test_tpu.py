@@ -78,7 +78,7 @@ def test_calls(words, calls, capsys):
 
 
 class Gcloud:
-    """The launcher in a small repository of its own, with a gcloud that fails as it is told."""
+    """The launcher in a small separate repository, with a gcloud that fails on request."""
 
     def __init__(self, folder: Path):
         self.folder = folder / 'gcloud'

@@ -32,7 +32,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_the_rest_in_float32(name):
 
 @pytest.mark.parametrize('name', list_models())
 def test_parameter_paths_are_those_that_saved_weights_have(name):
-    """A rename or a new shape breaks every checkpoint: whoever means it runs `make golden`."""
+    """A new name or shape breaks every checkpoint: if it is intended, run `make golden`."""
     assert golden_values.parameters(name) == golden(golden_values.parameters_file(name), name)
 
 

@@ -30,7 +30,7 @@ def test_another_nonlinearity_replaces_hard_swish_everywhere(nonlinearity):
     assert {spec.stem.activation, spec.head_conv.activation, spec.head_activation} == {nonlinearity}
 
 
-def test_one_rectifier_stands_for_the_other_everywhere():
+def test_one_rectifier_replaces_the_other_everywhere():
     spec = get_spec('mobilenet_v2', activation='relu')
     layers = [spec.stem, *spec.blocks, spec.head_conv]
     assert {layer.activation for layer in layers} == {'relu'}

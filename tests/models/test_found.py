@@ -1,4 +1,4 @@
-"""A network whose table stands in a file is a network like any other, or is refused in one line."""
+"""A network whose table is a file is used like any other, or refused in one line."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""The networks as they run on a CPU, fused, are the networks layer by layer; and every layer can be seen."""
+"""The networks as they run on a CPU, fused, equal the networks layer by layer; and every layer can be captured."""
 
 import collections
 import functools
@@ -100,7 +100,7 @@ def test_bfloat16_and_dropout_are_fused_too():
 @needs_native
 @pytest.mark.parametrize('name', all_networks())
 def test_native_calls(name):
-    """Fewer are welcome: whoever changes them runs `make golden`."""
+    """Fewer are welcome: after a change run `make golden`."""
     assert golden_values.native_calls(name) == golden(NATIVE_CALLS, name)
 
 
@@ -142,7 +142,7 @@ class Layer(nn.Module):
 
 
 class Two(nn.Module):
-    """Two layers, of which the outputs alone are kept for the gradient."""
+    """Two layers; only their outputs are kept for the gradient."""
 
     layer: type[nn.Module] = nn.remat(Layer)
 

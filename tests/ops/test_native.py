@@ -1,4 +1,4 @@
-"""The native ops are built once, and whoever cannot or does not want to build them is told, and goes without."""
+"""The native ops are built once; if that fails or is switched off, plain JAX is used, and a failure is printed."""
 
 import os
 import stat
@@ -67,7 +67,7 @@ def test_a_failure_is_remembered_for_a_day_unless_somebody_asks_for_the_build(co
     assert not is_available() and attempts() == 1
 
 
-def test_a_compiler_that_takes_too_long_holds_nobody_up(compiler, monkeypatch, capsys):
+def test_a_compiler_that_takes_too_long_does_not_delay_the_start(compiler, monkeypatch, capsys):
     monkeypatch.setattr(native, 'BUILD_SECONDS', 0.2)
     compiler('exec sleep 60')
     assert not is_available()
@@ -90,7 +90,7 @@ def test_no_compiler_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == 'no native ops for this CPU, networks are slower: no C++ compiler was found\n'
 
 
-def test_who_refuses_is_not_told_anything(monkeypatch, capsys):
+def test_no_line_is_printed_if_native_ops_are_switched_off(monkeypatch, capsys):
     monkeypatch.setenv(native.SWITCH, '0')
     assert not is_available()
     assert capsys.readouterr().err == ''

@@ -102,7 +102,7 @@ def test_auto_follows_the_backend(monkeypatch, form, backend, dtype, with_kernel
     assert found == [with_kernel if form == 'native' else without]
 
 
-def test_weight_gradient_of_dot_stands_behind_a_barrier():
+def test_weight_gradient_of_dot_has_a_barrier_before_it():
     inputs, kernel = example((1, 3, 3, 2), 2, np.float32)
     gradient = jax.grad(lambda w: jnp.sum(pointwise_conv(inputs, w, implementation='dot')))
     assert 'optimization_barrier' in str(jax.make_jaxpr(gradient)(kernel))

@@ -17,7 +17,7 @@ WINDOWS = [
     ((3, 8, 6, 5), 3, 2, ((1, 1), (1, 1))),
     ((1, 9, 8, 33), 2, 2, 'VALID'),
     ((2, 6, 7, 4), 3, 1, 'SAME'),
-    ((1, 11, 10, 3), 2, 3, 'VALID'),  # some pixels are seen by no window
+    ((1, 11, 10, 3), 2, 3, 'VALID'),  # some pixels are in no window
     ((1, 10, 10, 8), 5, 2, ((2, 2), (1, 3))),
 ]
 

@@ -29,7 +29,7 @@ class Draws:
         return self.torch.tensor([int(option)])
 
     def range(self, attempts):
-        """The attempts, each of which draws sides and then a place."""
+        """The attempts; each draws sides and then a place."""
         for number in range(attempts):
             self.left = [self.crops[number, 2:], self.crops[number, :2]]
             yield number

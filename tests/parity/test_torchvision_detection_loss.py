@@ -38,7 +38,7 @@ def their_anchors(torch, torchvision, network):
 
 
 def random_boxes(generator, count):
-    """Boxes of all sizes, each of which overlaps one anchor most.
+    """Boxes of all sizes; each overlaps one anchor most.
 
     A small box lies in several anchors of one size and overlaps all of them by the same: which of them it overlaps most
     is then a matter of rounding, in fractions and in pixels.

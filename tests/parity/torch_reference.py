@@ -64,7 +64,7 @@ def assert_same_training_as_torch(torch, model, network, image_size: int, output
     for path, layer in zip(paths, theirs, strict=True):
         for name, gradient in layer.items():
             found = np.asarray(at(ours, path)[name])
-            # A bias in front of a batch norm has the gradient 0 but for rounding.
+            # A bias before a batch norm has the gradient 0, except for rounding.
             allowed = 1e-6 * np.max(np.abs(gradient)) + 1e-12 * largest
             error = np.max(np.abs(found - gradient.reshape(found.shape)))
             assert error <= allowed, f'gradient of {"/".join(path)}/{name}: {error:.2e} where {allowed:.2e} is allowed'

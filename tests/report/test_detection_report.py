@@ -35,7 +35,7 @@ def lines(folder, name):
     return list(csv.reader((folder / name).open(encoding='utf-8', errors='surrogateescape')))
 
 
-def test_every_file_says_what_the_rows_say(tmp_path):
+def test_every_file_agrees_with_the_rows(tmp_path):
     write_report(str(tmp_path), ROWS, ANNOTATIONS, NAMES, np.zeros((2, 32, 32, 3), np.uint8))
     assert lines(tmp_path, 'images.csv') == [
         ['image', 'height', 'width', 'objects', 'crowds', 'difficult', 'detections', 'best_score'],
@@ -67,7 +67,7 @@ def test_box_has_its_class_colour_on_its_edges_and_nothing_inside():
     colour = list(COLOURS[1])
     assert painted[80, 60].tolist() == painted[60, 30].tolist() == painted[60, 120].tolist() == colour
     assert not painted[60, 40:110].any() and not image.any()
-    assert (painted[25:40] == colour).all(axis=-1).any()  # the title stands above it
+    assert (painted[25:40] == colour).all(axis=-1).any()  # the title is above it
 
 
 def test_first_box_is_drawn_above_the_others_and_titles_stay_in_the_image():

@@ -25,7 +25,7 @@ def lines(folder, name):
     return list(csv.reader((folder / name).open(encoding='utf-8', errors='surrogateescape')))
 
 
-def test_every_file_says_what_the_rows_say(tmp_path):
+def test_every_file_agrees_with_the_rows(tmp_path):
     images = ['a/0.jpg', 'a/1.jpg', 'b/\udcff.jpg', 'c,d.jpg', 'e.jpg']
     write_report(str(tmp_path), ROWS, NAMES, 5, images)
     assert lines(tmp_path, 'predictions.csv') == [

@@ -1,4 +1,4 @@
-"""Candidates on eight devices: each is trained as its sliced network would be, whatever stands on the others."""
+"""Candidates on eight devices: each is trained like its sliced network, whatever the other devices train."""
 
 import dataclasses
 

@@ -54,7 +54,7 @@ def make_task(loss='tf', **fields):
 
 
 def make_batch(n, seed=0, counts=None, padded=6):
-    """Images of which some have no box, others up to five."""
+    """Images with no box and with up to five."""
     generator = np.random.default_rng(seed)
     counts = generator.permutation(np.arange(n) % 6) if counts is None else np.asarray(counts)
     low = generator.uniform(0, 0.6, (n, padded, 2))
@@ -162,7 +162,7 @@ def test_a_batch_may_have_room_for_no_box():
     assert value > 0 and np.isfinite(gradient['logits']).all()
 
 
-# Five anchors of one image, of which the second and the fourth have a box; four columns.
+# Five anchors of one image; the second and the fourth have a box; four columns.
 LOGITS = np.array([[[2, -1, 0, 0.5], [0, 1, -2, 3], [-1, 0, 0, 2], [1, 1, 1, 1], [4, 0, -3, 0]]], np.float32)
 CODES = np.array([[[0] * 4, [0.5, -3, 0.2, 0], [9] * 4, [1, 1, 1, -2], [0] * 4]], np.float32)
 TARGETS = Targets(

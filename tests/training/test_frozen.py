@@ -55,7 +55,7 @@ def batches(devices, count, per_device=2):
 
 
 def train(model, rate_factors, devices, *, steps=3, decay=0.9, accumulation_steps=1):
-    """The states before and after some steps on so many devices."""
+    """The states before and after some steps on this number of devices."""
     frozen, ema = frozen_of(model, rate_factors), EmaOptions(decay=decay)
     weight_decay = WeightDecayOptions(rate=0.1, decoupled=True)
     optimizer = create_optimizer(

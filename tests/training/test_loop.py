@@ -107,7 +107,7 @@ def test_the_best_checkpoint_is_that_of_the_task_s_headline_in_its_direction(tmp
 @pytest.mark.parametrize(
     ('bad_step', 'window', 'saved'), [(3, '1 to 4', []), (5, '5 to 8', [4]), (10, '9 to 10', [4, 8])]
 )
-def test_no_state_behind_a_loss_or_gradient_that_is_not_finite_is_saved(field, bad_step, window, saved, tmp_path):
+def test_no_state_after_a_loss_or_gradient_that_is_not_finite_is_saved(field, bad_step, window, saved, tmp_path):
     def spoil(step, state, metrics):
         return state, metrics | ({field: np.nan} if step == bad_step else {})
 

@@ -1,4 +1,4 @@
-"""A damaged `metrics.jsonl` stands in no run's way: what can be read is used, the rest is counted and kept aside."""
+"""A damaged `metrics.jsonl` stops no run: readable rows are used, the others are counted, and the file is kept."""
 
 import json
 

@@ -101,7 +101,7 @@ def test_a_compressed_array_of_keras_is_not_unpacked(tmp_path):
     refused(tmp_path / 'weights.h5', 'kernel:0 is compressed, which Keras does not do; save the model uncompressed')
 
 
-def test_one_array_of_keras_behind_many_layers(tmp_path):
+def test_one_array_of_keras_shared_by_many_layers(tmp_path):
     def add(group):
         if group.name == '/conv0':
             group['kernel:0'] = np.zeros(1 << 20, np.float32)

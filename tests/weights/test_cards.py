@@ -64,7 +64,7 @@ def test_detection_cards():
     assert unused == [12, 26, 29, 30, 45, 66, 68, 69, 71, 83]
 
 
-def test_files_are_told_apart_by_their_names():
+def test_files_are_distinguished_by_their_names():
     """A local file finds its card by the name it was published under."""
     found = {}
     for card in CARDS.values():

@@ -108,7 +108,7 @@ def test_predict_says_what_is_wrong(weights, photo, tmp_path, capsys):
 
 
 def test_predict_draws_what_the_network_sees(weights, tmp_path, capsys):
-    """A phone's photo, whose EXIF says that it is to be turned: it is neither seen nor drawn turned, which is said."""
+    """A phone's photo with an EXIF rotation, which is applied to neither input nor picture; one line says it."""
     pixels = np.full((60, 80, 3), 255, np.uint8)
     pixels[:, :40, 1:] = 0
     exif = Image.Exif()

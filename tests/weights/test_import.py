@@ -105,7 +105,7 @@ def test_checkpoint_of_numbered_layers(name, width, convention, tmp_path):
     assert_same(variables, expected)
 
 
-def test_folded_weights_are_told_among_all_architectures():
+def test_folded_weights_are_identified_among_all_architectures():
     """Their names mean nothing, so every architecture is a candidate, also at widths that it does not have."""
     _, arrays = source_arrays('tflite', 'mobilenet_v1', 0.25, num_classes=7)
     file = WeightFile('tflite', Contents({name: array for name, array in arrays.items() if name}))

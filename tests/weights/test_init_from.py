@@ -60,7 +60,7 @@ def test_fit_takes_all_or_refuses():
 
 
 def network(head, blocks=('block01',)):
-    """Every leaf of a network of some blocks is its own value, so that it can be told where it comes from."""
+    """Every leaf of a network of some blocks has its own value, which shows where it comes from."""
     leaf = {name: zeros((3, 4)) + number for number, name in enumerate(blocks, 1)}
     return {
         'params': {'backbone': leaf, **head},

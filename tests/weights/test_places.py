@@ -55,7 +55,7 @@ def weights(arrays, tmp_path):
     return path
 
 
-def test_file_in_a_bucket_is_the_same_as_here_with_what_lies_beside_it(bucket, weights, capsys):
+def test_file_in_a_bucket_is_read_like_a_local_one_with_the_files_next_to_it(bucket, weights, capsys):
     """The config of timm's hub states the size of the images, which nothing else does."""
     config = {'architecture': 'mobilenetv2_010', 'pretrained_cfg': {'input_size': [3, 160, 160], 'crop_pct': 0.9}}
     (bucket / weights.name).write_bytes(weights.read_bytes())

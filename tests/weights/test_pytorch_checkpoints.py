@@ -106,7 +106,7 @@ def test_averages_of_the_parameters_alone_take_the_statistics_of_the_raw_weights
     assert "the averages of 'ema.shadow' are taken, with what they lack from 'model'" in capsys.readouterr().err
 
 
-def test_parts_of_which_none_is_called_like_a_network_are_refused(network, tmp_path):
+def test_parts_without_the_name_of_a_network_are_refused(network, tmp_path):
     with pytest.raises(UserError, match="its parts 'teacher', 'student' hold tensors, and none of them is called like"):
         load(tmp_path, network[1], lambda tensors: {'teacher': tensors, 'student': dict(tensors)})
 

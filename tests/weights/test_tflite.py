@@ -69,7 +69,7 @@ def test_the_network_computes_what_litert_computes(changes, size, fields, tmp_pa
         ({'input_quantization': (1.0, -128), 'scales': [('MUL', 1 / 255)]}, 'unit'),
     ],
 )
-def test_the_range_of_the_input_is_the_files(changes, normalization, tmp_path, capsys):
+def test_the_range_of_the_input_is_read_from_the_file(changes, normalization, tmp_path, capsys):
     assert load(tmp_path, **changes).card.preprocessing.normalization == normalization
     assert notes(capsys) == []
 
@@ -85,7 +85,7 @@ def test_runs_and_evaluations_take_the_fields_of_the_graph(tmp_path):
     assert (fields['image_size'], fields['data.normalization']) == (64, 'unit')
 
 
-def test_a_float_file_that_does_not_say_its_range_says_what_is_assumed(tmp_path, capsys):
+def test_the_range_assumed_for_a_float_file_without_one_is_printed(tmp_path, capsys):
     assert load(tmp_path).card.preprocessing.normalization == 'symmetric'
     (error,) = notes(capsys)
     assert "assumed: the range 'symmetric'" in error
@@ -95,7 +95,7 @@ def test_a_float_file_that_does_not_say_its_range_says_what_is_assumed(tmp_path,
 
 
 @pytest.mark.parametrize(('mean', 'std', 'normalization'), [(127.5, 127.5, 'symmetric'), (0.0, 255.0, 'unit')])
-def test_metadata_say_the_range(mean, std, normalization, tmp_path, capsys):
+def test_the_range_is_read_from_metadata(mean, std, normalization, tmp_path, capsys):
     metadata = _metadata(mean, std)
     assert load(tmp_path, metadata=metadata).card.preprocessing.normalization == normalization
     assert notes(capsys) == []
@@ -158,7 +158,7 @@ def test_another_network_is_refused_by_the_operator_that_differs(changes, reason
     assert '\n' not in str(error.value) and 'model.tflite' in str(error.value)
 
 
-def test_a_network_of_unknown_ends_says_what_it_has(tmp_path):
+def test_a_network_with_unknown_ends_is_described(tmp_path):
     kernel = tf.zeros((3, 3, 3, 7))
 
     def network(images):

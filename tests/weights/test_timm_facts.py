@@ -1,4 +1,4 @@
-"""timm's ports of TensorFlow's weights are told from its own: by config.json, by a checkpoint, by the file's name."""
+"""timm's ports of TensorFlow's weights are recognised: by config.json, by a checkpoint, by the file's name."""
 
 import argparse
 import json

@@ -64,7 +64,7 @@ def test_other_ways_to_name_a_function(program, tmp_path):
     refused(tmp_path / 'weights.pth', 'cannot be read')
 
 
-def test_what_stands_beside_the_weights_is_named_and_not_run(arrays, tmp_path, capsys):
+def test_other_objects_next_to_the_weights_are_named_and_not_run(arrays, tmp_path, capsys):
     weight_files.write_pth(
         tmp_path / 'weights.pth', arrays, lambda tensors: {'state_dict': tensors, 'hook': _Touch(tmp_path / 'ran')}
     )
@@ -108,7 +108,7 @@ def test_keys_whose_hash_takes_forever_are_not_hashed(tmp_path):
     refused(tmp_path / 'weights.pth', 'there is no state dict in it')
 
 
-def test_one_storage_behind_many_tensors_is_no_bomb(tmp_path, monkeypatch):
+def test_one_storage_counts_for_each_of_its_tensors(tmp_path, monkeypatch):
     """Each of the tensors is as large as the file, all together are more than any network."""
     monkeypatch.setattr(errors, 'MAX_WEIGHTS_BYTES', 1 << 20)
     tensor = weight_files._Tensor('0', np.zeros((256, 256), np.float32))

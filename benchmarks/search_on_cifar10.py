@@ -157,7 +157,7 @@ def plot(results: Mapping[str, Mapping[str, Any]], path: pathlib.Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout='constrained')
-    for label, is_width in (('tables', False), (f'widths of {NETWORK}', True)):
+    for label, is_width in (('found networks', False), (f'widths of {NETWORK}', True)):
         rows = [row for name, row in results.items() if name.startswith('width ') == is_width]
         rows.sort(key=lambda row: row['ms'])
         if rows:

@@ -7,8 +7,8 @@ Hardware: two CPU cores, with other work on them: 23 minutes for thirteen rounds
 Expected: found.json, a network of 12.93 predicted milliseconds for --config.model.spec_file.
 Status: reproduced here, see docs/search.md.
 
-DIR is as for configs/cifar10.py, with which runs/small was trained. The network and its input are that run's. The latency
-is that of the network with all strides at 224 px.
+DIR is as for configs/cifar10.py, with which runs/small was trained. The network and its input are that run's. The
+latency is that of the network with all strides at 224 px.
 """
 
 from configs.search import common

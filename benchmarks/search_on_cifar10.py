@@ -3,8 +3,9 @@
     python -m benchmarks.search_on_cifar10 draw --search=WORKDIR --data=DIR --count=8 --out=TABLES
     python -m benchmarks.search_on_cifar10 train --data=DIR --out=RUNS --tables F.json ... --widths 0.75 ...
 
-`draw` takes the workdir of a search with shared weights, draws random networks of 90 to 100 % of its target, and writes
-their tables, with the accuracy that each has with the shared weights: on the test images, by their batch statistics.
+`draw` takes the workdir of a search with shared weights, draws random networks of 90 to 100 % of the latency of the one
+that it found, and writes the tables of all, with the accuracy that each has with the shared weights: on the test
+images, by the statistics of batches of all classes.
 
 `train` trains each table, and MobileNetV3-Small at each width, and prints what they reach beside their milliseconds at
 224 px, as the papers' fit predicts them. Finished runs are not repeated, so that it may be killed and started again.
@@ -17,7 +18,7 @@ import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ from mobilenets_jax.training.forward import forward_in_training
 from mobilenets_jax.training.frozen import NOTHING
 from mobilenets_jax.weight_sharing_search import WeightSharingSearch
 
-BAND = 0.9  # the least latency of a random network, as a part of the target
+BAND = 0.9  # the least latency of a random network, as a part of the found one's
 SHARED = 'shared.json'
 NETWORK = 'mobilenet_v3_small'
 TRAIN = ('--config=configs/cifar10.py', '--config.model.num_removed_strides=1', '--config.model.dtype=float32')
@@ -53,10 +54,10 @@ def draw(arguments: argparse.Namespace) -> None:
     search = WeightSharingSearch(config.updated({'data.dir': str(arguments.data)}), {})
     accuracy, best = shared_accuracy(search, workdir)
     networks = search.networks
-    space, target = networks.super_network.space, config.search.target_ms
+    space, most = networks.super_network.space, networks.milliseconds(best)
     latency = lambda rows: np.array([networks.milliseconds(row) for row in rows])  # noqa: E731
     rng = np.random.default_rng(arguments.seed)
-    drawn = random_in_band(space, latency, BAND * target, target, rng, arguments.count)
+    drawn = random_in_band(space, latency, BAND * most, most, rng, arguments.count)
     arguments.out.mkdir(parents=True, exist_ok=True)
     reached = {}
     for name, row in {'found': best, **{f'random{number}': row for number, row in enumerate(drawn, 1)}}.items():
@@ -77,20 +78,29 @@ def shared_accuracy(
     params, batch_stats = state.train.params, state.train.batch_stats
 
     @jax.jit
-    def hits(sizes: Sizes, batch: Mapping[str, Any]) -> jax.Array:
+    def correct(sizes: Sizes, batch: Mapping[str, Any]) -> jax.Array:
         own, images = masked(params, sizes), task.preprocess(batch, train=False)
         logits, _ = forward_in_training(task.model, own, batch_stats, images, jax.random.key(0), NOTHING)
-        return (logits.argmax(axis=-1) == batch['label']).sum(where=batch['mask'] > 0)
+        return logits.argmax(axis=-1) == batch['label']
+
+    examples = _shuffled(experiment.dataset.eval_batches(experiment.layout))
+    first = range(0, len(examples['label']), experiment.batch_size)
+    batches = [{name: rows[at : at + experiment.batch_size] for name, rows in examples.items()} for at in first]
 
     def accuracy(decisions: np.ndarray) -> float:
-        sizes, correct, count = super_network.sizes(decisions), 0, 0
-        for batch in experiment.dataset.eval_batches(experiment.layout):
-            # Of all devices at once: (devices, images, ...) -> (devices * images, ...).
-            correct += int(hits(sizes, {name: rows.reshape(-1, *rows.shape[2:]) for name, rows in batch.items()}))
-            count += int((batch['mask'] > 0).sum())
-        return 100 * correct / count
+        sizes = super_network.sizes(decisions)
+        return 100 * float(np.concatenate([correct(sizes, batch) for batch in batches]).mean())
 
     return accuracy, search.networks.controller.best(state.policy)
+
+
+def _shuffled(batches: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """All examples of an evaluation, which come class by class, in a random order: batches then have all classes."""
+    # (devices, images, ...) -> (devices * images, ...)
+    flat = [{name: rows.reshape(-1, *rows.shape[2:]) for name, rows in batch.items()} for batch in batches]
+    examples = {name: np.concatenate([batch[name] for batch in flat]) for name in flat[0]}
+    order = np.random.default_rng(0).permutation(np.flatnonzero(examples['mask'] > 0))
+    return {name: rows[order] for name, rows in examples.items()}
 
 
 def train(arguments: argparse.Namespace) -> None:

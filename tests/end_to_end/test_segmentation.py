@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launching import ROOT, coordinates
+from launching import ROOT, coordinates, forked_results
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / 'data'))
@@ -21,14 +21,14 @@ SMALL = (
     f'--config={CONFIG}',
     *MODEL,
     '--config.batch_size=8',
-    '--config.image_size=(40, 48)',
+    '--config.image_size=(40,48)',
     '--config.num_epochs=None',
     '--config.num_steps=4',
     '--config.evaluation.every_epochs=None',
     '--config.checkpoint.every_epochs=None',
     '--config.checkpoint.every_steps=2',
-    '--config.data.eval_size=(41, 61)',
-    '--config.segmentation.eval_scales=(1.0, 1.5)',
+    '--config.data.eval_size=(41,61)',
+    '--config.segmentation.eval_scales=(1.0,1.5)',
     '--config.segmentation.eval_flip=True',
 )
 
@@ -52,6 +52,26 @@ def run(images, made_once, launcher):
     return folder / 'w', (folder / 'said.txt').read_text().splitlines()
 
 
+@pytest.fixture
+def results(run, images, made_once, launcher):
+    """A folder, in `w` of which a run goes on from the first checkpoint of `run`, and the result of each command."""
+    workdir, _ = run
+    commands = {
+        'go on': f'train.py {" ".join(SMALL)} --config.data.dir={images} --workdir=FOLDER/w',
+        'predict': f'mobilenets_jax/__main__.py predict {" ".join(map(str, sorted((images / "val").iterdir())))} '
+        f'{images}/test/080.jpg --workdir={workdir} --masks=FOLDER/masks --out=FOLDER/seen.png --json',
+    }
+
+    def run_all(folder):
+        shutil.copytree(workdir / 'checkpoints' / '2', folder / 'w' / 'checkpoints' / '2')
+        launcher.run_forked(list(commands.values()), folder)
+
+    folder = made_once('segmentation_commands', run_all)
+    results = dict(zip(commands, forked_results(folder), strict=True))
+    assert {result['status'] for result in results.values()} == {0}, results
+    return folder, results
+
+
 def summary(workdir):
     return json.loads((workdir / 'summary.json').read_text())
 
@@ -65,14 +85,10 @@ def test_a_run_says_and_keeps_the_metrics_of_its_task(run):
     assert (workdir / 'curves.png').stat().st_size > 0
 
 
-def test_resumed_run_ends_like_one_that_never_stopped(run, images, tmp_path, launcher):
-    workdir, _ = run
-    flags = (*SMALL, f'--config.data.dir={images}')
-    shutil.copytree(workdir / 'checkpoints' / '2', tmp_path / 'w' / 'checkpoints' / '2')
-    ended = launcher.start(ROOT / 'train.py', *flags, f'--workdir={tmp_path / "w"}').end()
-    assert ended.status == 0, ended
-    assert any('going on from the checkpoint of step 2' in line for line in ended.output)
-    one, other = summary(workdir), summary(tmp_path / 'w')
+def test_resumed_run_ends_like_one_that_never_stopped(run, results):
+    folder, by_command = results
+    assert any('going on from the checkpoint of step 2' in line for line in by_command['go on']['output'])
+    one, other = summary(run[0]), summary(folder / 'w')
     for name in ('params_sha256', 'ema_sha256', 'test_miou', 'test_pixel_accuracy', 'test_loss'):
         assert one[name] == other[name], name
 
@@ -111,34 +127,27 @@ def test_confusion_is_the_same_on_any_devices(processes, devices, run, tmp_path,
     assert (tmp_path / 'per_class.csv').exists() and (tmp_path / 'confusion.png').stat().st_size > 0
 
 
-def test_predicted_masks_have_the_size_of_their_images_and_the_classes_colours(run, images, tmp_path, launcher):
-    workdir, _ = run
-    picture = images / 'test' / '080.jpg'
-    flags = (f'--workdir={workdir}', f'--masks={tmp_path / "masks"}', f'--out={tmp_path / "seen.png"}', '--json')
-    ended = launcher.start('-m', 'mobilenets_jax', 'predict', str(picture), *flags).end()
-    assert ended.status == 0, ended
-    (row,) = json.loads('\n'.join(ended.output))
-    mask = Image.open(tmp_path / 'masks' / '080.png')
+def test_predicted_masks_have_the_size_of_their_images_and_the_classes_colours(results):
+    folder, by_command = results
+    rows = json.loads('\n'.join(by_command['predict']['output']))
+    mask = Image.open(folder / 'masks' / '080.png')
     assert mask.mode == 'P' and mask.size == (60, 40)
     assert mask.getpalette()[:3] == [128, 128, 128]  # CamVid's sky
     counts = np.bincount(np.asarray(mask).ravel(), minlength=11)
-    assert row['size'] == [40, 60]
-    assert {entry['class']: entry['share'] for entry in row['classes']} == {
+    assert rows[-1]['size'] == [40, 60]
+    assert {entry['class']: entry['share'] for entry in rows[-1]['classes']} == {
         label: count / 2400 for label, count in enumerate(counts.tolist()) if count
     }
-    assert (tmp_path / 'seen.png').stat().st_size > 0
+    assert (folder / 'seen.png').stat().st_size > 0
 
 
-def test_predicted_masks_agree_with_the_evaluation(run, images, tmp_path, launcher):
+def test_predicted_masks_agree_with_the_evaluation(run, images, results):
     """With its scales and flips: pixel by pixel as often right as eval.py says."""
     workdir, _ = run
-    pictures = sorted((images / 'val').iterdir())
-    command = ('-m', 'mobilenets_jax', 'predict', *map(str, pictures), f'--workdir={workdir}', f'--masks={tmp_path}')
-    ended = launcher.start(*command).end()
-    assert ended.status == 0, ended
+    folder, _ = results
     right = total = 0
-    for picture in pictures:
+    for picture in (images / 'val').iterdir():
         labels = np.asarray(Image.open(images / 'valannot' / f'{picture.stem}.png'))
-        found = np.asarray(Image.open(tmp_path / f'{picture.stem}.png'))
+        found = np.asarray(Image.open(folder / 'masks' / f'{picture.stem}.png'))
         right, total = right + ((found == labels) & (labels < 11)).sum(), total + (labels < 11).sum()
     assert 100 * right / total == pytest.approx(summary(workdir)['test_pixel_accuracy'], abs=0.05)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -86,13 +86,14 @@ class StandAloneSearch:
         # As it is trained, or with all strides at a size of its own.
         self._timed = (self._arguments['num_removed_strides'], config.image_size) if size is None else (0, size)
         self.search = self._create_search(given)
-        self._milliseconds(np.zeros(len(self._space.choices), int))
-        canonical(self._found_text(np.zeros(len(self._space.choices), int)), 'a network of the space')
+        for decisions in self._of_every_option():  # raises for what has no latency, or is no table
+            self._milliseconds(decisions)
+            canonical(to_text('found', as_table(self.network(decisions, 0))), 'a network of the space')
         check_used(self._config, given, config.to_dict())
-        self._found = newest_checkpoint(workdir / 'checkpoints')
-        if self._found:
-            check_algorithm(self._found, NAME)
-            check_config(self._config, self._found)
+        newest = newest_checkpoint(workdir / 'checkpoints')
+        if newest:
+            check_algorithm(newest, NAME)
+            check_config(self._config, newest)
 
     def _of_network(self, config: ConfigView, spec: NetworkSpec) -> ConfigView:
         """The config of a training of one network."""
@@ -170,8 +171,13 @@ class StandAloneSearch:
     def _latencies(self, decisions: np.ndarray) -> np.ndarray:
         return np.array([self._milliseconds(row) for row in decisions])
 
-    def _found_text(self, decisions: Sequence[int]) -> str:
-        return to_text('found', as_table(self.network(decisions, 0)))
+    def _of_every_option(self) -> Iterator[np.ndarray]:
+        """Decisions that differ from the first options in one choice, so that each option is in one of them."""
+        for number, count in enumerate(self._space.num_options):
+            for option in range(count):
+                decisions = np.zeros(len(self._space.choices), int)
+                decisions[number] = option
+                yield decisions
 
     def _ends(self, step: int) -> bool:
         self._watchdog.reset()

@@ -160,7 +160,7 @@ class Population:
         """The variables of a candidate, on every process."""
         owner, device = divmod(number, jax.local_device_count())
         # A process that does not have it hands over an array of the same shape, which is not looked at.
-        own = jax.tree.map(lambda leaf: np.array(_shards(leaf)[device].data[0]), stacked)
+        own = jax.tree.map(lambda leaf: np.array(parallel.local_shards(leaf)[device].data[0]), stacked)
         if jax.process_count() == 1:
             return own
         return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(own, jax.process_index() == owner))
@@ -178,11 +178,6 @@ def for_each_device(batch: Batch) -> Batch:
     return {name: np.broadcast_to(leaf, (count, *leaf.shape[1:])) for name, leaf in batch.items()}
 
 
-def _shards(leaf: jax.Array) -> list:
-    """What this process's devices have of a stacked array, in their order."""
-    return sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-
-
 def _local(leaf: jax.Array) -> np.ndarray:
     """The same as one array, [local_devices, ...]."""
-    return np.concatenate([np.asarray(shard.data) for shard in _shards(leaf)])
+    return np.concatenate([np.asarray(shard.data) for shard in parallel.local_shards(leaf)])

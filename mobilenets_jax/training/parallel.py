@@ -107,14 +107,16 @@ def single_device_step(step: Callable, *, donate: bool = False) -> Callable:
     return jax.jit(unstacked, donate_argnums=0 if donate else ())
 
 
+def local_shards(leaf: jax.Array) -> list[Any]:
+    """What this process's devices have of an array with a leading axis of devices, in their order."""
+    return sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+
+
 def of_devices(tree: PyTree) -> list[PyTree]:
     """What each local device has of a tree as `put_batches` yields it, with a leading axis of 1."""
-    shards = jax.tree.map(lambda leaf: sorted(leaf.addressable_shards, key=lambda one: one.index[0].start or 0), tree)
-    is_shards = lambda node: isinstance(node, list)  # noqa: E731 - of a leaf
-    return [
-        jax.tree.map(lambda leaf, device=device: leaf[device].data, shards, is_leaf=is_shards)
-        for device in range(jax.local_device_count())
-    ]
+    leaves, structure = jax.tree.flatten(tree)
+    shards = [local_shards(leaf) for leaf in leaves]
+    return [structure.unflatten([own[device].data for own in shards]) for device in range(jax.local_device_count())]
 
 
 def put_on(tree: PyTree, device: int) -> PyTree:

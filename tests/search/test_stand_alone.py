@@ -18,7 +18,7 @@ from mobilenets_jax.errors import RunError, UserError
 from mobilenets_jax.models import create_model
 from mobilenets_jax.models.found import canonical
 from mobilenets_jax.report.stand_alone import networks_figure, pareto
-from mobilenets_jax.search import spaces
+from mobilenets_jax.search import controllers, spaces
 from mobilenets_jax.search.controllers import AgingEvolution, RandomInBand, Reinforce
 from mobilenets_jax.search.reward import get_reward
 from mobilenets_jax.search.stand_alone import Child, Children, SearchState, StandAlone, best_of, found_of
@@ -228,6 +228,38 @@ def test_networks_have_the_latency_and_the_table_of_what_is_trained(tiny, tmp_pa
     latency = with_strides._latency
     assert as_trained._milliseconds(decisions) == latency.milliseconds(model.spec, 16)
     assert with_strides._milliseconds(decisions) == latency.milliseconds(with_strides.network(decisions, 0), 224)
+
+
+@pytest.mark.parametrize(
+    ('controller', 'changes'),
+    [('reinforce', {}), ('random', {}), ('evolution', {'search.population': 4, 'search.tournament': 2})],
+)
+def test_a_search_goes_on_from_its_checkpoints(tiny, tmp_path, monkeypatch, controller, changes):
+    """With a formula in the place of training, on one device and stopped on others: the same files."""
+    monkeypatch.setattr(controllers, 'DRAWN', 64)  # networks at a time, each of which has its latency predicted
+    changes = {'search.controller': controller, 'search.num_networks': 6, 'search.networks_per_update': 3, **changes}
+    drawn = digits_search(tmp_path)._latencies(SPACE.sample(np.random.default_rng(0), 200))
+    changes['search.target_ms'] = float(np.median(drawn))
+
+    def run(folder, formula):
+        built = digits_search(tmp_path / folder, **changes)
+        built.search = dataclasses.replace(built.search, children=formula)
+        return built.run()
+
+    straight = run('straight', Formula(slots=2))
+    for slots in (2, 8):  # after some of the networks of a round, and after all of them
+        assert run('stopped', Formula(slots, stop_after=1)) is None
+    assert run('stopped', Formula(slots=8)) == straight
+    for name in ('found.json', 'search.json'):
+        assert (tmp_path / 'stopped' / name).read_bytes() == (tmp_path / 'straight' / name).read_bytes()
+    assert (tmp_path / 'stopped' / 'search.png').read_bytes().startswith(b'\x89PNG')
+    rows = json.loads((tmp_path / 'straight' / 'search.json').read_text())['networks']
+    assert len(rows) == 6 and straight.metrics['reward'] == max(row['reward'] for row in rows)
+    if controller != 'reinforce':
+        assert all(row['milliseconds'] <= changes['search.target_ms'] for row in rows)
+    assert run('straight', None) == straight  # a search that is done says it again
+    with pytest.raises(UserError, match='^search.num_networks=7 instead of 6 in checkpoint 6: a search goes on with'):
+        digits_search(tmp_path / 'stopped', **{**changes, 'search.num_networks': 7})
 
 
 @pytest.mark.slow

@@ -116,7 +116,8 @@ def of_devices(tree: PyTree) -> list[PyTree]:
     """What each local device has of a tree as `put_batches` yields it, with a leading axis of 1."""
     leaves, structure = jax.tree.flatten(tree)
     shards = [local_shards(leaf) for leaf in leaves]
-    return [structure.unflatten([own[device].data for own in shards]) for device in range(jax.local_device_count())]
+    devices = range(jax.local_device_count())
+    return [jax.tree.unflatten(structure, [own[device].data for own in shards]) for device in devices]
 
 
 def put_on(tree: PyTree, device: int) -> PyTree:

@@ -49,7 +49,7 @@ class NetAdaptSearch:
     Args:
         config: of a training of classification with the section 'search'; `init_from` has the network to start from,
             and `num_steps` is how long each candidate is trained.
-        given: what the command line sets of it, by dotted path.
+        overrides: what the command line sets of it, by dotted path.
         workdir: of the search, which goes on from its newest checkpoint.
         stop: see `Population`.
 
@@ -57,7 +57,9 @@ class NetAdaptSearch:
         UserError: for any value that cannot be run, or a workdir that is of another run.
     """
 
-    def __init__(self, config: ConfigView, given: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]):
+    def __init__(
+        self, config: ConfigView, overrides: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]
+    ):
         self._workdir, self._stop = workdir, stop
         check_no_training_run(config, 'NetAdapt: each candidate has steps of its own')
         self._found = newest_checkpoint(workdir / 'checkpoints')
@@ -65,11 +67,11 @@ class NetAdaptSearch:
         if self._found is None:
             check(config.init_from != '', 'init_from', config.init_from, 'must name the trained network to start from')
             head = get_task(config.task).head
-            start = starting_point(config.init_from, given, head=head, new_head=config.new_head)
+            start = starting_point(config.init_from, overrides, head=head, new_head=config.new_head)
             config = config.updated(start.fields)
         else:
             check_algorithm(self._found, NAME)
-            config = config.updated(network_of_saved(self._found.meta['config'], given))
+            config = config.updated(network_of_saved(self._found.meta['config'], overrides))
         self._config = config
         self.experiment = Experiment(config, start)
         self._check_network()
@@ -90,7 +92,7 @@ class NetAdaptSearch:
             say=say,
         )
         canonical(to_text('start', self._spec(self.channels.all_kept)), 'the network that the search starts from')
-        check_used(config, given, config.to_dict())
+        check_used(config, overrides, config.to_dict())
         if self._found is not None:
             check_config(config, self._found, _MAY_DIFFER)
 
@@ -210,6 +212,6 @@ class NetAdaptSearch:
             print(line, file=sys.stderr, flush=True)
 
 
-def search(config: ConfigView, given: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]):
+def search(config: ConfigView, overrides: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]):
     """See `commands.search.Algorithm`."""
-    return NetAdaptSearch(config, given, workdir, stop).run()
+    return NetAdaptSearch(config, overrides, workdir, stop).run()

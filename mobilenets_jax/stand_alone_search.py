@@ -54,7 +54,7 @@ class StandAloneSearch:
     Args:
         config: of a training of classification with the section 'search', which says the networks in the place of
             `model.name`; its length is that of the training of each network.
-        given: what the command line sets of it, by dotted path.
+        overrides: what the command line sets of it, by dotted path.
         workdir: of the search, which goes on from its newest checkpoint.
         stop: see `search.stand_alone.Children`.
 
@@ -67,9 +67,11 @@ class StandAloneSearch:
         UserError: for any value that cannot be run, or a workdir that is of another run.
     """
 
-    def __init__(self, config: ConfigView, given: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]):
+    def __init__(
+        self, config: ConfigView, overrides: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]
+    ):
         self._workdir, self._stop, search = workdir, stop, config.search
-        _check_config(config, given)
+        _check_config(config, overrides)
         self._space = get_space(search.space).restricted(search.options)
         self._latency = latency_model(search.latency, search.latency_file)
         self._config = self._of_network(config, self._space.spec(np.zeros(len(self._space.choices), int)))
@@ -85,11 +87,11 @@ class StandAloneSearch:
         size = search.latency_image_size
         # As it is trained, or with all strides at a size of its own.
         self._timed = (self._arguments['num_removed_strides'], config.image_size) if size is None else (0, size)
-        self.search = self._create_search(given)
+        self.search = self._create_search(overrides)
         for decisions in self._of_every_option():  # raises for what has no latency, or is no table
             self._milliseconds(decisions)
             canonical(to_text('found', as_table(self.network(decisions, 0))), 'a network of the space')
-        check_used(self._config, given, config.to_dict())
+        check_used(self._config, overrides, config.to_dict())
         newest = newest_checkpoint(workdir / 'checkpoints')
         if newest:
             check_algorithm(newest, NAME)
@@ -99,7 +101,7 @@ class StandAloneSearch:
         """The config of a training of one network."""
         return config.updated({'model.name': self._space.name, 'model.table': to_text(self._space.name, spec)})
 
-    def _create_search(self, given: Mapping[str, Any]) -> StandAlone:
+    def _create_search(self, overrides: Mapping[str, Any]) -> StandAlone:
         search, options = self._config.search, self.experiment.options
         reward = get_reward(search.reward, search.target_ms, search.exponent)
         # Every network gets whole batches, on whatever device of whatever process it is.
@@ -120,7 +122,7 @@ class StandAloneSearch:
             say=say,
         )
         return StandAlone(
-            controller=self._create_controller(given),
+            controller=self._create_controller(overrides),
             seed=self._config.seed,
             milliseconds=self._milliseconds,
             reward=reward,
@@ -131,13 +133,13 @@ class StandAloneSearch:
             say=say,
         )
 
-    def _create_controller(self, given: Mapping[str, Any]) -> Controller:
+    def _create_controller(self, overrides: Mapping[str, Any]) -> Controller:
         search, latency = self._config.search, self._latencies
         check_choice('search.controller', search.controller, CONTROLLERS)
         fields = {name: {field: search[field] for field in owned} for name, owned in CONTROLLERS.items()}
         for name, owned in fields.items():
             for field, value in owned.items():
-                of_other = name != search.controller and f'search.{field}' in given
+                of_other = name != search.controller and f'search.{field}' in overrides
                 reason = f'has no effect with search.controller={search.controller!r}, only with {name!r}'
                 check(not of_other, f'search.{field}', value, reason)
         if search.controller == 'reinforce':
@@ -250,7 +252,7 @@ def _arrays(state: SearchState) -> dict[str, Any]:
     return {'controller': state.controller, 'trained': np.int32(state.step)}
 
 
-def _check_config(config: ConfigView, given: Mapping[str, Any]) -> None:
+def _check_config(config: ConfigView, overrides: Mapping[str, Any]) -> None:
     """Raises `UserError` for what no search of networks trained one by one can do."""
     algorithm = config.search.algorithm
     check(algorithm == NAME, 'search.algorithm', algorithm, f'is not {NAME!r}')
@@ -258,7 +260,7 @@ def _check_config(config: ConfigView, given: Mapping[str, Any]) -> None:
     fits = get_task(config.task).measures is ClassificationTask
     check(fits, 'task', config.task, "cannot be searched for; 'classification' can")
     for field in ('name', 'table', 'spec_file'):
-        value = given.get(f'model.{field}', '')
+        value = overrides.get(f'model.{field}', '')
         check(value == '', f'model.{field}', value, 'has no effect in a search: search.space says its networks')
     reason = 'cannot be in a search whose devices train networks alone'
     check(not config.model.sync_bn, 'model.sync_bn', config.model.sync_bn, reason)
@@ -268,7 +270,7 @@ def _check_config(config: ConfigView, given: Mapping[str, Any]) -> None:
 
 
 def search(
-    config: ConfigView, given: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]
+    config: ConfigView, overrides: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]
 ) -> Found | None:
     """See `commands.search.Algorithm`."""
-    return StandAloneSearch(config, given, workdir, stop).run()
+    return StandAloneSearch(config, overrides, workdir, stop).run()

@@ -50,7 +50,7 @@ class WeightSharingSearch:
     Args:
         config: of a training of classification, with the section 'search', which says the networks in the place of
             `model.name`.
-        given: what the command line sets of it, by dotted path.
+        overrides: what the command line sets of it, by dotted path.
 
     Attributes:
         experiment: that trains the super-network.
@@ -61,9 +61,9 @@ class WeightSharingSearch:
         UserError: for any value that cannot be run.
     """
 
-    def __init__(self, config: ConfigView, given: Mapping[str, Any]):
+    def __init__(self, config: ConfigView, overrides: Mapping[str, Any]):
         search = config.search
-        _check_config(config, given)
+        _check_config(config, overrides)
         space = get_space(search.space).restricted(search.options)
         self._name = f'{space.name}_{search.target_ms:g}ms'  # of what is found
         table = to_text(space.name, SuperNetwork(space).table)
@@ -80,7 +80,7 @@ class WeightSharingSearch:
             self.experiment.device_step(self.task), self.networks.controller, reward, self.networks.warmup_steps
         )
         self._compiled = parallel.parallel_train_step(search_step)
-        check_used(self._config, given, config.to_dict())
+        check_used(self._config, overrides, config.to_dict())
 
     def _create_task(self, held_out: HeldOut) -> SharedWeightsTask:
         experiment, task = self.experiment, self.experiment.task
@@ -268,14 +268,14 @@ class WeightSharingSearch:
         )
 
 
-def _check_config(config: ConfigView, given: Mapping[str, Any]) -> None:
+def _check_config(config: ConfigView, overrides: Mapping[str, Any]) -> None:
     """Raises `UserError` for what no search with shared weights can do."""
     algorithm = config.search.algorithm
     check(algorithm == NAME, 'search.algorithm', algorithm, f'is not {NAME!r}')
     fits = get_task(config.task).measures is ClassificationTask
     check(fits, 'task', config.task, 'has no search with shared weights: these are rewarded for classifying images')
     for field in ('name', 'table', 'spec_file'):
-        value = given.get(f'model.{field}', '')
+        value = overrides.get(f'model.{field}', '')
         check(value == '', f'model.{field}', value, 'has no effect in a search: search.space says its networks')
     for field in ('dropout_rate', 'drop_path_rate'):
         rate = config.model[field]
@@ -290,7 +290,7 @@ def _check_config(config: ConfigView, given: Mapping[str, Any]) -> None:
 
 
 def search(
-    config: ConfigView, given: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]
+    config: ConfigView, overrides: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]
 ) -> Found | None:
     """The network that a search ends with; see `WeightSharingSearch`."""
-    return WeightSharingSearch(config, given).run(workdir, stop)
+    return WeightSharingSearch(config, overrides).run(workdir, stop)

@@ -44,11 +44,11 @@ def _search(arguments: argparse.Namespace) -> None:
     """Searches in the workdir, alone."""
     from mobilenets_jax import cli
 
-    config, given = cli.config_view(), cli.overrides()
+    config, overrides = cli.config_view(), cli.overrides()
     if 'search' not in config:
         raise UserError('--config has no section search; configs/search/ has files with one.')
     if arguments.target_ms is not None:
-        given = {**given, 'search.target_ms': arguments.target_ms}
+        overrides = {**overrides, 'search.target_ms': arguments.target_ms}
         config = config.updated({'search.target_ms': arguments.target_ms})
     target, algorithm = config.search.target_ms, config.search.algorithm
     check(target is not None, 'search.target_ms', target, 'must be set, e.g. by --target_ms=12.5')
@@ -57,7 +57,7 @@ def _search(arguments: argparse.Namespace) -> None:
     check(size is None or size > 0, 'search.latency_image_size', size, 'must be positive')
     workdir = epath.Path(arguments.workdir).expanduser()
     with WorkdirLock(workdir), StopSignals() as stop_signals:
-        found = ALGORITHMS[algorithm](config, given, workdir, stop_signals.reached)
+        found = ALGORITHMS[algorithm](config, overrides, workdir, stop_signals.reached)
         if found is None:
             stopped_by = stop_signals.name()
             say(f'stopped by {stopped_by}; the same command goes on from what was saved')

@@ -23,8 +23,6 @@ def get_config(algorithm: str) -> ml_collections.ConfigDict:
 def get_stand_alone() -> ml_collections.ConfigDict:
     """The fields of a search whose networks are trained one by one; `search.space` takes the place of `model.name`."""
     config = get_config('stand_alone')
-    # Pixels at which the latency is that of the network with all strides; unset: that of the network as it is trained.
-    config.search.latency_image_size = placeholder(int)
     config.search.space = 'mnasnet'
     config.search.options = ()  # (pattern, options): choices whose name has the pattern have these options alone
     config.search.controller = 'reinforce'  # reinforce, evolution, or random within 10 % below the target

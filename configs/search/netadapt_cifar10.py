@@ -5,7 +5,7 @@ Command: python -m mobilenets_jax search --config=configs/search/netadapt_cifar1
     --config.init_from=runs/small --config.data.dir=DIR --target_ms=13.08
 Hardware: two CPU cores, with other work on them: 23 minutes for thirteen rounds.
 Expected: found.json, a network of 12.93 predicted milliseconds for --config.model.spec_file.
-Status: reproduced here, see docs/search.md.
+Status: reproduced here.
 
 DIR is as for configs/cifar10.py, with which runs/small was trained. The network and its input are that run's. The
 latency is that of the network with all strides at 224 px.

@@ -5,7 +5,7 @@ Command: python -m mobilenets_jax search --config=configs/search/tunas_v3_cifar1
     --config.data.dir=DIR --target_ms=12
 Hardware: one CPU core of two, the other with other work: 12 minutes.
 Expected: found.json, a network of 13.9 predicted milliseconds for --config.model.spec_file.
-Status: reproduced here, see docs/search.md.
+Status: reproduced here.
 
 DIR is as for configs/cifar10.py. The latency is that of the network with all strides at 224 px.
 """

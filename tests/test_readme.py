@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from configs import base
-from configs.search import netadapt_cifar10, tunas_cifar10
+from configs.search import mnasnet_cifar10, netadapt_cifar10, tunas_cifar10
 from mobilenets_jax import __main__ as command_line
 from mobilenets_jax.commands import models
 from mobilenets_jax.config import ConfigView
@@ -63,7 +63,7 @@ def flags_of_commands() -> dict[str, set[str]]:
 def fields_of_configs() -> set[str]:
     """The dotted paths of the fields that any task or any search has."""
     configs = [base.get_config(task) for task in base.TASK_FIELDS]
-    configs += [tunas_cifar10.get_config(), netadapt_cifar10.get_config()]
+    configs += [search.get_config() for search in (tunas_cifar10, netadapt_cifar10, mnasnet_cifar10)]
     return {leaf.removeprefix('config.') for config in configs for leaf in ConfigView(config.to_dict()).leaves()}
 
 

@@ -124,7 +124,7 @@ def test_image_has_its_user_and_no_test_tools():
     requirements = (ROOT / 'requirements.txt').read_text().splitlines()
     names = [re.split('[>=<]', line)[0] for line in requirements]
     left_out = list(itertools.dropwhile(lambda name: not name.startswith('# Tests and lint'), names))
-    assert left_out[1:] == ['pytest', 'pytest-xdist', 'ruff']
+    assert left_out[1:] == ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'nbclient', 'ipykernel']
 
 
 @pytest.fixture

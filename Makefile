@@ -31,7 +31,7 @@ demo: $(INSTALLED)  ## Train MobileNetV3-Small on the bundled digits, evaluate t
 	@echo "curves:      $(DEMO_DIR)/curves.png"
 	@echo "checkpoint:  $(DEMO_DIR)/checkpoints"
 
-test: $(INSTALLED)  ## Run the fast tests (some 20 minutes on two cores).
+test: $(INSTALLED)  ## Run the fast tests (some 15 minutes on two cores).
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Resuming, two processes, the step, checkpoints, native ops: these depend on the versions of Python and JAX.

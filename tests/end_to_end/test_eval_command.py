@@ -85,6 +85,7 @@ def test_result_is_that_of_the_parameters_asked_for(arguments, step, which, laun
         assert '| model.width_multiplier | 0.25 |' in card and 'config.batch_size' not in card
 
 
+@pytest.mark.slow
 def test_a_mean_of_checkpoints_is_evaluated_as_a_run_and_trained_no_further(launcher, straight_run, measure, tmp_path):
     mean = tmp_path / 'mean'
     assert main(['average', str(straight_run()), f'--out={mean}', '--last=2']) == 0

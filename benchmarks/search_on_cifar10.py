@@ -26,12 +26,14 @@ import matplotlib
 import numpy as np
 from etils import epath
 
+from configs.search.common import get_weight_sharing
 from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.continuation import newest_checkpoint
 from mobilenets_jax.models import create_model, get_spec
 from mobilenets_jax.models.found import canonical
 from mobilenets_jax.report.counts import count_module
+from mobilenets_jax.saved_config import with_saved
 from mobilenets_jax.search.controllers import random_in_band
 from mobilenets_jax.search.found import Found
 from mobilenets_jax.search.latency import latency_model
@@ -50,7 +52,11 @@ TRAIN = ('--config=configs/cifar10.py', '--config.model.num_removed_strides=1', 
 def draw(arguments: argparse.Namespace) -> None:
     """Writes random networks of a search's space, and what they reach with the shared weights."""
     workdir = epath.Path(arguments.search)
-    config = ConfigView(newest_checkpoint(workdir / 'checkpoints').meta['config'])
+    newest = newest_checkpoint(workdir / 'checkpoints')
+    if newest is None:
+        raise SystemExit(f'error: --search={workdir} holds no checkpoint of a search.')
+    saved, _ = with_saved(get_weight_sharing(), newest.meta['config'], f'checkpoint {newest.step}')
+    config = ConfigView(saved.to_dict())
     search = WeightSharingSearch(config.updated({'data.dir': str(arguments.data)}), {})
     accuracy, best = shared_accuracy(search, workdir)
     networks = search.networks

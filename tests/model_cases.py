@@ -18,9 +18,6 @@ ONE_A_BLOCK = (
     'ghostnet',
 )
 
-# Compiling is nearly all of the time in these tests, and nothing in them depends on optimised code.
-QUICK_COMPILE = {'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False}
-
 
 def all_networks(but: Sequence[str] = ()):
     """All names as parameters of a test, those beyond `ONE_A_BLOCK`, and those that take longest, marked slow."""
@@ -54,12 +51,3 @@ def drop_path_rates(model) -> list[float]:
     with nn.intercept_methods(call):
         jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
     return found
-
-
-def compile_quickly(function, *args):
-    """`function` compiled for the shapes of `args`, to slow code in little time."""
-    lowered = jax.jit(function).lower(*args)
-    try:
-        return lowered.compile(compiler_options=QUICK_COMPILE)
-    except jax.errors.JaxRuntimeError:  # an XLA without one of these options
-        return lowered.compile()

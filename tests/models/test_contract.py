@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_values import golden
-from model_cases import abstract_outputs, all_networks, compile_quickly, random_variables
+from model_cases import abstract_outputs, all_networks, random_variables
 
 from mobilenets_jax.models import create_backbone, create_model, list_models
 
@@ -65,8 +65,8 @@ def test_dropout_and_batch_statistics_only_in_training():
         (logits, _), new = model.apply(variables, images, train=True, mutable=['batch_stats'], rngs={'dropout': key})
         return logits, new['batch_stats']
 
-    evaluate = compile_quickly(evaluate, variables, images)
-    train = compile_quickly(train, variables, images, jax.random.key(0))
+    evaluate = jax.jit(evaluate)
+    train = jax.jit(train)
     np.testing.assert_array_equal(evaluate(variables, images), evaluate(variables, images))
     logits, new_stats = train(variables, images, jax.random.key(0))
     other_logits, _ = train(variables, images, jax.random.key(1))

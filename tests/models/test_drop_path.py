@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import compile_quickly, drop_path_rates, random_variables
+from model_cases import drop_path_rates, random_variables
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.fake_quantization import FakeQuantized, Phases, activations
@@ -89,7 +89,7 @@ def test_an_example_is_dropped_or_scaled(kind):
         )
 
     arguments = (variables, images, jax.random.key(1))
-    (outputs, _), state = compile_quickly(train, *arguments)(*arguments)
+    (outputs, _), state = jax.jit(train)(*arguments)
     computed = np.asarray(state['intermediates'][last]['__call__'][0])
     added = slice(None, row.identity_channels if kind == 'sandglass' else None)
     activation = (lambda x: np.maximum(x, 0)) if after == 'relu' else (lambda x: x)
@@ -179,8 +179,8 @@ def test_fused_is_layer_by_layer(name):
             return jax.grad(loss, has_aux=True)(variables['params'])
 
         key = jax.random.key(0)
-        fused = compile_quickly(lambda *arrays: gradients(*arrays, around=fuse), variables, images, key)
-        apart = compile_quickly(gradients, variables, images, key)
+        fused = jax.jit(lambda *arrays: gradients(*arrays, around=fuse))
+        apart = jax.jit(gradients)
         results = fused(variables, images, key), apart(variables, images, key)
         for one, other in zip(*map(jax.tree.leaves, results), strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-9 * np.abs(other).max() + 1e-12)

@@ -3,10 +3,11 @@
 import functools
 
 import golden_values
+import jax
 import numpy as np
 import pytest
 from golden_values import ENDPOINTS, PYRAMID, golden
-from model_cases import abstract_outputs, all_networks, compile_quickly, random_variables
+from model_cases import abstract_outputs, all_networks, random_variables
 
 from mobilenets_jax.models import create_model, list_models
 
@@ -43,7 +44,7 @@ def test_a_dilated_network_has_the_same_features_subsampled(convention):
     for output_stride in (32, 16):
         model = create_model('mobilenet_v2', 10, 0.35, convention, output_stride=output_stride)
         variables = random_variables(model, size)
-        apply = compile_quickly(functools.partial(model.apply, train=False), variables, images)
+        apply = jax.jit(functools.partial(model.apply, train=False))
         _, features[output_stride] = apply(variables, images)
     for block in range(1, 14):
         name = f'block{block:02d}'

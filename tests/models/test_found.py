@@ -6,7 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from model_cases import abstract_outputs, compile_quickly, random_variables
+from model_cases import abstract_outputs, random_variables
 
 from mobilenets_jax.errors import UserError
 from mobilenets_jax.models import create_model, get_spec
@@ -87,7 +87,7 @@ def test_the_dense_convolution_of_a_searched_space_computes_what_its_row_says():
     for layer in block['se'].values():
         layer['bias'] = np.zeros_like(layer['bias'])
     apply = functools.partial(model.apply, train=False)
-    _, endpoints = compile_quickly(apply, variables, images)(variables, images)
+    _, endpoints = jax.jit(apply)(variables, images)
     assert set(block) == {'spatial', 'se'} and set(block['spatial']) == {'conv', 'bn'}
     x = np.pad(np.asarray(endpoints['block01']), ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))  # N, H, W, C, 3, 3

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_values import NATIVE_CALLS, forwards, golden
-from model_cases import all_networks, compile_quickly, random_variables
+from model_cases import all_networks, random_variables
 
 from mobilenets_jax.inference import freeze
 from mobilenets_jax.models import create_model, list_models
@@ -57,7 +57,7 @@ def test_fused_is_layer_by_layer(name, monkeypatch):
         evaluate, train = forwards(model)
         for function in (evaluate, functools.partial(gradients, train)):
             forward = fuse if function is evaluate else lambda function: functools.partial(gradients, fuse(train))
-            fused, apart = (compile_quickly(f, *arrays)(*arrays) for f in (forward(function), function))
+            fused, apart = (jax.jit(f)(*arrays) for f in (forward(function), function))
             assert_equal_to_rounding(fused, apart)
 
 
@@ -90,7 +90,7 @@ def test_bfloat16_and_dropout_are_fused_too():
         return logits
 
     keys = jax.random.split(jax.random.key(0))
-    compiled = (compile_quickly(function, variables, images, keys[0]) for function in (fuse(train), train))
+    compiled = map(jax.jit, (fuse(train), train))
     fused, apart = ([function(variables, images, key) for key in keys] for function in compiled)
     for one, other in zip(fused, apart, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=0.1 * np.max(np.abs(other)))

@@ -2,9 +2,10 @@
 
 import functools
 
+import jax
 import numpy as np
 import pytest
-from model_cases import compile_quickly, random_variables
+from model_cases import random_variables
 from numpy_layers import NumpyNetwork, relu, relu6
 
 from mobilenets_jax.models import create_model
@@ -105,7 +106,7 @@ def test_same_logits_as_a_forward_in_numpy(case):
     model = create_model(case.split(',')[0], 10, **fields)
     variables = random_variables(model, IMAGE_SIZE)
     images = np.random.default_rng(1).uniform(-1, 1, (2, IMAGE_SIZE, IMAGE_SIZE, 3)).astype(np.float32)
-    logits, _ = compile_quickly(functools.partial(model.apply, train=False), variables, images)(variables, images)
+    logits, _ = jax.jit(functools.partial(model.apply, train=False))(variables, images)
     rules = model.spec.convention
     expected = forward(NumpyNetwork(variables, rules.padding, rules.bn_epsilon), images)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.max(np.abs(expected)))

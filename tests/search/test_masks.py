@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import compile_quickly
 from tiny_space import tiny_space
 
 from mobilenets_jax.errors import UserError
@@ -77,7 +76,7 @@ def compare(super_network, decisions, tolerance, dtype='float64'):
 
         return evaluate(masked(params, sizes), batch_stats), jax.value_and_grad(masked_loss, has_aux=True)(params)
 
-    compiled = compile_quickly(large, params, super_network.sizes(decisions[0]))
+    compiled = jax.jit(large)
     for decided in decisions:
         sizes = super_network.sizes(decided)
         logits, ((value, statistics), gradient) = compiled(params, sizes)
@@ -88,7 +87,7 @@ def compare(super_network, decisions, tolerance, dtype='float64'):
 
         parts = sliced(variables, sizes)
         arguments = parts['params'], parts['batch_stats']
-        wanted = compile_quickly(alone, *arguments)(*arguments)
+        wanted = jax.jit(alone)(*arguments)
         found = logits, ((value, sliced(statistics, sizes)), sliced(gradient, sizes))
         for (name, one), other in zip(named_leaves(found).items(), named_leaves(wanted).values(), strict=True):
             one, other = np.asarray(one), np.asarray(other)

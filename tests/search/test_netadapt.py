@@ -178,7 +178,7 @@ def outcome(spec, images):
         logits, _ = network(spec).apply({'params': params, 'batch_stats': statistics}, images, train=False)
         return logits, *jax.grad(loss, has_aux=True)(params, statistics)
 
-    return jax.jit(compute, compiler_options={'xla_backend_optimization_level': 0})
+    return jax.jit(compute)
 
 
 def _check_close(trees, others):

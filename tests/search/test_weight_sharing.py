@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from etils import epath
-from model_cases import compile_quickly, random_variables
+from model_cases import random_variables
 from tiny_space import tiny_space
 
 from benchmarks.search_on_cifar10 import _shuffled, shared_accuracy, spearman
@@ -104,7 +104,7 @@ def test_a_step_is_the_mean_of_the_steps_of_its_networks(networks):
             return (losses * ~held).sum() / mean_count, logits
 
         arguments = sliced(params, sizes), images[device], labels, held[device]
-        gradient, logits = compile_quickly(jax.grad(loss, has_aux=True), *arguments)(*arguments)
+        gradient, logits = jax.jit(jax.grad(loss, has_aux=True))(*arguments)
         for place, values in zip(*map(jax.tree.leaves, (sliced(places(params), sizes), gradient)), strict=True):
             wanted_move[place] += values / DEVICES
         accuracies.append((np.asarray(logits).argmax(axis=-1) == labels)[held[device]].mean())

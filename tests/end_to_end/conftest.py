@@ -2,11 +2,12 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from launching import PRECISE_RUN, SHORT_RUN, Launcher, coordinates, end_of
+from launching import PRECISE_RUN, SHORT_RUN, Launcher, coordinates, end_of, forked_results
 
 
 @pytest.fixture(scope='session')
@@ -43,6 +44,26 @@ def made_once(shared_folder) -> Callable[[str, Callable[[Path], None]], Path]:
         return folder
 
     return made
+
+
+@pytest.fixture
+def commands_on_run(made_once, launcher) -> Callable[[str, Path, Mapping[str, str]], tuple[Path, dict[str, dict]]]:
+    """From a name, the folder of a checkpoint and commands by name to a folder and the result of each command.
+
+    In `w` of the folder a run is resumed from the checkpoint. FOLDER in a command is the folder, and all must succeed.
+    """
+
+    def run(name: str, checkpoint: Path, commands: Mapping[str, str]) -> tuple[Path, dict[str, dict]]:
+        def run_all(folder: Path) -> None:
+            shutil.copytree(checkpoint, folder / 'w' / 'checkpoints' / checkpoint.name)
+            launcher.run_forked(list(commands.values()), folder)
+
+        folder = made_once(name, run_all)
+        results = dict(zip(commands, forked_results(folder), strict=True))
+        assert {result['status'] for result in results.values()} == {0}, results
+        return folder, results
+
+    return run
 
 
 @pytest.fixture

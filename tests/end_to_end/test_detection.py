@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from launching import ROOT, coordinates, forked_results
+from launching import ROOT, coordinates
 from PIL import Image
 
 from mobilenets_jax.weights.trained import read_trained
@@ -74,7 +73,7 @@ def run(images, made_once, launcher):
 
 
 @pytest.fixture
-def results(run, images, made_once, launcher):
+def results(run, images, commands_on_run):
     """A folder, in `w` of which a run goes on from the first checkpoint of `run`, and the result of each command."""
     workdir, _ = run
     train = ' '.join((*SMALL, ALL_CLASSES, f'--config.data.dir={images}'))
@@ -87,14 +86,7 @@ def results(run, images, made_once, launcher):
         ),
     }
 
-    def run_all(folder):
-        shutil.copytree(workdir / 'checkpoints' / '40', folder / 'w' / 'checkpoints' / '40')
-        launcher.run_forked(list(commands.values()), folder)
-
-    folder = made_once('detection_commands', run_all)
-    results = dict(zip(commands, forked_results(folder), strict=True))
-    assert {result['status'] for result in results.values()} == {0}, results
-    return folder, results
+    return commands_on_run('detection_commands', workdir / 'checkpoints' / '40', commands)
 
 
 def summary(workdir):

@@ -3,13 +3,12 @@
 import csv
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from launching import ROOT, coordinates, forked_results
+from launching import ROOT, coordinates
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / 'data'))
@@ -53,7 +52,7 @@ def run(images, made_once, launcher):
 
 
 @pytest.fixture
-def results(run, images, made_once, launcher):
+def results(run, images, commands_on_run):
     """A folder, in `w` of which a run goes on from the first checkpoint of `run`, and the result of each command."""
     workdir, _ = run
     commands = {
@@ -62,14 +61,7 @@ def results(run, images, made_once, launcher):
         f'{images}/test/080.jpg --workdir={workdir} --masks=FOLDER/masks --out=FOLDER/seen.png --json',
     }
 
-    def run_all(folder):
-        shutil.copytree(workdir / 'checkpoints' / '2', folder / 'w' / 'checkpoints' / '2')
-        launcher.run_forked(list(commands.values()), folder)
-
-    folder = made_once('segmentation_commands', run_all)
-    results = dict(zip(commands, forked_results(folder), strict=True))
-    assert {result['status'] for result in results.values()} == {0}, results
-    return folder, results
+    return commands_on_run('segmentation_commands', workdir / 'checkpoints' / '2', commands)
 
 
 def summary(workdir):

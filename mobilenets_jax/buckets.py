@@ -10,6 +10,8 @@ from typing import NoReturn
 import fsspec
 from etils import epath
 
+from mobilenets_jax.errors import one_line
+
 
 def is_bucket(path: epath.PathLike) -> bool:
     """Whether a path is in a bucket."""
@@ -52,7 +54,7 @@ def list_entries(directory: epath.Path) -> list[tuple[str, bool]]:
     except OSError:
         raise
     except Exception as error:  # whatever the client raises
-        raise OSError(' '.join(str(error).split()) or type(error).__name__) from error
+        raise OSError(one_line(error)) from error
     if listed is None or not (listed[1] or listed[2]):
         raise FileNotFoundError('there is no such folder')
     _, folders, files = listed

@@ -60,6 +60,11 @@ def check(condition: bool, field: str, value: object, requirement: str) -> None:
         raise UserError(f'{field}={value!r} {requirement}.')
 
 
+def one_line(error: BaseException) -> str:
+    """The text of an error of another library in one line; its type if it has no text."""
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
 def describe(error: BaseException) -> tuple[str, int] | None:
     """The line that is printed for an error, and the exit status; None for a bug, which keeps its traceback."""
     if isinstance(error, UserError):

@@ -23,7 +23,7 @@ from etils import epath
 
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.config import write_text
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.errors import UserError, one_line
 from mobilenets_jax.hosts import broadcast_from_primary
 
 LOCK_NAME = 'run.lock'
@@ -231,7 +231,7 @@ def _reason(error: Exception) -> str:
     """Why a folder cannot be written, in a line; the clients of a bucket raise what they like."""
     if isinstance(error, FileNotFoundError) and error.strerror is None:
         return 'there is no such bucket'
-    return ' '.join(f'{error}'.split()) or type(error).__name__
+    return one_line(error)
 
 
 def _machine() -> str:

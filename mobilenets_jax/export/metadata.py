@@ -17,7 +17,7 @@ import flatbuffers
 import numpy as np
 
 from mobilenets_jax.data.options import NORMALIZATIONS
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.errors import UserError, one_line
 from mobilenets_jax.export import flatbuffer
 from mobilenets_jax.export.lowering import OUTPUT
 from mobilenets_jax.renamed_fields import with_new_paths
@@ -77,7 +77,7 @@ def read_record(content: bytes, label: str) -> dict[str, Any] | None:
         known = {'task': str(record['task']), 'model': str(record['model']), 'class_names': list(record['class_names'])}
         return {**record, **known, 'config': _tuples(with_new_paths(record['config']))}
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, OverflowError) as error:
-        reason = ' '.join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise UserError(f'{label} cannot be read: {reason:.200}.') from error
 
 

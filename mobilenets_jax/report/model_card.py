@@ -9,7 +9,6 @@ import importlib.metadata
 import pathlib
 import platform
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from mobilenets_jax.errors import UserError
 from mobilenets_jax.hosts import code_version
 from mobilenets_jax.image_size import height_and_width
 from mobilenets_jax.report.counts import count_module
+from mobilenets_jax.report.run import never_ending_the_run
 from mobilenets_jax.tables import markdown
 from mobilenets_jax.training.task import Measures
 
@@ -56,7 +56,8 @@ def write_model_card(
         dataset: its data.
         measures: how its metrics are called and written.
     """
-    try:
+
+    def write() -> None:
         path = workdir / NAME
         if path.exists() and MARK not in path.read_text():
             raise UserError('there is one that this project has not written')
@@ -71,9 +72,8 @@ def write_model_card(
             _section('Made with', _made_with(summary)),
         )
         write_text(path, '\n\n'.join(filter(None, sections)) + '\n')
-    except Exception as error:  # file systems and buckets raise anything
-        cause = ' '.join(str(error).split()) or type(error).__name__
-        print(f'{NAME} was not written: {cause}', file=sys.stderr, flush=True)
+
+    never_ending_the_run(NAME, write)
 
 
 def commit() -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from etils import epath
 
 from mobilenets_jax.config import write_bytes, write_json
+from mobilenets_jax.errors import one_line
 from mobilenets_jax.report.curves import Curves, draw_curves
 from mobilenets_jax.training.loop import Outcome
 from mobilenets_jax.training.parallel import to_host
@@ -112,8 +113,7 @@ def never_ending_the_run(name: str, write: Callable[[], Any]) -> Any:
     try:
         return write()
     except Exception as error:  # Matplotlib, fonts, file systems and buckets raise anything
-        cause = ' '.join(str(error).split()) or type(error).__name__
-        print(f'{name} was not written: {cause}', file=sys.stderr, flush=True)
+        print(f'{name} was not written: {one_line(error)}', file=sys.stderr, flush=True)
         return None
 
 

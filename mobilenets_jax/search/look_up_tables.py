@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from etils import epath
 
-from mobilenets_jax.errors import UserError, check, did_you_mean
+from mobilenets_jax.errors import UserError, check, did_you_mean, one_line
 from mobilenets_jax.models.specs import NetworkSpec
 from mobilenets_jax.search.operations import Position, positions
 from mobilenets_jax.search.proxylessnas_layers import layer_options, proxylessnas_decisions
@@ -106,7 +106,7 @@ def read_object(path: str, parse: Callable[[bytes], Any]) -> dict:
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        reason = ' '.join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise UserError(f'{path} is no table of latencies: {reason:.200}.') from error
     check(isinstance(found, dict) and bool(found), path, type(found).__name__, 'is no table of latencies')
     return found

@@ -15,7 +15,7 @@ from etils import epath
 
 from mobilenets_jax.buckets import is_bucket
 from mobilenets_jax.config import read_json, write_json
-from mobilenets_jax.errors import UserError, needed
+from mobilenets_jax.errors import UserError, needed, one_line
 
 RECORD = 'wandb.json'
 
@@ -54,8 +54,8 @@ class WandbScalars:
             )
             self._run.define_metric('step')
             self._run.define_metric('*', step_metric='step')
-        except Exception as error:  # wandb has many kinds, and its network client's
-            cause = ' '.join(str(error).split()) or type(error).__name__
+        except Exception as error:  # wandb and its network client raise many types
+            cause = one_line(error)
             raise UserError(f'log.wandb_project={project!r} cannot be written to: {cause:.300}') from error
 
     def add(self, kind: str, step: int, metrics: Mapping[str, float | None]) -> None:
@@ -74,6 +74,6 @@ class WandbScalars:
             call()
         except Exception as error:
             self._run = None
-            cause = ' '.join(str(error).split()) or type(error).__name__
+            cause = one_line(error)
             line = f'nothing more goes to Weights & Biases ({cause}); metrics.jsonl has all metrics'
             print(line, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ import zlib
 
 import numpy as np
 
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.errors import UserError, one_line
 from mobilenets_jax.weights.archives import extract, open_archive
 from mobilenets_jax.weights.readers.contents import Contents
 from mobilenets_jax.weights.readers.errors import MAX_IMAGE_SIZE, MAX_TEXT_BYTES, UnreadableFileError, check_bytes
@@ -75,7 +75,7 @@ def read(path: pathlib.Path, member: str | None = None) -> WeightFile:
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise UserError(f'weights={str(path)!r} cannot be read: its archive is cut short or damaged.') from error
     except _FAULTS as error:
-        cause = ' '.join(str(error).split()) or type(error).__name__
+        cause = one_line(error)
         raise UserError(f'weights={str(path)!r} cannot be read: {cause}.') from error
 
 

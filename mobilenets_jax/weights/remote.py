@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from etils import epath
 
 from mobilenets_jax.buckets import is_bucket
-from mobilenets_jax.errors import UserError
+from mobilenets_jax.errors import UserError, one_line
 from mobilenets_jax.weights.readers.errors import MAX_WEIGHTS_BYTES
 from mobilenets_jax.weights.timm_facts import CONFIG
 
@@ -37,7 +37,7 @@ def local_file(path: str) -> Iterator[pathlib.Path]:
         except UserError:
             raise
         except Exception as error:  # each kind of bucket has its own
-            cause = ' '.join(str(error).split()) or type(error).__name__
+            cause = one_line(error)
             raise UserError(f'weights={path!r} cannot be read: {cause:.300}.') from error
         try:
             yield copy

@@ -14,7 +14,7 @@ from etils import epath
 from mobilenets_jax.checkpoints import BEST, CheckpointManager, find_checkpoints
 from mobilenets_jax.data import fields_of_source
 from mobilenets_jax.data.options import ImageOptions
-from mobilenets_jax.errors import UserError, check, check_choice
+from mobilenets_jax.errors import UserError, check, check_choice, one_line
 from mobilenets_jax.fake_quantization import float_statistics, ranges_of
 from mobilenets_jax.hosts import broadcast_from_primary
 from mobilenets_jax.identity import CLASS_NAMES, network_fields, task_of
@@ -71,7 +71,7 @@ def is_folder(source: str, label: str) -> bool:
         try:
             return epath.Path(source).expanduser().is_dir()
         except Exception as error:  # each kind of bucket has its own
-            cause = ' '.join(str(error).split()) or type(error).__name__
+            cause = one_line(error)
             raise UserError(f'{label} cannot be read: {cause:.300}.') from error
 
     return broadcast_from_primary(ask)

@@ -25,6 +25,7 @@ import jax
 import matplotlib
 import numpy as np
 from etils import epath
+from scipy.stats import spearmanr
 
 from configs.search.common import get_weight_sharing
 from mobilenets_jax.checkpoints import CheckpointManager
@@ -189,13 +190,7 @@ def plot(results: Mapping[str, Mapping[str, Any]], path: pathlib.Path) -> None:
 
 def spearman(first: list[float], second: list[float]) -> float:
     """Rank correlation in [-1, 1]; equal values share their mean rank."""
-
-    def ranks(values: list[float]) -> list[float]:
-        return [
-            sum(other < value for other in values) + sum(other == value for other in values) / 2 for value in values
-        ]
-
-    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
+    return float(spearmanr(first, second).statistic)
 
 
 def main() -> None:

@@ -124,11 +124,7 @@ def _networks(arguments: argparse.Namespace) -> list[Network]:
 
 def _model(network: str) -> ImageClassifier:
     """The network of 'NAME' or 'NAME:WIDTH'."""
-    name, colon, width = network.partition(':')
-    try:
-        width_multiplier = float(width) if colon else 1.0
-    except ValueError:
-        raise UserError(f'{network!r}: the width {width!r} is no number, such as 0.75.') from None
+    name, width_multiplier = latency_table.name_and_width(network)
     return create_model(name, width_multiplier=width_multiplier)
 
 

@@ -78,12 +78,16 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     if network.endswith('.json'):
         name, table = read_table(network, network)
         return plan_of_network(name, get_spec(name, table=table), size)
+    return plan_of_network(network, get_spec(*name_and_width(network)), size)
+
+
+def name_and_width(network: str) -> tuple[str, float]:
+    """The name and the width multiplier in 'NAME' or 'NAME:WIDTH'; raises `UserError` for a width that is no number."""
     name, colon, width = network.partition(':')
     try:
-        width_multiplier = float(width) if colon else 1.0
+        return name, float(width) if colon else 1.0
     except ValueError:
         raise UserError(f'{network!r}: the width {width!r} is no number, such as 0.75.') from None
-    return plan_of_network(network, get_spec(name, width_multiplier), size)
 
 
 def _options(given: str | None) -> tuple:

@@ -1,7 +1,6 @@
 """NetAdapt from a config to the table that it finds; see `search.adaptation`."""
 
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView, write_bytes, write_json, write_text
 from mobilenets_jax.config_use import check_used
 from mobilenets_jax.continuation import OF_THE_START, network_of_saved, newest_checkpoint
-from mobilenets_jax.data import Layout
 from mobilenets_jax.errors import check
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.models import get_spec
@@ -27,7 +25,17 @@ from mobilenets_jax.search.found import Found
 from mobilenets_jax.search.latency import latency_model
 from mobilenets_jax.search.netadapt import as_table, with_strides
 from mobilenets_jax.search.population import Population, Variables
-from mobilenets_jax.search_workdir import MAY_DIFFER, check_algorithm, check_config, check_no_training_run, say
+from mobilenets_jax.search_workdir import (
+    MAY_DIFFER,
+    WHOLE_BATCHES,
+    check_algorithm,
+    check_config,
+    check_no_teacher,
+    check_no_training_run,
+    check_trained_alone,
+    say,
+    warn_without_held_out,
+)
 from mobilenets_jax.tasks import get_task
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training.task import headline_metric
@@ -99,13 +107,8 @@ class NetAdaptSearch:
     def _check_network(self) -> None:
         model, config = self.experiment.model, self._config
         check(isinstance(model, ImageClassifier), 'task', config.task, "cannot be searched for; 'classification' can")
-        teacher = config.distillation.teacher
-        check(teacher == '', 'distillation.teacher', teacher, 'cannot be in a search, whose networks learn from labels')
-        stride = model.output_stride
-        check(stride == 32, 'model.output_stride', stride, 'must be 32 in a search: no latency model knows dilation')
-        check(
-            not config.model.sync_bn, 'model.sync_bn', True, 'cannot be in a search whose devices train networks alone'
-        )
+        check_no_teacher(config.distillation.teacher)
+        check_trained_alone(config.model.sync_bn, model.output_stride)
 
     def _published_table(self) -> NetworkSpec:
         """The network with all of its strides, those that training drops included."""
@@ -114,8 +117,6 @@ class NetAdaptSearch:
 
     def _population(self) -> Population:
         experiment, dataset = self.experiment, self.dataset
-        # Every candidate gets whole batches, on whatever device of whatever process it is.
-        whole = Layout(process_index=0, process_count=1, local_device_count=1)
         best_by = headline_metric(experiment.task)
 
         def score(sums: Mapping[str, np.ndarray]) -> float:
@@ -125,8 +126,8 @@ class NetAdaptSearch:
             task=experiment.task,
             train_step=experiment.candidate_step(),
             first_state=experiment.candidate_state,
-            train_batches=lambda position: dataset.train_batches(whole, start=position),
-            eval_batches=functools.partial(dataset.eval_batches, whole),
+            train_batches=lambda position: dataset.train_batches(WHOLE_BATCHES, start=position),
+            eval_batches=functools.partial(dataset.eval_batches, WHOLE_BATCHES),
             score=score,
             num_steps=experiment.options.total_steps,
             batch_size=experiment.batch_size,
@@ -181,8 +182,7 @@ class NetAdaptSearch:
     def _save(self, state: SearchState) -> None:
         """Writes a checkpoint, and what people look at."""
         self._watchdog.reset()
-        facts = {'algorithm': NAME, 'state': state.facts}
-        meta = {'search': facts, 'config': self._config.to_dict(), 'fingerprints': self.experiment.dataset.fingerprints}
+        meta = {**self.experiment.facts, 'search': {'algorithm': NAME, 'state': state.facts}}
         self._checkpoints.save(state.step, state.arrays, meta=meta)
         self._checkpoints.wait()
         self._write(state)
@@ -207,9 +207,7 @@ class NetAdaptSearch:
             f'{jax.device_count()} device(s), a candidate on each; {experiment.options.total_steps} steps of batch '
             f'{experiment.batch_size} for each candidate'
         )
-        if not config.search.held_out_percent and jax.process_index() == 0:
-            line = 'search.held_out_percent=0: networks are chosen by the evaluation set, which is no test of them then'
-            print(line, file=sys.stderr, flush=True)
+        warn_without_held_out(config.search.held_out_percent)
 
 
 def search(config: ConfigView, overrides: Mapping[str, Any], workdir: epath.Path, stop: Callable[[int], bool]):

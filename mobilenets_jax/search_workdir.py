@@ -1,14 +1,19 @@
 """The workdir of a search, whatever its algorithm: it goes on from a checkpoint of its own, with its own config."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import jax
 
 from mobilenets_jax.checkpoints import Description
 from mobilenets_jax.config import ConfigView, spellings
 from mobilenets_jax.continuation import REPORTING, differences
+from mobilenets_jax.data import Layout
 from mobilenets_jax.errors import UserError, check
+from mobilenets_jax.hosts import warn
 
+# Networks that have a device each get whole batches, on whatever device of whatever process they are.
+WHOLE_BATCHES = Layout(process_index=0, process_count=1, local_device_count=1)
 # They change nothing of what a search does next.
 MAY_DIFFER = ('data.dir', 'data.num_threads')
 
@@ -49,6 +54,31 @@ def check_no_training_run(config: ConfigView, trains_alone: str) -> None:
         for field in spellings('every'):
             value, requirement = config[section][field], 'has no effect in a search, which is saved with each candidate'
             check(value is None, f'{section}.{field}', value, requirement)
+
+
+def check_trained_alone(sync_bn: bool, output_stride: int) -> None:
+    """Raises `UserError` for a network that no search of networks on a device each can train and predict."""
+    check(not sync_bn, 'model.sync_bn', sync_bn, 'cannot be in a search whose devices train networks alone')
+    requirement = 'must be 32 in a search: no latency model knows dilation'
+    check(output_stride == 32, 'model.output_stride', output_stride, requirement)
+
+
+def check_no_teacher(teacher: str) -> None:
+    """Raises `UserError` if the config has a teacher."""
+    check(teacher == '', 'distillation.teacher', teacher, 'cannot be in a search, whose networks learn from labels')
+
+
+def check_no_network(overrides: Mapping[str, Any]) -> None:
+    """Raises `UserError` if the command line names a network in a search over a space."""
+    for field in ('name', 'table', 'spec_file'):
+        value = overrides.get(f'model.{field}', '')
+        check(value == '', f'model.{field}', value, 'has no effect in a search: search.space says its networks')
+
+
+def warn_without_held_out(percent: float) -> None:
+    """Says that a search has no held-out images, if it has none."""
+    if not percent:
+        warn('search.held_out_percent=0: networks are chosen by the evaluation set, which is no test of them then')
 
 
 def say(line: str) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ from mobilenets_jax.checkpoints import CheckpointManager
 from mobilenets_jax.config import ConfigView, write_bytes, write_json, write_text
 from mobilenets_jax.config_use import check_used
 from mobilenets_jax.continuation import newest_checkpoint
-from mobilenets_jax.data import Layout
 from mobilenets_jax.errors import check, check_choice
 from mobilenets_jax.experiment import Experiment
 from mobilenets_jax.models.found import canonical, to_text
@@ -29,7 +27,17 @@ from mobilenets_jax.search.netadapt import as_table
 from mobilenets_jax.search.reward import get_reward
 from mobilenets_jax.search.spaces import get_space
 from mobilenets_jax.search.stand_alone import Child, Children, SearchState, StandAlone, found_of
-from mobilenets_jax.search_workdir import check_algorithm, check_config, check_no_training_run, say
+from mobilenets_jax.search_workdir import (
+    WHOLE_BATCHES,
+    check_algorithm,
+    check_config,
+    check_no_network,
+    check_no_teacher,
+    check_no_training_run,
+    check_trained_alone,
+    say,
+    warn_without_held_out,
+)
 from mobilenets_jax.tasks import get_task
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training import parallel
@@ -77,11 +85,9 @@ class StandAloneSearch:
         self._config = self._of_network(config, self._space.spec(np.zeros(len(self._space.choices), int)))
         dataset, percent = Experiment(self._config).dataset, search.held_out_percent
         self.dataset = dataset.holding_out(percent) if percent else dataset
-        self._fingerprints = dataset.fingerprints
         self.experiment = Experiment(self._config, dataset=self.dataset)
         self.experiment.device_step(self.experiment.task, over_devices=False)  # raises for what cannot be trained
-        stride = self.experiment.model.output_stride
-        check(stride == 32, 'model.output_stride', stride, 'must be 32 in a search: no latency model knows dilation')
+        check_trained_alone(config.model.sync_bn, self.experiment.model.output_stride)
         self._arguments = network_arguments(self._config, self.dataset)
         self._kept = {name: config.checkpoint[name] for name in ('keep_last', 'keep_best')}
         size = search.latency_image_size
@@ -104,8 +110,6 @@ class StandAloneSearch:
     def _create_search(self, overrides: Mapping[str, Any]) -> StandAlone:
         search, options = self._config.search, self.experiment.options
         reward = get_reward(search.reward, search.target_ms, search.exponent)
-        # Every network gets whole batches, on whatever device of whatever process it is.
-        whole = Layout(process_index=0, process_count=1, local_device_count=1)
         best_by = headline_metric(self.experiment.task)
 
         def score(sums: Mapping[str, np.ndarray]) -> float:
@@ -113,8 +117,8 @@ class StandAloneSearch:
 
         children = Children(
             create=self._create_child,
-            train_batches=functools.partial(self.dataset.train_batches, whole),
-            eval_batches=functools.partial(self.dataset.eval_batches, whole),
+            train_batches=functools.partial(self.dataset.train_batches, WHOLE_BATCHES),
+            eval_batches=functools.partial(self.dataset.eval_batches, WHOLE_BATCHES),
             score=score,
             num_steps=options.total_steps,
             stop=self._ends,
@@ -213,8 +217,7 @@ class StandAloneSearch:
     def _save(self, state: SearchState) -> None:
         """Writes a checkpoint, and what people look at."""
         self._watchdog.reset()
-        facts = {'algorithm': NAME, 'rows': list(state.rows)}
-        meta = {'search': facts, 'config': self._config.to_dict(), 'fingerprints': self._fingerprints}
+        meta = {**self.experiment.facts, 'search': {'algorithm': NAME, 'rows': list(state.rows)}}
         self._checkpoints.save(state.step, _arrays(state), meta=meta)
         self._checkpoints.wait()
         self._write(state)
@@ -242,9 +245,7 @@ class StandAloneSearch:
             f'{jax.device_count()} device(s), a network on each; {options.total_steps} steps of batch '
             f'{options.batch_size} for each network'
         )
-        if not search.held_out_percent and jax.process_index() == 0:
-            line = 'search.held_out_percent=0: networks are chosen by the evaluation set, which is no test of them then'
-            print(line, file=sys.stderr, flush=True)
+        warn_without_held_out(search.held_out_percent)
 
 
 def _arrays(state: SearchState) -> dict[str, Any]:
@@ -259,11 +260,8 @@ def _check_config(config: ConfigView, overrides: Mapping[str, Any]) -> None:
     check_no_training_run(config, 'a search of networks that are trained one by one: each has steps of its own')
     fits = get_task(config.task).measures is ClassificationTask
     check(fits, 'task', config.task, "cannot be searched for; 'classification' can")
-    for field in ('name', 'table', 'spec_file'):
-        value = overrides.get(f'model.{field}', '')
-        check(value == '', f'model.{field}', value, 'has no effect in a search: search.space says its networks')
-    reason = 'cannot be in a search whose devices train networks alone'
-    check(not config.model.sync_bn, 'model.sync_bn', config.model.sync_bn, reason)
+    check_no_network(overrides)
+    check_no_teacher(config.distillation.teacher)
     check(
         config.init_from == '', 'init_from', config.init_from, 'has no effect: these networks are trained from scratch'
     )

@@ -33,7 +33,7 @@ from mobilenets_jax.search.space import Space
 from mobilenets_jax.search.spaces import get_space
 from mobilenets_jax.search.super_network import SuperNetwork
 from mobilenets_jax.search.weight_sharing import Networks, SearchState, SharedWeightsTask, make_search_step
-from mobilenets_jax.search_workdir import check_algorithm, check_config, say
+from mobilenets_jax.search_workdir import check_algorithm, check_config, check_no_network, check_no_teacher, say
 from mobilenets_jax.tasks import get_task
 from mobilenets_jax.tasks.network import network_arguments
 from mobilenets_jax.training import loop, parallel
@@ -216,7 +216,7 @@ class WeightSharingSearch:
                 options=options,
                 stop=stop,
                 start_position=restored.meta['position'] if restored else 0,
-                facts=self._facts(),
+                facts={**experiment.facts, 'search': {'algorithm': NAME}},
                 profile_folder=workdir / 'profile',
             )
             progress.close()
@@ -240,10 +240,6 @@ class WeightSharingSearch:
             write_bytes(workdir / 'search.png', picture)
 
         never_ending_the_run('search.png', draw)
-
-    def _facts(self) -> dict[str, Any]:
-        fingerprints = self.experiment.dataset.fingerprints
-        return {'config': self._config.to_dict(), 'fingerprints': fingerprints, 'search': {'algorithm': NAME}}
 
     def found(self, state: SearchState, metrics: Mapping[str, float]) -> tuple[Found, dict[str, Any]]:
         """The likeliest network of a state, and the options that are in force in it, by the names of their choices."""
@@ -274,16 +270,13 @@ def _check_config(config: ConfigView, overrides: Mapping[str, Any]) -> None:
     check(algorithm == NAME, 'search.algorithm', algorithm, f'is not {NAME!r}')
     fits = get_task(config.task).measures is ClassificationTask
     check(fits, 'task', config.task, 'has no search with shared weights: these are rewarded for classifying images')
-    for field in ('name', 'table', 'spec_file'):
-        value = overrides.get(f'model.{field}', '')
-        check(value == '', f'model.{field}', value, 'has no effect in a search: search.space says its networks')
+    check_no_network(overrides)
     for field in ('dropout_rate', 'drop_path_rate'):
         rate = config.model[field]
         check(rate == 0, f'model.{field}', rate, 'must be 0 in a search, whose rewards it would change')
     sync_bn = config.model.sync_bn
     check(not sync_bn, 'model.sync_bn', sync_bn, 'cannot be in a search, in which each device has its own network')
-    teacher = config.distillation.teacher
-    check(teacher == '', 'distillation.teacher', teacher, 'cannot be in a search, whose networks learn from labels')
+    check_no_teacher(config.distillation.teacher)
     check(config.init_from == '', 'init_from', config.init_from, 'has no effect in a search with shared weights')
     steps = config.optimizer.accumulation_steps
     check(steps == 1, 'optimizer.accumulation_steps', steps, 'must be 1 in a search with shared weights')

@@ -146,10 +146,8 @@ class Population:
         """Of what each device of all processes has."""
         totals: dict[str, np.ndarray] = {}
         for batch in parallel.put_batches(map(for_each_device, self.eval_batches())):
-            for name, values in self._eval_step(params, batch_stats, batch).items():
-                values = _local(values)
-                counts = np.issubdtype(values.dtype, np.integer)
-                totals[name] = totals.get(name, 0) + values.astype(np.int64 if counts else np.float64)
+            sums = self._eval_step(params, batch_stats, batch)
+            add_sums(totals, {name: _local(values) for name, values in sums.items()})
         scores = [
             self.score({name: values[device] for name, values in totals.items()})
             for device in range(jax.local_device_count())
@@ -170,6 +168,13 @@ def gathered(values: list) -> list:
     """The values of all processes, in the order of their devices; called by every process."""
     received = hosts.start_all_gather(values)
     return hosts.broadcast_from_primary(lambda: [value for of_host in received() for value in of_host])
+
+
+def add_sums(totals: dict[str, np.ndarray], sums: Mapping[str, np.ndarray]) -> None:
+    """Adds the sums of a batch to those of the batches before it, exactly where they are counts."""
+    for name, values in sums.items():
+        counts = np.issubdtype(values.dtype, np.integer)
+        totals[name] = totals.get(name, 0) + values.astype(np.int64 if counts else np.float64)
 
 
 def for_each_device(batch: Batch) -> Batch:

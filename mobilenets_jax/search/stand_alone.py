@@ -24,7 +24,7 @@ import numpy as np
 
 from mobilenets_jax.errors import RunError, check
 from mobilenets_jax.search.controllers import Controller
-from mobilenets_jax.search.population import Batch, for_each_device, gathered
+from mobilenets_jax.search.population import Batch, add_sums, for_each_device, gathered
 from mobilenets_jax.training import parallel
 from mobilenets_jax.training.state import TrainState, evaluated_variables
 
@@ -116,9 +116,7 @@ class Children:
                 child.evaluate(*of_child, one) for child, of_child, one in zip(own, variables, batches, strict=False)
             ]
             for total, of_child in zip(totals, sums, strict=True):
-                for name, value in of_child.items():
-                    counts = np.issubdtype(value.dtype, np.integer)
-                    total[name] = total.get(name, 0) + np.asarray(value).astype(np.int64 if counts else np.float64)
+                add_sums(total, jax.device_get(of_child))
         scores = [float(self.score(total)) for total in totals]
         return [score if math.isfinite(score) else None for score in scores]
 

@@ -1,16 +1,13 @@
 """The section `distillation` of a config: the task with a teacher, and the teacher itself, read from its file."""
 
 import functools
-import sys
-
-import jax
 
 from mobilenets_jax.config import ConfigView
 from mobilenets_jax.config_use import fields_in_use
 from mobilenets_jax.data import Dataset
 from mobilenets_jax.data.augmentation import change_normalization
 from mobilenets_jax.errors import check
-from mobilenets_jax.hosts import check_agreement
+from mobilenets_jax.hosts import check_agreement, warn
 from mobilenets_jax.identity import NETWORK_FIELDS, check_classes
 from mobilenets_jax.models.network import ImageClassifier
 from mobilenets_jax.training.classification import ClassificationTask
@@ -50,9 +47,8 @@ def read_teacher(config: ConfigView, dataset: Dataset, student: ImageClassifier)
         check_classes(label, card.class_names, dataset.class_names, data, exact=False)
     height, width = dataset.train_signature['image'].shape[:2]
     size = card.preprocessing.image_size
-    if (height, width) != (size, size) and jax.process_index() == 0:
-        line = f'{label} is for images of {size} px; it gets those of the run, {height} x {width} px'
-        print(line, file=sys.stderr, flush=True)
+    if (height, width) != (size, size):
+        warn(f'{label} is for images of {size} px; it gets those of the run, {height} x {width} px')
     fields = config_fields(pretrained)
     facts = {'variables': tree_sha256(pretrained.variables), **{path: fields[path] for path in NETWORK_FIELDS}}
     check_agreement({f'{label}: {name}': fact for name, fact in facts.items()})

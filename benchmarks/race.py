@@ -1,4 +1,4 @@
-"""Times several programs alternately, A B C A B C ..., so that a machine whose speed drifts slows all of them alike.
+"""Times several programs alternately, A B C A B C ..., so that a change of the machine's speed affects all equally.
 
 Every contender is a process of its own: `python benchmarks/contender.py MODULE TASK OPTIONS` makes ready, compiles, and
 then does as many steps as each line on its standard input says.

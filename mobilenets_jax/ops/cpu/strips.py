@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
 
 def runs_in_strips(inputs: jax.Array, steps: Sequence[Step]) -> bool:
-    """Whether there is a native op for these steps in turn from `inputs` [N, H, W, C], and it pays.
+    """Whether a native op computes these steps one after another from `inputs` [N, H, W, C], and is faster than XLA.
 
     There is one for a depthwise convolution with a pointwise one before it, after it, or both.
     """
